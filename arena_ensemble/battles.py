@@ -1,0 +1,137 @@
+"""The noun on the left of the river: battles, and what exchanging the two responses means."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from .errors import InputError
+
+TURNS: Final = pl.List(pl.String)
+_REQUIRED: Final = {"prompt": TURNS, "response_a": TURNS, "response_b": TURNS, "outcome": pl.Int8}
+_OPTIONAL: Final = {"model_a": pl.String, "model_b": pl.String, "language": pl.String}
+_EXCHANGED: Final = {
+    "response_a": "response_b",
+    "response_b": "response_a",
+    "model_a": "model_b",
+    "model_b": "model_a",
+}
+
+
+class Outcome(IntEnum):
+    """Who won, in the column order of every (n, 3) array of this package (Kaggle's order)."""
+
+    A = 0
+    B = 1
+    TIE = 2
+
+
+SWAP: Final = (1, 0, 2)
+"""Column order after the two responses are exchanged: ``probs[:, SWAP]``. An involution."""
+
+
+@dataclass(frozen=True, eq=False)
+class Battles:
+    """An immutable table of battles.
+
+    ``frame`` holds ``id`` (Int64 or String, unique, never re-typed), ``prompt``, ``response_a``,
+    ``response_b`` (each a list of turns, a turn may be null), ``outcome`` (Int8 in {0, 1, 2} or
+    null), and where known ``model_a``, ``model_b``, ``language`` (String).
+
+    Raises
+    ------
+    InputError
+        A required column is missing or of another type, an id is null or repeats, or an outcome
+        lies outside {0, 1, 2}.
+    """
+
+    frame: pl.DataFrame
+
+    def __post_init__(self) -> None:
+        frame = self.frame
+        for name, dtype in _REQUIRED.items():
+            if name not in frame.columns:
+                raise InputError(f"battles lack the column {name!r}; columns: {', '.join(frame.columns)}")
+            if frame.schema[name] != dtype:
+                raise InputError(f"battles column {name!r} is {frame.schema[name]}, expected {dtype}")
+        if "id" not in frame.columns or frame.schema["id"] not in (pl.Int64, pl.String):
+            raise InputError("battles need a column 'id' of integers or strings")
+        if frame["id"].null_count():
+            raise InputError("battles hold a null id")
+        repeated = frame["id"].filter(frame["id"].is_duplicated())
+        if len(repeated):
+            raise InputError(f"battles repeat the id {repeated[0]!r}; every id must be unique")
+        outcome = frame["outcome"].drop_nulls()
+        if len(outcome) and not outcome.is_between(0, 2).all():
+            raise InputError("battles hold an outcome outside 0 (A), 1 (B), 2 (tie)")
+        known = ["id", *_REQUIRED, *(name for name in _OPTIONAL if name in frame.columns)]
+        object.__setattr__(self, "frame", frame.select(known))
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Battles:
+        """Build from dictionaries (tests, notebooks); a missing ``outcome`` is null."""
+        kind = pl.Int64 if all(isinstance(row["id"], int) for row in rows) else pl.String
+        schema: dict[str, Any] = {"id": kind, **_REQUIRED}
+        schema.update({name: dtype for name, dtype in _OPTIONAL.items() if any(name in r for r in rows)})
+        return cls(pl.DataFrame([{k: r.get(k) for k in schema} for r in rows], schema=schema))
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @property
+    def ids(self) -> pl.Series:
+        """The ids, in row order."""
+        return self.frame["id"]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether every row has an outcome."""
+        return self.frame["outcome"].null_count() == 0
+
+    def outcomes(self) -> npt.NDArray[np.int64]:
+        """Outcomes as integers, (n,), in {0, 1, 2}.
+
+        Raises
+        ------
+        InputError
+            A row has no outcome.
+        """
+        column = self.frame["outcome"]
+        if column.null_count():
+            row = int(column.is_null().arg_max() or 0)
+            raise InputError(f"battle {self.ids[row]!r} (row {row + 1}) has no outcome; training needs one")
+        return column.to_numpy().astype(np.int64)
+
+    def take(self, rows: npt.NDArray[np.integer[Any]] | Sequence[int]) -> Battles:
+        """The given rows, in the given order."""
+        return Battles(self.frame[np.asarray(rows, dtype=np.int64)])
+
+    def without_outcomes(self) -> Battles:
+        """The same battles with every outcome null: what a model may see when it predicts."""
+        return Battles(self.frame.with_columns(pl.lit(None, dtype=pl.Int8).alias("outcome")))
+
+    def swapped(self) -> Battles:
+        """Exchange the two responses, the model names and the outcome. Swapping twice is identity.
+
+        A rename of columns; the text is not copied.
+        """
+        frame = self.frame.rename({k: v for k, v in _EXCHANGED.items() if k in self.frame.columns})
+        outcome = pl.col("outcome")
+        flipped = pl.when(outcome == 2).then(outcome).otherwise(1 - outcome).cast(pl.Int8)
+        return Battles(frame.with_columns(flipped.alias("outcome")).select(self.frame.columns))
+
+    def digest(self, *, outcomes: bool = True) -> str:
+        """SHA-256 over ids and texts (and outcomes), independent of file format and library version."""
+        columns = ["id", "prompt", "response_a", "response_b", *(["outcome"] if outcomes else [])]
+        state = hashlib.sha256(json.dumps(columns).encode())
+        for row in self.frame.select(columns).iter_rows():
+            state.update(json.dumps(row, ensure_ascii=False).encode())
+        return state.hexdigest()

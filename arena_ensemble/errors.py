@@ -1,0 +1,35 @@
+"""The few kinds of expected error, each with the exit code that the command line leaves with."""
+
+from __future__ import annotations
+
+
+class ArenaError(Exception):
+    """A problem that the user can mend; its message says what, where and how. Exit code 1."""
+
+    exit_code = 1
+
+
+class InputError(ArenaError):
+    """A file or a table of battles or predictions that cannot be used as given."""
+
+
+class RecipeError(ArenaError):
+    """A recipe with an unknown key, a wrong value, or a base model that is not there."""
+
+
+class StaleError(ArenaError):
+    """An artifact made from other data, folds or recipe than those given now."""
+
+
+class DependencyError(ArenaError):
+    """An optional package or a device that the recipe asks for is missing."""
+
+
+class MemberError(ArenaError):
+    """A member failed while it was trained or read; the other members are whole. Exit code 4."""
+
+    exit_code = 4
+
+
+class ArtifactError(ArenaError):
+    """An artifact on disk is truncated, edited or from a hostile source; it was not loaded."""
