@@ -210,7 +210,7 @@ def make_arena(rows: int = 1500, *, seed: int = 0, weights: Weights | None = Non
 def _draw(rng: np.random.Generator, log_probs: Floats) -> npt.NDArray[np.int64]:
     """One outcome per row by inverting the cumulative probabilities."""
     edges = np.exp(log_probs).cumsum(axis=1)[:, :2]
-    return (rng.random(len(log_probs))[:, None] > edges).sum(axis=1)
+    return np.asarray((rng.random(len(log_probs))[:, None] > edges).sum(axis=1), dtype=np.int64)
 
 
 def kaggle_frame(battles: Battles, *, labelled: bool) -> pl.DataFrame:

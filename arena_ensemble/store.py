@@ -1,0 +1,300 @@
+"""Where artifacts are, and how they are written: whole or absent, with a card that says what made them.
+
+An artifact is content plus card. Content goes to a temporary name in the same folder, is flushed to
+the disk and renamed; the card, which holds the SHA-256 of every file, goes last. Whoever reads an
+artifact checks the hash first, so a truncated or edited file is an error and never a wrong number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from .errors import ArenaError, ArtifactError, InputError, RecipeError, StaleError
+
+CARD: Final = "card.json"
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+_MAX_CARD_BYTES: Final = 16 * 1024 * 1024
+_RESERVED: Final = frozenset({"ensemble"})
+
+Card = dict[str, Any]
+
+
+def digest_bytes(content: bytes) -> str:
+    """SHA-256 of bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of a JSON value, independent of key order."""
+    return digest_bytes(json.dumps(value, sort_keys=True, ensure_ascii=False).encode())
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the disk says into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        raise ArenaError(
+            f"cannot write {path}: {error.strerror or error}; nothing written earlier was changed. "
+            "Free some space or choose another --workspace, then run the same command again"
+        ) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all (temporary name, fsync, rename).
+
+    Raises
+    ------
+    ArenaError
+        The disk is full or the folder cannot be written; an older file at ``path`` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, readable by a person, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def parquet_bytes(frame: pl.DataFrame) -> bytes:
+    """A parquet file's content; the same frame gives the same bytes."""
+    stream = io.BytesIO()
+    frame.write_parquet(stream, compression="zstd", statistics=False)
+    return stream.getvalue()
+
+
+def commit_folder(partial: Path, final: Path) -> None:
+    """Give a finished folder its final name; an older one there is removed first."""
+    with _explained(final):
+        for path in sorted(partial.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as stream:
+                    os.fsync(stream.fileno())
+        if final.exists():
+            shutil.rmtree(final)
+        partial.rename(final)
+        _sync_folder(final.parent)
+
+
+def write_card(folder: Path, facts: Mapping[str, Any], contents: list[str]) -> Card:
+    """Write ``card.json`` with the hashes of ``contents``, as the last step of an artifact."""
+    card = {**facts, "files": {name: digest_file(folder / name) for name in sorted(contents)}}
+    write_json(folder / CARD, card)
+    return card
+
+
+def read_card(folder: Path) -> Card | None:
+    """The card in a folder, or None where there is none.
+
+    Raises
+    ------
+    ArtifactError
+        The card is no JSON object, or absurdly large.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        return None
+    card = read_json(path)
+    if not isinstance(card.get("files"), dict):
+        raise ArtifactError(f"{path}: no 'files' table; remove {folder} and make it again")
+    return card
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of ours.
+
+    Raises
+    ------
+    ArtifactError
+        The file is truncated, edited into something else, or absurdly large.
+    """
+    try:
+        if path.stat().st_size > _MAX_CARD_BYTES:
+            raise ArtifactError(f"{path}: larger than {_MAX_CARD_BYTES} bytes; not loaded")
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not valid JSON ({error}); remove it and run again") from error
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path}: expected a JSON object; remove it and run again")
+    return value
+
+
+def verified(folder: Path, name: str, card: Card) -> bytes:
+    """The content of one file of an artifact, after its hash matched the card.
+
+    Raises
+    ------
+    ArtifactError
+        The file is missing, truncated or edited, or the card does not list it.
+    """
+    expected = card["files"].get(name)
+    path = folder / name
+    if expected is None or not path.is_file():
+        raise ArtifactError(f"{path}: missing or not listed in {CARD}; remove {folder} and run again")
+    content = path.read_bytes()
+    if digest_bytes(content) != expected:
+        raise ArtifactError(
+            f"{path}: SHA-256 differs from {CARD} (truncated or edited); remove {folder} and run again"
+        )
+    return content
+
+
+def is_whole(folder: Path, card: Card) -> bool:
+    """Whether every file that the card lists is there, unchanged."""
+    return all(
+        _NAME.match(Path(name).name) is not None
+        and (folder / name).is_file()
+        and digest_file(folder / name) == expected
+        for name, expected in card["files"].items()
+    )
+
+
+def conflict(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """Names of the keys whose values differ: what changed since an artifact was made."""
+    return [key for key, value in wanted.items() if found.get(key) != value]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with ``models/``, ``oof/`` and ``cache/``; recipes also come from the package."""
+
+    root: Path
+
+    @property
+    def models(self) -> Path:
+        """Recipes and what was learned."""
+        return self.root / "models"
+
+    @property
+    def oof(self) -> Path:
+        """The fold file and what each member said."""
+        return self.root / "oof"
+
+    @property
+    def cache(self) -> Path:
+        """Tiny bases, token ids, hidden states: can be removed at any time between runs."""
+        return self.root / "cache"
+
+    def recipe_path(self, name: str) -> Path:
+        """The recipe of a member: this workspace's, else the one that travels with the package.
+
+        Raises
+        ------
+        RecipeError
+            The name is not a plain folder name, or no such recipe exists.
+        """
+        check_name(name)
+        for folder in (self.models, *packaged_models()):
+            path = folder / name / "recipe.toml"
+            if path.is_file():
+                return path
+        raise RecipeError(
+            f"no recipe {name!r}: looked for {self.models / name / 'recipe.toml'} and among the packaged "
+            f"ones ({', '.join(packaged_names())})"
+        )
+
+    def member_names(self) -> list[str]:
+        """Names of the members with a finished card in ``oof/``, sorted."""
+        if not self.oof.is_dir():
+            return []
+        return sorted(p.parent.name for p in self.oof.glob(f"*/{CARD}") if p.parent.name not in _RESERVED)
+
+    @contextlib.contextmanager
+    def locked(self, what: str) -> Iterator[None]:
+        """Hold the workspace while writing; a second run is told who holds it.
+
+        The kernel drops the lock when its holder dies, so a stale lock file blocks nobody.
+        """
+        path = self.root / ".arena-lock"
+        with _explained(path):
+            self.root.mkdir(parents=True, exist_ok=True)
+            stream = path.open("a+")
+        try:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise ArenaError(
+                    f"workspace {self.root} is in use by {stream.read().strip() or 'another run'}; "
+                    "wait for it, or use another --workspace"
+                ) from None
+            stream.seek(0)
+            stream.truncate()
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            stream.write(f"{what}, pid {os.getpid()} on {socket.gethostname()}, since {since}")
+            stream.flush()
+            yield
+        finally:
+            stream.close()
+
+
+def check_name(name: str, *, reserved: bool = True) -> str:
+    """A member's name, safe as a folder name.
+
+    Raises
+    ------
+    InputError
+        It holds a separator or another odd character, is too long, or is ``ensemble``.
+    """
+    if not _NAME.match(name) or (reserved and name in _RESERVED):
+        raise InputError(
+            f"{name!r} is no member name: use letters, digits, '.', '_' and '-' (64 at most), not 'ensemble'"
+        )
+    return name
+
+
+def packaged_models() -> list[Path]:
+    """Folders of recipes that travel with the package (in a checkout, its own ``models/``)."""
+    here = Path(__file__).resolve().parent
+    return [folder for folder in (here / "_models", here.parent / "models") if folder.is_dir()]
+
+
+def packaged_names() -> list[str]:
+    """Names of the recipes that travel with the package, sorted."""
+    return sorted({p.parent.name for folder in packaged_models() for p in folder.glob("*/recipe.toml")})
+
+
+def stale(folder: Path, keys: list[str], remedy: str) -> StaleError:
+    """The error for an artifact made from something else than what is given now."""
+    return StaleError(f"{folder} was made with another {', another '.join(keys)}; {remedy}")
