@@ -1,0 +1,326 @@
+"""How a member is made: a TOML file that states only what differs from the defaults below.
+
+``models/<name>/recipe.toml`` becomes one frozen :class:`Recipe`. An unknown key is an error that
+names the key as it was typed and the nearest known one; a wrong value is an error that names the
+key, the value and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import RecipeError
+
+_PREDICTION_ONLY: Final = ("read_orders", "uncertain_share")
+_HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?\Z")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Words = Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+Verdicts = Annotated[tuple[str, str, str], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class PromptSettings(_Section):
+    """What the model reads: the template and how long texts are cut."""
+
+    template: str = "plain-1"
+    max_tokens: Annotated[int, Field(ge=32)] = 1024
+    """the whole window: literals, prompt and both responses"""
+    cut: Literal["middle", "head", "tail", "last-turns"] = "middle"
+    """what is left out of a text that overflows its budget"""
+    prompt_share: Annotated[float, Field(ge=0, le=0.8)] = 0.25
+    """share of the window that a long prompt may take when the responses are long too"""
+    verdicts: Verdicts = ("A", "B", "tie")
+    """words for A wins, B wins, tie; each must be one token after the cue (generation head)"""
+
+
+class TrainSettings(_Section):
+    """The training loop. Batches are counted in rows for the optimizer, in tokens for the device."""
+
+    epochs: Annotated[int, Field(ge=0)] = 1
+    """passes over the training rows; 0 trains nothing (zero-shot, generation head only)"""
+    learning_rate: Positive = 2e-4
+    head_learning_rate: Positive | None = None
+    """the head's own rate; the default is ``learning_rate``"""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """rate of a layer relative to the one above it"""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Share = 0.05
+    """share of the steps in which the rate climbs from zero"""
+    weight_decay: NonNegative = 0.01
+    max_grad_norm: NonNegative = 1.0
+    """gradients are clipped at this norm; 0 leaves them alone"""
+    batch_rows: Count = 16
+    """battles per optimizer step; the gradient is the mean over their readings"""
+    batch_tokens: Count = 8192
+    """tokens per micro-batch, padding included; a single longer row is a batch of its own"""
+    predict_tokens: Count = 16384
+    window: Count = 32
+    """optimizer steps per shuffled window, inside which rows are sorted by length"""
+    gradient_checkpointing: bool = False
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """decay of an exponential moving average of the weights; 0 is off"""
+    early_stopping: Annotated[int, Field(ge=0)] = 0
+    """evaluations without a better refined validation loss before training stops; 0 is off"""
+    evaluations: Count = 1
+    """validation readings per epoch, when early stopping is on"""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 0
+    """optimizer steps between checkpoints inside a fold; 0 keeps none"""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    packing: bool = False
+    """several rows in one sequence, apart from each other by block-diagonal attention"""
+    report_to: Words = ()
+
+
+class AdapterSettings(_Section):
+    """What is trained: low-rank adapters, everything, or the head alone."""
+
+    kind: Literal["lora", "full", "frozen"] = "lora"
+    r: Count = 16
+    alpha: Positive = 32.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rslora: bool = False
+    dora: bool = False
+    target: Literal["linear", "attention"] = "linear"
+    """every linear layer of the base, or those of attention only"""
+    first_layer: Annotated[int, Field(ge=0)] = 0
+    """layers below it get no adapter, stay frozen and are not stored for backward"""
+    also: Annotated[
+        tuple[Literal["embeddings", "norms"], ...],
+        BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v),
+    ] = ()
+    """parts of the base trained in full beside the adapters"""
+    quantise: Literal["none", "4bit", "8bit"] = "none"
+
+
+class SoftSettings(_Section):
+    """Learning from a teacher's out-of-fold probabilities beside the votes."""
+
+    teacher: str = ""
+    """a member's name, or a predictions file; empty is none"""
+    temperature: Positive = 1.0
+    weight: Share = 0.5
+    """share of the loss that is the teacher's; the rest is the votes'"""
+
+
+class GenerateSettings(_Section):
+    """What only the generation head knows."""
+
+    calibration: Literal["none", "contextual", "batch"] = "none"
+    """for ``epochs = 0``: remove the verdict words' own bias, estimated on training folds only"""
+
+
+class TinySettings(_Section):
+    """Shape of ``tiny:encoder`` and ``tiny:decoder``, and their warm-up on the text alone."""
+
+    hidden: Count = 64
+    layers: Count = 2
+    heads: Count = 2
+    vocabulary: Annotated[int, Field(ge=300)] = 2048
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """self-supervised passes over the texts before any vote is seen; 0 leaves random weights"""
+
+
+class LexicalSettings(_Section):
+    """The scikit-learn member: TF-IDF of each response, their difference, length."""
+
+    word_ngram_max: Count = 2
+    char_ngram_max: Annotated[int, Field(ge=0)] = 0
+    max_features: Count = 20_000
+    C: Positive = 1.0
+    length: bool = True
+
+
+class Recipe(_Section):
+    """All settings of one member, defaults filled in. ``name`` is the recipe's folder name."""
+
+    name: str = Field(default="", exclude=True)
+    folder: Path | None = Field(default=None, exclude=True)
+    """where the recipe lies: relative base paths start here"""
+    description: str = ""
+    backbone: Literal["classify", "generate", "reward", "lexical"]
+    base: str = ""
+    """``tiny:encoder``, ``tiny:decoder``, a hub id, or a path (``/…``, ``./…``, ``~…``)"""
+    revision: str = ""
+    loader: Literal["transformers", "unsloth"] = "transformers"
+    swap: Literal["none", "augment", "paired"] = "none"
+    read_orders: Literal[1, 2, "uncertain"] = 1
+    uncertain_share: Share = 0.5
+    seed: Annotated[int, Field(ge=0)] = 0
+    prompt: PromptSettings = PromptSettings()
+    train: TrainSettings = TrainSettings()
+    adapter: AdapterSettings = AdapterSettings()
+    soft: SoftSettings = SoftSettings()
+    generate: GenerateSettings = GenerateSettings()
+    tiny: TinySettings = TinySettings()
+    lexical: LexicalSettings = LexicalSettings()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """Refuse settings that contradict each other, before any hour is spent."""
+        if self.backbone != "lexical" and not self.base:
+            raise ValueError(f"backbone {self.backbone!r} needs a base: a hub id, a path, or tiny:decoder")
+        if self.base.startswith("tiny:") and self.base not in ("tiny:encoder", "tiny:decoder"):
+            raise ValueError(f"base = {self.base!r}: the tiny bases are tiny:encoder and tiny:decoder")
+        if self.backbone == "generate" and self.base == "tiny:encoder":
+            raise ValueError("backbone 'generate' reads the next token and needs a causal base")
+        if self.train.epochs == 0 and self.backbone != "generate":
+            raise ValueError("train.epochs = 0 (zero-shot) is for backbone 'generate' only")
+        if self.generate.calibration != "none" and self.train.epochs:
+            raise ValueError("generate.calibration is for zero-shot members (train.epochs = 0)")
+        if self.adapter.quantise != "none" and self.adapter.kind == "full":
+            raise ValueError("adapter.kind = 'full' cannot train quantised weights; use 'lora'")
+        return self
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether the base is built on the spot."""
+        return self.base.startswith("tiny:")
+
+    def base_path(self) -> Path | None:
+        """The local folder of the base, or None for tiny bases and hub ids.
+
+        Raises
+        ------
+        RecipeError
+            The base is written as a path and no folder is there, or it is neither path nor hub id.
+        """
+        if not self.base or self.is_tiny:
+            return None
+        path = Path(self.base).expanduser()
+        written_as_path = self.base.startswith(("/", ".", "~"))
+        if not written_as_path and _HUB_ID.match(self.base):
+            return path if path.is_dir() else None
+        if not path.is_absolute() and self.folder is not None:
+            path = self.folder / path
+        if not path.is_dir():
+            raise RecipeError(
+                f"member {self.name!r}: base = {self.base!r} is no folder ({path}); "
+                "give a folder with config.json and safetensors, or a hub id such as org/name"
+            )
+        return path
+
+    def settings(self) -> dict[str, Any]:
+        """Every resolved setting except the description, as plain JSON values."""
+        values: dict[str, Any] = self.model_dump(mode="json")
+        del values["description"]
+        return values
+
+    def digest(self) -> str:
+        """SHA-256 over :meth:`settings` as canonical JSON."""
+        return _digest(self.settings())
+
+    def fit_digest(self) -> str:
+        """The same without the settings that change prediction only (which orders are read)."""
+        return _digest({k: v for k, v in self.settings().items() if k not in _PREDICTION_ONLY})
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read ``models/<name>/recipe.toml`` (or its folder); the name is the folder's.
+
+    Raises
+    ------
+    RecipeError
+        No such file, no TOML, an unknown key, a wrong value, or settings that contradict.
+    """
+    path = path / "recipe.toml" if path.is_dir() else path
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"no recipe at {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not a TOML file: {error}") from None
+    return recipe_from(
+        values, name=path.resolve().parent.name, source=str(path), folder=path.resolve().parent
+    )
+
+
+def recipe_from(
+    values: Mapping[str, Any], *, name: str = "", source: str = "recipe", folder: Path | None = None
+) -> Recipe:
+    """A recipe from nested plain values; ``source`` is named in errors.
+
+    Raises
+    ------
+    RecipeError
+        As :func:`load_recipe`.
+    """
+    _refuse_unknown(Recipe, values, source, ())
+    try:
+        return Recipe.model_validate({**values, "name": name, "folder": folder})
+    except ValidationError as error:
+        raise RecipeError(f"{source}: {_explained(error)}") from None
+
+
+def _known(model: type[BaseModel]) -> list[str]:
+    return [key for key, field in model.model_fields.items() if not field.exclude]
+
+
+def _all_keys() -> dict[str, str]:
+    """Every key of every section, to its dotted place."""
+    places = {key: key for key in _known(Recipe)}
+    for section, field in Recipe.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
+            for key in _known(field.annotation):
+                places.setdefault(key, f"{section}.{key}")
+    return places
+
+
+def _refuse_unknown(
+    model: type[BaseModel], values: Mapping[str, Any], source: str, at: tuple[str, ...]
+) -> None:
+    known = _known(model)
+    for key, value in values.items():
+        typed = ".".join((*at, key))
+        if key not in known:
+            raise RecipeError(f"{source}: unknown key {typed!r}; {_nearest(key, known, at)}")
+        kind = model.model_fields[key].annotation
+        if isinstance(kind, type) and issubclass(kind, _Section):
+            if not isinstance(value, Mapping):
+                raise RecipeError(f"{source}: {typed!r} is a section; write [{typed}] and its keys below")
+            _refuse_unknown(kind, value, source, (*at, key))
+
+
+def _nearest(key: str, known: list[str], at: tuple[str, ...]) -> str:
+    places = _all_keys()
+    if key in places:  # a known key in the wrong place
+        return f"it belongs at {places[key]!r}"
+    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.5)
+    if close:
+        return f"the nearest known key is {'.'.join((*at, close[0]))!r}"
+    anywhere = difflib.get_close_matches(key.lower(), list(places), n=1, cutoff=0.5)
+    if anywhere:
+        return f"the nearest known key is {places[anywhere[0]]!r}"
+    return f"known keys here: {', '.join(known)}"
+
+
+def _explained(error: ValidationError) -> str:
+    """The first problem in one line: key, value, what was expected."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if not key:
+        return message
+    return f"{key}: {message}" if first["type"] == "missing" else f"{key} = {first['input']!r}: {message}"
