@@ -26,11 +26,13 @@ Kind = Literal["count", "share"]
 CHUNK_ROWS: Final = 4096
 """Rows measured at a time: word lists of this many answers are held at once (about 100 MB)."""
 
-WORD: Final = r"[\p{L}\p{N}]+"
+WORD: Final = r"[a-z0-9\x{c0}-\x{1fff}]+|[\x{2c00}-\x{2fff}\x{3040}-\x{fdff}\x{ff10}-\x{10ffff}]"
+"""A word of lowercased text. Scripts without spaces (Chinese, Japanese, Korean) give a word a character."""
 
-# Every pattern is counted in one answer (all turns joined by a newline). Patterns stay in ASCII
-# classes where they can: Rust's regex engine is several times slower on Unicode ones.
-PATTERNS: Final[dict[str, str]] = {
+# Every pattern is counted in one answer (all turns joined by a newline). Rust's regex engine is
+# fast on ASCII classes and on plain alternatives, 30 times slower on case-blind or Unicode ones:
+# so phrases are counted in the lowercased text.
+MARKS: Final[dict[str, str]] = {
     "lines": r"\n",
     "paragraphs": r"\n[ \t]*\n",
     "sentences": r"[.!?](?:[ \n\"')]|$)|[。！？]",
@@ -56,33 +58,33 @@ PATTERNS: Final[dict[str, str]] = {
     "emoji": r"[\x{1F300}-\x{1FAFF}\x{2600}-\x{27BF}]",
     "digits": r"[0-9]",
     "capitals": r"[A-Z]",
-    "shouted": r"\b[A-Z]{3,}\b",
+    "shouted": r"[A-Z]{3,}",
+    "first_person": r"\bI\b",
+}
+PHRASES: Final[dict[str, str]] = {
     "refusals": (
-        r"(?i)\b(?:i (?:can['’]?t|cannot|can not|won['’]t|will not|do not feel)"
-        r"|i(?:['’]m| am) (?:not able|unable|not allowed|not programmed)|unable to (?:assist|help|provide|fulfil)"
-        r"|not (?:appropriate|ethical) to|against my)\b"
+        r"\b(?:i (?:can['’]?t|cannot|can not|won['’]t|will not|do not feel)"
+        r"|i(?:['’]m| am) (?:not able|unable|not allowed|not programmed)"
+        r"|unable to (?:assist|help|provide|fulfil)|not (?:appropriate|ethical) to|against my)\b"
     ),
-    "ai_mentions": r"(?i)\b(?:as an? (?:ai|artificial|(?:large )?language model)|language model)\b",
-    "apologies": r"(?i)\b(?:sorry|apologi[sz]e|apologies|unfortunately)\b",
+    "ai_mentions": r"\b(?:as an? (?:ai|artificial|(?:large )?language model)|language model)\b",
+    "apologies": r"\b(?:sorry|apologi[sz]e|apologies|unfortunately)\b",
     "ignorance": (
-        r"(?i)\b(?:i (?:do not|don['’]t) (?:know|have|understand)|not sure|no information"
+        r"\b(?:i (?:do not|don['’]t) (?:know|have|understand)|not sure|no information"
         r"|more (?:context|information|details)|could you (?:please )?(?:clarify|provide|specify))\b"
     ),
-    "hedges": r"(?i)\b(?:may|might|perhaps|possibly|however|although|depends|typically|generally)\b",
-    "connectives": r"(?i)\b(?:because|therefore|thus|since|for example|for instance|such as|first|finally)\b",
-    "openings": r"(?i)(?:^|\n)(?:sure|certainly|of course|absolutely|great question|yes|no|here(?:['’]s| is| are))\b",
+    "hedges": r"\b(?:may|might|perhaps|possibly|however|although|depends|typically|generally)\b",
+    "connectives": r"\b(?:because|therefore|thus|since|for example|for instance|such as)\b",
     "closings": (
-        r"(?i)\b(?:let me know|hope (?:this|that) helps|feel free|happy to (?:help|assist)|anything else"
+        r"\b(?:let me know|hope (?:this|that) helps|feel free|happy to (?:help|assist)|anything else"
         r"|any (?:other |more |further )?questions|in conclusion|in summary|overall,)"
     ),
-    "first_person": r"\bI\b",
-    "second_person": r"(?i)\byour?\b",
+    "second_person": r"\byour?\b",
 }
 
-# Shares of an answer's characters, by script. Latin letters beyond ASCII stand alone: accents tell
-# most European languages from English.
+# Shares of an answer's characters, by script; what is left is Latin. Letters with accents stand
+# alone: they tell most European languages from English.
 SCRIPTS: Final[dict[str, str]] = {
-    "latin": r"[A-Za-z]",
     "accented": r"[À-ɏ]",
     "cyrillic": r"\p{Cyrillic}",
     "cjk": r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]",
@@ -90,23 +92,33 @@ SCRIPTS: Final[dict[str, str]] = {
     "indic": r"[\p{Devanagari}\p{Bengali}\p{Tamil}\p{Telugu}\p{Thai}]",
 }
 
-# What the prompt asks for: even by nature, as it belongs to neither side.
-PROMPT_PATTERNS: Final[dict[str, str]] = {
+# What the lowercased prompt asks for: even by nature, as it belongs to neither side.
+REQUESTS: Final[dict[str, str]] = {
     "questions": r"[?？]",
     "digits": r"[0-9]",
     "lines": r"\n",
-    "code": r"```|\bdef |\bclass |#include|\bimport |[;{}]\n|</|\bSELECT\b",
-    "code_words": r"(?i)\b(?:code|python|javascript|java|c\+\+|sql|function|program|script|regex|html|bash)\b",
-    "math": r"(?i)\\[a-z]+|\b(?:calculate|solve|equation|probability|integral|how many|sum of|prove)\b|[0-9] ?[-+*/=^] ?[0-9]",
-    "writing": r"(?i)\b(?:write|compose|draft|essay|story|poem|blog|email|letter|song|lyrics|haiku)\b",
-    "roleplay": r"(?i)\b(?:act as|pretend|imagine you|role ?play|you are an?|you['’]re an?|character)\b",
-    "explain": r"(?i)\b(?:explain|why|how does|how do|describe|what is|what are|difference between|compare)\b",
-    "rewrite": r"(?i)\b(?:summari[sz]e|rewrite|rephrase|edit|correct|translate|paraphrase|shorten)\b",
-    "extract": r"(?i)\b(?:extract|classify|json|csv|table|list of|list the|identify|rate|evaluate|label)\b",
-    "brief": r"(?i)\b(?:brief|briefly|short|concise|one sentence|in one word|only|just|no more than|at most)\b",
-    "long": r"(?i)\b(?:detailed|in detail|comprehensive|in depth|step by step|thorough|at least)\b",
-    "harm": r"(?i)\b(?:kill|bomb|weapon|hack|steal|drugs?|sex|porn|nsfw|illegal|racist|suicide)\b",
+    "code": r"```|\bdef |\bclass |#include|\bimport |[;{}]\n|</|\bselect ",
+    "code_words": r"\b(?:code|python|java(?:script)?|c\+\+|sql|function|program|script|regex|html|bash)\b",
+    "math": (
+        r"\\[a-z]+|\b(?:calculate|solve|equation|probability|integral|how many|sum of|prove)\b"
+        r"|[0-9] ?[-+*/=^] ?[0-9]"
+    ),
+    "writing": r"\b(?:write|compose|draft|essay|story|poem|blog|email|letter|song|lyrics|haiku)\b",
+    "roleplay": r"\b(?:act as|pretend|imagine you|role ?play|you(?: a|['’])re an?|character)\b",
+    "explain": r"\b(?:explain|why|how do(?:es)?|describe|what (?:is|are)|difference between|compare)\b",
+    "rewrite": r"\b(?:summari[sz]e|rewrite|rephrase|edit|correct|translate|paraphrase|shorten)\b",
+    "extract": r"\b(?:extract|classify|json|csv|table|list (?:of|the)|identify|rate|evaluate|label)\b",
+    "brief": r"\b(?:brief(?:ly)?|short|concise|one sentence|in one word|only|just|no more than|at most)\b",
+    "long": r"\b(?:detailed|in detail|comprehensive|in depth|step by step|thorough|at least)\b",
+    "harm": r"\b(?:kill|bomb|weapon|hack|steal|drugs?|sex|porn|nsfw|illegal|racist|suicide)\b",
 }
+
+_OPENING: Final = (
+    r"^\s*(?:sure|certainly|of course|absolutely|great question|yes|no|here(?:['’]s| is| are))\b"
+)
+_ENDING: Final = r"[.!?:;)\]}>\"'”`*|。！？…~]$"
+_SYMBOL: Final = r"[^\p{L}\p{N}\s.,!?'\"-]"
+_FOREIGN: Final = r"[^\x00-ɏ\x{2000}-\x{206F}]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +161,7 @@ def extract(battles: Battles) -> Features:
     ln(1+a+b) and ``gap`` = abs(log), even. Shares become ``diff`` = a - b, odd, ``mean`` = (a+b)/2
     and ``gap`` = abs(diff), even. Measures of the prompt and of the pair are even.
     """
-    parts = [_measure(chunk) for chunk in _chunks(battles.frame)]
-    table = pl.concat(parts) if parts else _measure(battles.frame)
+    table = side_counts(battles)
     odd: dict[str, Floats] = {}
     even: dict[str, Floats] = {}
     for name in table.columns:
@@ -202,33 +213,26 @@ def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
 
 def _measure(frame: pl.DataFrame) -> pl.DataFrame:
     """Measures of one chunk, a float column each: ``a:name``, ``b:name``, ``pair:name``."""
+    columns = {"p": "prompt", "a": "response_a", "b": "response_b"}
     texts = frame.select(
-        *(
-            pl.col(column).list.join("\n", ignore_nulls=True).fill_null("").alias(short)
-            for column, short in (("prompt", "p"), ("response_a", "a"), ("response_b", "b"))
-        ),
+        *(pl.col(c).list.join("\n", ignore_nulls=True).fill_null("").alias(s) for s, c in columns.items()),
         pl.col("prompt").list.len().fill_null(0).alias("p_turns"),
         *(
-            expression.alias(f"{short}_{name}")
-            for column, short in (("response_a", "a"), ("response_b", "b"))
-            for name, expression in _turn_measures(pl.col(column)).items()
+            expression.alias(f"{side}_{name}")
+            for side in "ab"
+            for name, expression in _turn_measures(pl.col(columns[side])).items()
         ),
-    ).with_columns(
-        pl.col(short).str.to_lowercase().str.extract_all(WORD).alias(f"{short}_words") for short in "pab"
     )
+    texts = texts.with_columns(pl.col(s).str.to_lowercase().alias(f"{s}_low") for s in "pab")
+    texts = texts.with_columns(pl.col(f"{s}_low").str.extract_all(WORD).alias(f"{s}_words") for s in "pab")
+    texts = texts.with_columns(pl.col(f"{s}_words").list.unique().alias(f"{s}_set") for s in "pab")
     texts = texts.with_columns(
-        pl.col(f"{short}_words").list.unique().alias(f"{short}_set") for short in "pab"
+        pl.col(f"{x}_set").list.set_intersection(pl.col(f"{y}_set")).list.len().cast(pl.Int64).alias(x + y)
+        for x, y in ("pa", "pb", "ab")
     )
-    columns = [
-        expression.cast(pl.Float64).alias(f"{short}:{name}")
-        for short, other in (("a", "b"), ("b", "a"))
-        for name, expression in _side(short, other).items()
-    ]
-    columns += [
-        expression.cast(pl.Float64).alias(f"pair:{name}")
-        for name, expression in {**_prompt(), **_pair()}.items()
-    ]
-    return texts.select(columns)
+    measures = [(s, name, e) for s in "ab" for name, e in _side(s).items()]
+    measures += [("pair", name, e) for name, e in {**_prompt(), **_pair()}.items()]
+    return texts.select(e.cast(pl.Float64).alias(f"{prefix}:{name}") for prefix, name, e in measures)
 
 
 def _turn_measures(turns: pl.Expr) -> dict[str, pl.Expr]:
@@ -243,37 +247,26 @@ def _turn_measures(turns: pl.Expr) -> dict[str, pl.Expr]:
 
 
 _SHARES: Final = frozenset(
-    {
+    (
         *SCRIPTS,
-        "distinct_words",
-        "repeated_lines",
-        "prompt_covered",
-        "prompt_echoed",
-        "novel_words",
-        "word_length",
-        "sentence_length",
-        "line_length",
-        "capital_share",
-        "digit_share",
-        "symbol_share",
-        "script_mismatch",
-        "ends_cleanly",
-        "starts_lower",
-        "empty",
-    }
+        *("latin", "script_mismatch", "distinct_words", "repeated_lines", "prompt_covered", "prompt_echoed"),
+        *("novel_words", "word_length", "sentence_length", "line_length", "capital_share", "digit_share"),
+        *("symbol_share", "opens_politely", "ends_cleanly", "starts_lower", "empty"),
+    )
 )
+"""Measures whose sizes compare as they are; all others are counts and are compared by their logarithms."""
 
 
-def _side(own: str, other: str) -> dict[str, pl.Expr]:
-    """Measures of the answer ``own``, given that the other one is ``other``."""
-    text, words, distinct = pl.col(own), pl.col(f"{own}_words"), pl.col(f"{own}_set")
-    chars, size, vocabulary = text.str.len_chars(), words.list.len(), distinct.list.len()
-    counts = {name: text.str.count_matches(pattern) for name, pattern in PATTERNS.items()}
+def _side(own: str) -> dict[str, pl.Expr]:
+    """Measures of the answer ``own`` (``a`` or ``b``) in the table that :func:`_measure` builds."""
+    text, low, distinct = pl.col(own), pl.col(f"{own}_low"), pl.col(f"{own}_set")
+    chars, size = text.str.len_chars(), pl.col(f"{own}_words").list.len()
+    vocabulary = distinct.list.len().cast(pl.Int64)
+    marks = {name: text.str.count_matches(pattern) for name, pattern in MARKS.items()}
+    phrases = {name: low.str.count_matches(pattern) for name, pattern in PHRASES.items()}
     scripts = {name: _share(text.str.count_matches(pattern), chars) for name, pattern in SCRIPTS.items()}
-    in_prompt = distinct.list.set_intersection(pl.col("p_set")).list.len()
-    in_other = distinct.list.set_intersection(pl.col(f"{other}_set")).list.len()
-    lines = text.str.split("\n").list.eval(pl.element().filter(pl.element().str.len_chars() > 3))
-    foreign, prompt_foreign = _foreign(own), _foreign("p")
+    in_prompt, in_other = pl.col(f"p{own}"), pl.col("ab")
+    lines = text.str.split("\n").list.eval(pl.element().filter(pl.element().str.len_bytes() > 3))
     stripped = text.str.strip_chars_end()
     return {
         "chars": chars,
@@ -283,62 +276,62 @@ def _side(own: str, other: str) -> dict[str, pl.Expr]:
         "last_turn": pl.col(f"{own}_last"),
         "least_turn": pl.col(f"{own}_least"),
         "blank_turns": pl.col(f"{own}_blank"),
-        **counts,
-        "own_words": vocabulary.cast(pl.Int64) - in_other.cast(pl.Int64),
+        "own_words": vocabulary - in_other,
+        **marks,
+        **phrases,
         **scripts,
+        "latin": 1.0 - _foreign(own),
+        "script_mismatch": (_foreign(own) - _foreign("p")).abs(),
         "distinct_words": _share(vocabulary, size),
-        "repeated_lines": _share(
-            lines.list.len().cast(pl.Int64) - lines.list.n_unique().cast(pl.Int64), lines.list.len()
-        ),
+        "repeated_lines": 1.0 - _share(lines.list.n_unique() + 1, lines.list.len() + 1),
         "prompt_covered": _share(in_prompt, pl.col("p_set").list.len()),
         "prompt_echoed": _share(in_prompt, vocabulary),
         "novel_words": 1.0 - _share(in_other, vocabulary),
         "word_length": _share(chars, size + 1).clip(0, 30) / 10,
-        "sentence_length": (_share(size, counts["sentences"] + 1) / 20).clip(0, 10),
-        "line_length": ((_share(chars, counts["lines"] + 1) + 1).log() / 5),
-        "capital_share": _share(counts["capitals"], chars) * 10,
-        "digit_share": _share(counts["digits"], chars) * 10,
-        "symbol_share": _share(text.str.count_matches(r"[^\p{L}\p{N}\s.,!?'\"-]"), chars) * 10,
-        "script_mismatch": (foreign - prompt_foreign).abs(),
-        "ends_cleanly": stripped.str.contains(r"[.!?:;)\]}>\"'”`*|。！？…~]$"),
+        "sentence_length": _share(size, marks["sentences"] + 1).clip(0, 100) / 20,
+        "line_length": _share(chars, marks["lines"] + 1).log1p() / 5,
+        "capital_share": _share(marks["capitals"], chars) * 10,
+        "digit_share": _share(marks["digits"], chars) * 10,
+        "symbol_share": _share(text.str.count_matches(_SYMBOL), chars) * 10,
+        "opens_politely": low.str.contains(_OPENING),
+        "ends_cleanly": stripped.str.contains(_ENDING),
         "starts_lower": text.str.contains(r"^\s*[a-z]"),
-        "empty": stripped.str.len_chars() == 0,
+        "empty": stripped == "",
     }
 
 
 def _foreign(name: str) -> pl.Expr:
-    """Share of the characters that are neither ASCII nor accented Latin nor usual punctuation."""
+    """Share of the characters that are neither Latin letters nor common punctuation."""
     text = pl.col(name)
-    return _share(text.str.count_matches(r"[^\x00-ɏ\x{2000}-\x{206F}]"), text.str.len_chars())
+    return _share(text.str.count_matches(_FOREIGN), text.str.len_chars())
 
 
 def _prompt() -> dict[str, pl.Expr]:
-    text = pl.col("p")
-    counts = {
-        f"prompt_{name}": (text.str.count_matches(pattern).cast(pl.Float64) + 1).log()
-        for name, pattern in PROMPT_PATTERNS.items()
-    }
+    """What is asked: its size and kind."""
+    low = pl.col("p_low")
     return {
-        "prompt_chars": (text.str.len_chars().cast(pl.Float64) + 1).log(),
-        "prompt_words": (pl.col("p_words").list.len().cast(pl.Float64) + 1).log(),
-        "prompt_turns": (pl.col("p_turns").cast(pl.Float64) + 1).log(),
+        "prompt_chars": _log(pl.col("p").str.len_chars()),
+        "prompt_words": _log(pl.col("p_words").list.len()),
+        "prompt_turns": _log(pl.col("p_turns")),
         "prompt_foreign": _foreign("p"),
-        "prompt_ends_asking": text.str.strip_chars_end().str.ends_with("?"),
-        **counts,
+        "prompt_ends_asking": low.str.strip_chars_end().str.ends_with("?"),
+        **{f"prompt_{name}": _log(low.str.count_matches(pattern)) for name, pattern in REQUESTS.items()},
     }
 
 
 def _pair() -> dict[str, pl.Expr]:
-    a, b = pl.col("a_set"), pl.col("b_set")
-    shared = a.list.set_intersection(b).list.len().cast(pl.Float64)
-    union = a.list.len().cast(pl.Float64) + b.list.len().cast(pl.Float64) - shared
-    smaller = pl.min_horizontal(a.list.len(), b.list.len())
-    same = pl.col("a").str.strip_chars() == pl.col("b").str.strip_chars()
-    start = [pl.col(f"{short}_words").list.head(5) for short in "ab"]
+    """How alike the two answers are: alike answers tie."""
+    size_a, size_b = (pl.col(f"{s}_set").list.len().cast(pl.Int64) for s in "ab")
+    shared, union = pl.col("ab"), size_a + size_b - pl.col("ab")
+    start_a, start_b = (pl.col(f"{s}_words").list.head(5) for s in "ab")
     return {
         "pair_jaccard": _share(shared, union),
-        "pair_contained": _share(shared, smaller),
-        "pair_identical": same,
+        "pair_contained": _share(shared, pl.min_horizontal(size_a, size_b)),
+        "pair_identical": pl.col("a").str.strip_chars() == pl.col("b").str.strip_chars(),
         "pair_near_identical": _share(shared, union) > 0.9,
-        "pair_same_start": start[0] == start[1],
+        "pair_same_start": start_a == start_b,
     }
+
+
+def _log(count: pl.Expr) -> pl.Expr:
+    return count.cast(pl.Float64).log1p()
