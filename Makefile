@@ -1,0 +1,71 @@
+# arena-ensemble: the river, thin over the verbs of the command line.
+#
+#   make submission                                    the sample arena, end to end
+#   make submission DATA=train.csv TEST=test.csv       your files (Kaggle's format and others)
+#   make oof | make stack                              the first parts of the same
+#
+# MODELS=name,name   members (recipes in models/)      WORKSPACE=DIR   where models/ and oof/ go
+# SAMPLE_SUBMISSION=FILE  check against it             ARGS=…          passed on to the verb
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+WORKSPACE ?= .
+BIN := $(VENV)/bin
+ARENA := $(BIN)/arena-ensemble
+READY := $(VENV)/.ready
+
+ifeq ($(origin DATA),undefined)
+  SAMPLE := $(WORKSPACE)/sample
+  DATA := $(SAMPLE)/train.csv
+  TEST := $(SAMPLE)/test.csv
+  TRUTH := $(SAMPLE)/truth.csv
+  SAMPLE_SUBMISSION := $(SAMPLE)/sample_submission.csv
+  SAMPLE_FILES := $(DATA)
+endif
+
+COMMON = --data "$(DATA)" --workspace "$(WORKSPACE)" $(if $(MODELS),--models "$(MODELS)") $(ARGS)
+WITH_TEST = $(if $(TEST),--test "$(TEST)")
+WITH_TRUTH = $(if $(TRUTH),--truth "$(TRUTH)")
+
+.PHONY: help setup oof stack submission test lint bench clean
+help:
+	@sed -n '3,8s/^# \{0,1\}//p' Makefile
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Set PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+oof: $(READY) $(SAMPLE_FILES)
+	$(ARENA) oof $(COMMON) $(WITH_TEST)
+
+stack: $(READY) $(SAMPLE_FILES)
+	$(ARENA) stack $(COMMON) $(WITH_TEST) $(WITH_TRUTH)
+
+submission: $(READY) $(SAMPLE_FILES)
+	@test -n "$(TEST)" || { echo "make submission DATA=… needs TEST=…, the battles to predict" >&2; exit 2; }
+	$(ARENA) submission $(COMMON) $(WITH_TEST) $(WITH_TRUTH) $(if $(SAMPLE_SUBMISSION),--sample-submission "$(SAMPLE_SUBMISSION)")
+
+ifdef SAMPLE
+$(SAMPLE)/train.csv: | $(READY)
+	$(ARENA) sample --out "$(SAMPLE)"
+endif
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file --quick; done
+
+# What runs leave behind. Recipes, and .venv, stay.
+clean:
+	rm -rf "$(WORKSPACE)"/models/*/fold-* "$(WORKSPACE)"/oof/*/ "$(WORKSPACE)"/oof/folds.* "$(WORKSPACE)/cache" "$(WORKSPACE)/sample" "$(WORKSPACE)/submission.csv" "$(WORKSPACE)/.arena-lock"

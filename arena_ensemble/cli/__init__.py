@@ -1,0 +1,214 @@
+"""The command line: a table of verbs. Alone prints and reads argv; alone sets up logging.
+
+Exit codes: 0 done, 1 a user's error, 2 usage, 3 our bug, 4 partly done (a member failed or raises
+an alarm and is named), 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+from ..errors import ArenaError
+
+INTERRUPTED: Final = 130
+TERMINATED: Final = 143
+BUG: Final = 3
+PARTLY: Final = 4
+
+
+class Verb(NamedTuple):
+    """One row of the table: what the verb does, its arguments, and the function behind it.
+
+    The function is named as ``module:function`` and imported when the verb runs, so that ``--help``
+    never imports torch.
+    """
+
+    summary: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    function: str
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; what is being written is finished first by the ``finally`` clauses."""
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="battles with votes")
+    parser.add_argument(
+        "--models", metavar="NAME,…", help="members, by recipe name (default: the four small ones)"
+    )
+    parser.add_argument("--folds", type=int, default=5, help="cross-fitting folds (default 5)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the folds and the stacker (default 0)")
+    parser.add_argument(
+        "--jobs", type=int, help="processes side by side (default: by device and member size)"
+    )
+    parser.add_argument(
+        "--remake", action="append", default=[], metavar="NAME", help="forget this member first"
+    )
+
+
+def _oof(parser: argparse.ArgumentParser) -> None:
+    _data(parser)
+    parser.add_argument(
+        "--test", type=Path, metavar="FILE", help="battles to predict with every fold's model"
+    )
+
+
+def _truth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--truth", type=Path, metavar="FILE", help="true probabilities (sample arena), for scoring"
+    )
+
+
+def _stack(parser: argparse.ArgumentParser) -> None:
+    _oof(parser)
+    _truth(parser)
+
+
+def _submission(parser: argparse.ArgumentParser) -> None:
+    _data(parser)
+    parser.add_argument("--test", type=Path, required=True, metavar="FILE", help="battles to predict")
+    parser.add_argument(
+        "--sample-submission", type=Path, metavar="FILE", help="check ids and columns against it"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: submission.csv in the workspace")
+    _truth(parser)
+
+
+def _sample(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--rows", type=int, default=1500, help="training battles (default 1500)")
+    parser.add_argument("--test-rows", type=int, default=300, help="test battles (default 300)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the four CSV files"
+    )
+
+
+def _validate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="battles, in any format that is read")
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "oof": Verb("train the members and keep their out-of-fold predictions", _oof, "river:oof_verb"),
+    "stack": Verb("combine the members, score every candidate out of fold, choose", _stack, "river:stack"),
+    "submission": Verb("do what is missing and write submission.csv", _submission, "river:submission"),
+    "validate": Verb(
+        "say what a file of battles holds, and what is wrong with it", _validate, "files:validate"
+    ),
+    "sample": Verb("write the sample arena: battles with known true probabilities", _sample, "files:sample"),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="arena-ensemble",
+        description="Calibrated P(A wins), P(B wins), P(tie) for two chatbot answers.",
+        epilog="Exit codes: 0 done, 1 an error to mend, 2 usage, 3 a bug of ours, 4 partly done, 130 interrupted.",
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+    for name, verb in VERBS.items():
+        sub = verbs.add_parser(
+            name, help=verb.summary, description=verb.summary[0].upper() + verb.summary[1:] + "."
+        )
+        verb.arguments(sub)
+        sub.add_argument(
+            "--workspace",
+            type=Path,
+            default=Path(),
+            metavar="DIR",
+            help="folder of models/ and oof/ (default: here)",
+        )
+        sub.add_argument(
+            "--json", action="store_true", help="machine-readable result on stdout, talk on stderr"
+        )
+        sub.add_argument("-v", "--verbose", action="store_true", help="say more; show tracebacks")
+    return top
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; returns the exit code and never raises."""
+    top = parser()
+    try:
+        options = top.parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    if options.version:
+        from importlib.metadata import version
+
+        print(f"arena-ensemble {version('arena-ensemble')}")
+        return 0
+    if options.verb is None:
+        top.print_help(sys.stderr)
+        return 2
+    _set_up_logging(options.verbose)
+    old = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        return _run_verb(VERBS[options.verb], options)
+    except ArenaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if options.verbose:
+            traceback.print_exc()
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: finished folds are kept; run the same command to go on", file=sys.stderr)
+        return INTERRUPTED
+    except _Terminated:
+        print("terminated: finished folds are kept; run the same command to go on", file=sys.stderr)
+        return TERMINATED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        print("this is a bug in arena-ensemble; finished folds are kept", file=sys.stderr)
+        return BUG
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def _run_verb(verb: Verb, options: argparse.Namespace) -> int:
+    from importlib import import_module
+
+    module, function = verb.function.split(":")
+    result: Result = getattr(import_module(f".{module}", __name__), function)(options)
+    if options.json:
+        print(json.dumps(result.facts, ensure_ascii=False))
+    elif result.text:
+        print(result.text)
+    return result.exit_code
+
+
+class Result(NamedTuple):
+    """What a verb came to: facts for machines, text for people, an exit code."""
+
+    facts: dict[str, Any]
+    text: str = ""
+    exit_code: int = 0
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _set_up_logging(verbose: bool) -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger("arena_ensemble")
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    root.propagate = False

@@ -1,0 +1,36 @@
+"""The verbs about files: sample, validate."""
+
+from __future__ import annotations
+
+import argparse
+
+from .. import readers, store
+from ..errors import InputError
+from . import Result, tables
+
+
+def sample(options: argparse.Namespace) -> Result:
+    """Write the sample arena."""
+    from .. import sample as arena
+
+    if options.rows < 1 or options.test_rows < 1:
+        raise InputError(f"--rows {options.rows} --test-rows {options.test_rows}: both must be at least 1")
+    made = arena.files(options.rows, options.test_rows, seed=options.seed)
+    for name, text in made.items():
+        store.write_bytes(options.out / name, text.encode())
+    facts = {
+        "folder": str(options.out),
+        "files": sorted(made),
+        "rows": options.rows,
+        "test_rows": options.test_rows,
+    }
+    return Result(
+        facts, f"{options.out}: {', '.join(made)} ({options.rows:,} and {options.test_rows:,} battles)"
+    )
+
+
+def validate(options: argparse.Namespace) -> Result:
+    """Say what a file of battles holds."""
+    report = readers.read(options.file).report
+    facts = report.as_dict()
+    return Result(facts, tables.facts_table(list(facts.items()), title=str(options.file)))

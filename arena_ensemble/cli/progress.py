@@ -1,0 +1,75 @@
+"""Progress for people: one bar for all tasks and one per running task; silent when not a terminal."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger("arena_ensemble.progress")
+
+
+class Bars:
+    """Shows the events of :func:`arena_ensemble.run.cross_fit`; use as a context manager.
+
+    On a terminal: bars on stderr. Elsewhere: one log line per finished task, with the time left.
+    """
+
+    def __init__(self, total: int) -> None:
+        console = Console(stderr=True)
+        self._live = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._total, self._finished, self._start = total, 0, time.monotonic()
+        self._overall = self._progress.add_task("all folds", total=max(total, 1), text="")
+        self._running: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, label: str, done: float, total: float, text: str) -> None:
+        """One event: ``label`` has done ``done`` of ``total``; text "done" or "failed" ends it."""
+        if text in ("done", "failed"):
+            self._end(label, text)
+        elif self._live:
+            if label not in self._running:
+                self._running[label] = self._progress.add_task("  " + label, total=total, text="")
+            self._progress.update(self._running[label], completed=done, total=total, text=text[:40])
+
+    def _end(self, label: str, text: str) -> None:
+        self._finished += 1
+        if label in self._running:
+            self._progress.remove_task(self._running.pop(label))
+        self._progress.update(
+            self._overall, completed=self._finished, text=f"{self._finished} of {self._total}"
+        )
+        elapsed = time.monotonic() - self._start
+        left = elapsed / self._finished * max(self._total - self._finished, 0)
+        if not self._live:
+            log.info("%s %s (%d of %d, about %s left)", label, text, self._finished, self._total, clock(left))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a person says them: ``45 s``, ``3 min``, ``2 h 10 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,157 @@
+"""The verbs of the river: oof, stack, submission. Each does whatever is missing before it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from .. import ensemble, member_files, oof, readers, run, store, submit
+from ..battles import Battles
+from ..errors import InputError
+from ..folds import Folds
+from ..predictions import Floats
+from ..recipes import load_recipe
+from . import PARTLY, Result, tables
+from .progress import Bars, clock
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MEMBERS: Final = ("tiny-classify", "tiny-generate", "tiny-swap", "lexical")
+
+
+class _Run(NamedTuple):
+    """What the first part of every river verb leaves behind."""
+
+    workspace: store.Workspace
+    train: Battles
+    test: Battles | None
+    folds: Folds
+    outcome: run.Outcome
+
+
+def oof_verb(options: argparse.Namespace) -> Result:
+    """Train the members and keep their out-of-fold predictions."""
+    workspace = store.Workspace(options.workspace)
+    with workspace.locked("arena-ensemble oof"):
+        made = _cross_fitted(workspace, options)
+    facts = _facts(made)
+    return Result(facts, _members_text(made), _exit_code(made.outcome))
+
+
+def stack(options: argparse.Namespace) -> Result:
+    """Combine the members; score every candidate out of fold; choose."""
+    workspace = store.Workspace(options.workspace)
+    with workspace.locked("arena-ensemble stack"):
+        made = _cross_fitted(workspace, options)
+        built = _built(made, options)
+    facts = {**_facts(made), **_ensemble_facts(built)}
+    return Result(facts, _text(made, built), _exit_code(made.outcome))
+
+
+def submission(options: argparse.Namespace) -> Result:
+    """Do what is missing and write the submission."""
+    workspace = store.Workspace(options.workspace)
+    out: Path = options.out or workspace.root / "submission.csv"
+    with workspace.locked("arena-ensemble submission"):
+        made = _cross_fitted(workspace, options)
+        built = _built(made, options)
+        if made.test is None:
+            raise InputError("a submission needs --test FILE")
+        prediction = submit.predict(workspace, built, made.test)
+        submit.write(out, made.test, prediction, sample_submission=options.sample_submission)
+    facts = {
+        **_facts(made),
+        **_ensemble_facts(built),
+        "submission": str(out),
+        "rows": len(made.test),
+        "gammas": prediction.gammas,
+    }
+    text = f"{_text(made, built)}\n\n{out}: {len(made.test)} rows, checked"
+    return Result(facts, text, _exit_code(made.outcome))
+
+
+def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _Run:
+    names = options.models.split(",") if options.models else list(DEFAULT_MEMBERS)
+    recipes = {name: load_recipe(workspace.recipe_path(name)) for name in map(str.strip, names)}
+    for recipe in recipes.values():
+        recipe.base_path()  # a missing folder is named before anything is read or written
+    train = readers.read_battles(options.data)
+    train.outcomes()
+    test = None if options.test is None else readers.read_battles(options.test)
+    log.info(
+        "%s: %d battles%s", options.data, len(train), "" if test is None else f", {len(test)} to predict"
+    )
+    folds = member_files.ensure_folds(workspace, train, n_folds=options.folds, seed=options.seed)
+    for name in options.remake:
+        member_files.remake(workspace, name)
+    job = oof.Job(workspace.root, train, folds, test)
+    count = sum(not oof.is_done(workspace, task) for n, r in recipes.items() for task in oof.plan(job, n, r))
+    with Bars(count) as bars:
+        outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
+    return _Run(workspace, train, test, folds, outcome)
+
+
+def _built(made: _Run, options: argparse.Namespace) -> ensemble.Ensemble:
+    members = made.outcome.finished
+    if not members:
+        raise InputError("no member is finished: " + "; ".join(made.outcome.failed.values()))
+    truth = None if options.truth is None else _truth(options.truth, made.train)
+    return ensemble.build(made.workspace, made.train, made.folds, members, seed=options.seed, truth=truth)
+
+
+def _truth(path: Path, train: Battles) -> Floats:
+    """True log-probabilities of the training battles, joined by id."""
+    (predictions,) = readers.read_predictions(path).values()
+    known = predictions.take(np.flatnonzero(predictions.ids.is_in(train.ids.to_list()).to_numpy()))
+    return known.aligned_to(train.ids, name=str(path)).log_probs
+
+
+def _facts(made: _Run) -> dict[str, Any]:
+    cards = {name: store.read_card(made.workspace.oof / name) or {} for name in made.outcome.finished}
+    keep = ("backbone", "log_loss", "standard_error", "seconds", "alarms")
+    return {
+        "battles": len(made.train),
+        "folds": made.folds.digest,
+        "members": {name: {k: card.get(k) for k in keep} for name, card in cards.items()},
+        "failed": made.outcome.failed,
+        "alarms": made.outcome.alarms,
+    }
+
+
+def _ensemble_facts(built: ensemble.Ensemble) -> dict[str, Any]:
+    return {
+        "choice": built.card["choice"],
+        "log_loss": built.card["log_loss"],
+        "temperature": built.card["temperature"],
+        "table": [dataclasses.asdict(row) for row in built.table],
+    }
+
+
+def _members_text(made: _Run) -> str:
+    pairs = []
+    for name in made.outcome.finished:
+        card = store.read_card(made.workspace.oof / name) or {}
+        loss = f"log-loss {card['log_loss']:.4f} ± {card['standard_error']:.4f}"
+        pairs.append((name, f"{loss}, trained in {clock(card['seconds'])}, {made.workspace.oof / name}"))
+    text = tables.facts_table(pairs, title="out-of-fold members") if pairs else ""
+    return "\n".join([text, *_warnings(made.outcome)])
+
+
+def _text(made: _Run, built: ensemble.Ensemble) -> str:
+    title = f"out of fold, {len(made.train):,} battles, {made.folds.n_folds} grouped folds"
+    return "\n".join([tables.score_table(built.table, title=title), *_warnings(made.outcome)])
+
+
+def _warnings(outcome: run.Outcome) -> list[str]:
+    failed = [f"member {name} FAILED: {why}" for name, why in outcome.failed.items()]
+    alarms = [f"member {name}: {why}" for name, found in outcome.alarms.items() for why in found]
+    return failed + alarms
+
+
+def _exit_code(outcome: run.Outcome) -> int:
+    return PARTLY if outcome.failed or outcome.alarms else 0

@@ -1,0 +1,58 @@
+"""Tables for the terminal, made with rich and returned as text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..score import ScoreRow
+
+WIDTH = 110
+
+
+def score_table(rows: Sequence[ScoreRow], *, title: str) -> str:
+    """The score table: one line per row, the choice in bold."""
+    with_gap = any(row.gap_closed is not None for row in rows)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in ("log-loss", "± s.e.", "accuracy", "vs choice", "± s.e."):
+        table.add_column(name, justify="right", no_wrap=True)
+    if with_gap:
+        table.add_column("gap closed", justify="right", no_wrap=True)
+    table.add_column("", overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        cells = [
+            row.name,
+            f"{row.log_loss:.4f}",
+            f"{row.se:.4f}",
+            f"{row.accuracy:.3f}",
+            f"{row.difference:+.4f}",
+            f"{row.difference_se:.4f}",
+        ]
+        if with_gap:
+            cells.append("" if row.gap_closed is None else f"{row.gap_closed:.1%}")
+        cells.append("◀ chosen" if row.chosen else row.note)
+        table.add_row(*(Text(cell) for cell in cells), style="bold" if row.chosen else "")
+    return rendered(table)
+
+
+def facts_table(pairs: Sequence[tuple[str, Any]], *, title: str) -> str:
+    """Two columns, names and values."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("")
+    for name, value in pairs:
+        table.add_row(Text(name), Text(str(value)))
+    return rendered(table)
+
+
+def rendered(table: Table) -> str:
+    """A rich table as plain text."""
+    stream = io.StringIO()
+    Console(file=stream, width=WIDTH, color_system=None, legacy_windows=False).print(table)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

@@ -1,0 +1,196 @@
+"""The ensemble as one more artifact under ``oof/ensemble/``: made from the members' OOF, kept with a card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from . import member_files, oof, score, store
+from .battles import Battles
+from .errors import ArtifactError, InputError
+from .features import Features, extract
+from .folds import Folds
+from .predictions import Floats, Predictions
+from .score import ScoreRow
+from .stack import Stacker
+
+log = logging.getLogger(__name__)
+
+ENSEMBLE: Final = "ensemble"
+_TABLE: Final = "table.json"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """A fitted stacker, its honest score table, and the card that says what it was made from."""
+
+    stacker: Stacker
+    table: list[ScoreRow]
+    card: store.Card
+
+    @property
+    def members(self) -> list[str]:
+        """Names of the members that it reads, in its order."""
+        return list(self.card["members"])
+
+
+def build(
+    workspace: store.Workspace,
+    battles: Battles,
+    folds: Folds,
+    members: list[str],
+    *,
+    seed: int = 0,
+    truth: Floats | None = None,
+) -> Ensemble:
+    """Fit the stacker on the members' OOF predictions and the features, or load it if nothing changed.
+
+    Parameters
+    ----------
+    members
+        Names of finished members.
+    truth
+        True log-probabilities (n, 3) of the battles where they are known (sample arena): only the
+        table's ``gap_closed`` reads them.
+
+    Raises
+    ------
+    InputError
+        A member is not finished or lacks rows.
+    StaleError
+        A member was made with another fold file.
+    """
+    said: dict[str, Predictions] = {}
+    hashes: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    for name in members:
+        predictions, _, card = member_files.load_member(workspace, name)
+        if card.get("folds_verified") and card.get("folds") != folds.digest:
+            raise store.stale(workspace.oof / name, ["fold file"], f"make it anew with --remake {name}")
+        said[name] = predictions.aligned_to(battles.ids, name=f"member {name!r}")
+        hashes[name] = card["files"]["oof.parquet"]
+        seconds[name] = float(card.get("seconds", 0.0))
+    key = {
+        "data": battles.digest(),
+        "folds": folds.digest,
+        "members": hashes,
+        "seed": seed,
+        "truth": truth is not None,
+        "versions": oof.versions(),
+    }
+    folder = workspace.oof / ENSEMBLE
+    old = _kept(folder, key)
+    if old is not None:
+        return old
+    start = time.monotonic()
+    y = battles.outcomes()
+    log.info("stacking %d members on %d battles", len(members), len(battles))
+    stacker = Stacker(random_state=seed)
+    stacker.fit(said, y, features=extract(battles), groups=folds.group, folds=folds.fold)
+    table = with_truth(stacker, truth, y)
+    facts = {
+        **key,
+        "choice": stacker.choice_,
+        "temperature": stacker.temperature_,
+        "log_loss": score.log_loss(stacker.oof_log_proba_, y),
+        "seconds": round(time.monotonic() - start, 3),
+        "member_seconds": seconds,
+    }
+    card = _write(folder, battles, folds, stacker, table, facts)
+    return Ensemble(stacker, table, card)
+
+
+def with_truth(stacker: Stacker, truth: Floats | None, y: np.ndarray[Any, Any]) -> list[ScoreRow]:
+    """The stacker's table with the share of the learnable gap closed, and the Bayes floor as a row."""
+    rows = list(stacker.table_)
+    if truth is None:
+        return rows
+    floor = score.row_losses(truth, y)
+    prior = next(row.log_loss for row in rows if row.kind == "prior")
+    rows = [
+        dataclasses.replace(row, gap_closed=score.gap_closed(row.log_loss, prior, float(floor.mean())))
+        for row in rows
+    ]
+    reference = score.row_losses(stacker.oof_log_proba_, y)
+    difference = score.paired_difference(floor, reference)
+    bayes = ScoreRow(
+        name="Bayes floor",
+        kind="bayes",
+        log_loss=float(floor.mean()),
+        se=score.standard_error(floor),
+        accuracy=score.accuracy(truth, y),
+        difference=difference.mean,
+        difference_se=difference.se,
+        gap_closed=1.0,
+        note="the true probabilities",
+    )
+    return [*rows, bayes]
+
+
+def _write(
+    folder: Any,
+    battles: Battles,
+    folds: Folds,
+    stacker: Stacker,
+    table: list[ScoreRow],
+    facts: dict[str, Any],
+) -> store.Card:
+    partial = folder.with_name(f".{folder.name}.tmp-build")
+    shutil.rmtree(partial, ignore_errors=True)
+    contents = dict(stacker.dump())
+    frame = member_files.reading_frame(battles, 0, (stacker.oof_log_proba_, None))
+    contents["oof.parquet"] = store.parquet_bytes(frame.with_columns(pl.Series("fold", folds.fold)))
+    contents[_TABLE] = json.dumps({"rows": [dataclasses.asdict(row) for row in table]}).encode()
+    for name, content in contents.items():
+        store.write_bytes(partial / name, content)
+    card = store.write_card(partial, facts, list(contents))
+    store.commit_folder(partial, folder)
+    return card
+
+
+def _kept(folder: Any, key: dict[str, Any]) -> Ensemble | None:
+    """The ensemble on disk, if it was made from exactly this."""
+    card = store.read_card(folder)
+    if card is None or store.conflict(card, key) or list(card["members"]) != list(key["members"]):
+        return None
+    return _restored(folder, card)
+
+
+def load(workspace: store.Workspace) -> Ensemble:
+    """The workspace's ensemble, after the hashes of all its files matched.
+
+    Raises
+    ------
+    InputError
+        There is none yet.
+    ArtifactError
+        A file is truncated or edited.
+    """
+    folder = workspace.oof / ENSEMBLE
+    card = store.read_card(folder)
+    if card is None:
+        raise InputError(f"no ensemble in {folder}; run `arena-ensemble stack` first")
+    return _restored(folder, card)
+
+
+def _restored(folder: Any, card: store.Card) -> Ensemble:
+    contents = {name: store.verified(folder, name, card) for name in card["files"]}
+    try:
+        rows = [ScoreRow(**row) for row in json.loads(contents.pop(_TABLE))["rows"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / _TABLE}: not a score table ({error}); run stack again") from error
+    contents.pop("oof.parquet", None)
+    return Ensemble(Stacker.restore(contents), rows, card)
+
+
+def features_of(battles: Battles) -> Features:
+    """The features that the stacker reads; the same function for training and test battles."""
+    return extract(battles)

@@ -1,0 +1,140 @@
+"""A member's files: shards of one fold, the merged tables, and the workspace's one fold file."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from . import store
+from .battles import Battles
+from .errors import ArtifactError, InputError
+from .folds import Folds, make_folds
+from .predictions import Floats, Predictions
+
+FOLDS_FILE: Final = "folds.parquet"
+FOLDS_CARD: Final = "folds.json"
+_LOG_COLUMNS: Final = ("logp_a", "logp_b", "logp_tie")
+_SWAP_COLUMNS: Final = tuple(f"swap_{name}" for name in _LOG_COLUMNS)
+
+
+def reading_frame(battles: Battles, fold: int, readings: tuple[Floats, Floats | None]) -> pl.DataFrame:
+    """An OOF table of one fold model's readings (shown order, swapped order mapped back or None)."""
+    shown, other = readings
+    columns: dict[str, Any] = {"id": battles.ids, "fold": np.full(len(battles), fold, dtype=np.int64)}
+    columns.update({name: shown[:, i] for i, name in enumerate(_LOG_COLUMNS)})
+    if other is not None:
+        columns.update({name: other[:, i] for i, name in enumerate(_SWAP_COLUMNS)})
+    return pl.DataFrame(columns)
+
+
+def write_shard(path: Path, frame: pl.DataFrame, key: dict[str, Any]) -> None:
+    """Write a shard and then, as its card, the key it was made with and its hash."""
+    content = store.parquet_bytes(frame)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    store.write_bytes(path, content)
+    store.write_json(path.with_suffix(".json"), {**key, "sha256": store.digest_bytes(content)})
+
+
+def is_intact(folder: Path, name: str, card: store.Card) -> bool:
+    """Whether a file has the hash that its card states."""
+    path = folder / name
+    return path.is_file() and store.digest_file(path) == card["files"].get(name)
+
+
+def shard_done(path: Path, key: dict[str, Any]) -> bool:
+    """Whether a shard is there, unchanged, and made with this key."""
+    note = path.with_suffix(".json")
+    if not (path.is_file() and note.is_file()):
+        return False
+    try:
+        found = store.read_json(note)
+    except ArtifactError:
+        return False
+    return not store.conflict(found, key) and found.get("sha256") == store.digest_file(path)
+
+
+def load_table(folder: Path, name: str, card: store.Card) -> pl.DataFrame:
+    """A parquet table, after its hash matched the card."""
+    return pl.read_parquet(io.BytesIO(store.verified(folder, name, card)))
+
+
+def to_predictions(frame: pl.DataFrame) -> Predictions:
+    """Predictions from the columns of an OOF parquet file.
+
+    Raises
+    ------
+    ArtifactError
+        A column is missing.
+    """
+    needed = ["id", "fold", *_LOG_COLUMNS]
+    if missing := [name for name in needed if name not in frame.columns]:
+        raise ArtifactError(f"an OOF table lacks the columns {', '.join(missing)}")
+    other = frame.select(_SWAP_COLUMNS).to_numpy() if _SWAP_COLUMNS[0] in frame.columns else None
+    return Predictions(frame["id"], frame.select(_LOG_COLUMNS).to_numpy(), frame["fold"].to_numpy(), other)
+
+
+def load_member(workspace: store.Workspace, member: str) -> tuple[Predictions, list[Predictions], store.Card]:
+    """A member's OOF predictions, its test predictions per fold (maybe none), and its card.
+
+    Raises
+    ------
+    InputError
+        The member is not finished.
+    ArtifactError
+        A file is truncated or edited.
+    """
+    said = workspace.oof / store.check_name(member)
+    card = store.read_card(said)
+    if card is None:
+        raise InputError(f"member {member!r} has no finished predictions in {said}; run `arena-ensemble oof`")
+    oof = to_predictions(load_table(said, "oof.parquet", card))
+    tests: list[Predictions] = []
+    if "test.parquet" in card["files"]:
+        frame = load_table(said, "test.parquet", card)
+        tests = [to_predictions(part) for part in frame.partition_by("fold", maintain_order=True)]
+    return oof, tests, card
+
+
+def ensure_folds(workspace: store.Workspace, battles: Battles, *, n_folds: int, seed: int) -> Folds:
+    """The workspace's one fold file, made when absent, checked against the battles when there.
+
+    Raises
+    ------
+    StaleError
+        The fold file belongs to other battles, or to another number of folds or seed.
+    """
+    path, note = workspace.oof / FOLDS_FILE, workspace.oof / FOLDS_CARD
+    if not note.is_file():
+        folds = make_folds(battles, n_folds=n_folds, seed=seed)
+        content = store.parquet_bytes(folds.to_frame())
+        store.write_bytes(path, content)
+        store.write_json(note, {**folds.meta(), "sha256": store.digest_bytes(content)})
+        return folds
+    meta = store.read_json(note)
+    content = path.read_bytes() if path.is_file() else b""
+    if store.digest_bytes(content) != meta.get("sha256"):
+        raise ArtifactError(
+            f"{path}: SHA-256 differs from {note.name}; restore it or use another --workspace"
+        )
+    folds = Folds.from_frame(pl.read_parquet(io.BytesIO(content)), meta)
+    folds.check(battles)
+    if (folds.n_folds, folds.seed) != (n_folds, seed):
+        raise store.stale(
+            path,
+            ["number of folds or seed"],
+            f"it has {folds.n_folds} folds with seed {folds.seed}; pass those, or use another --workspace",
+        )
+    return folds
+
+
+def remake(workspace: store.Workspace, member: str) -> None:
+    """Forget what a member learned and said; its recipe stays."""
+    store.check_name(member)
+    for path in sorted((workspace.models / member).glob("fold-*")):
+        shutil.rmtree(path)
+    shutil.rmtree(workspace.oof / member, ignore_errors=True)

@@ -1,0 +1,272 @@
+"""Where the (member, fold) tasks run: in this process, or in several processes side by side.
+
+Small members on a CPU gain from one thread each in several processes; a large one wants the whole
+machine, or one GPU per process. A member that fails does not stop the others: its error is kept and
+reported when everything else is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from . import oof
+from .errors import ArenaError, MemberError
+from .oof import FoldTask, Job
+from .recipes import Recipe
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+EXPECTED: Final = (ArenaError, ArithmeticError, MemoryError, OSError, RuntimeError, ValueError)
+"""What a member may fail with and be named for; anything else is our bug and ends the run."""
+
+Event = Callable[[str, float, float, str], None]
+"""``(task label, done, total, text)``: how far one task is."""
+
+_THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+
+
+@dataclass
+class Outcome:
+    """What a run of many tasks came to."""
+
+    finished: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    alarms: dict[str, list[str]] = field(default_factory=dict)
+
+
+def gpu_count() -> int:
+    """CUDA devices that this process may use, asked of the driver's tool: torch is not imported."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip()])
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def default_jobs(recipes: dict[str, Recipe]) -> int:
+    """Processes side by side: one per GPU; without one, one per core (8 at most) if all members are small."""
+    gpus = gpu_count()
+    if gpus:
+        return gpus
+    small = all(
+        recipe.backbone == "lexical" or recipe.base.startswith("tiny:") for recipe in recipes.values()
+    )
+    return min(len(os.sched_getaffinity(0)), 8) if small else 1
+
+
+def cross_fit(
+    job: Job, recipes: dict[str, Recipe], *, jobs: int | None = None, on_event: Event | None = None
+) -> Outcome:
+    """Make every member's out-of-fold predictions (and test predictions), doing only what is missing.
+
+    Parameters
+    ----------
+    job
+        Battles, folds and workspace.
+    recipes
+        Recipe by member name.
+    jobs
+        Processes side by side; None chooses by :func:`default_jobs`.
+
+    Returns
+    -------
+    Outcome
+        Which members are finished, which failed and why, which raise an alarm.
+
+    Raises
+    ------
+    StaleError
+        An earlier fold was made from something else; raised before any work starts.
+    """
+    outcome = Outcome()
+    planned = {name: oof.plan(job, name, recipe) for name, recipe in recipes.items()}
+    for tasks in planned.values():
+        for task in tasks:
+            oof.check_not_stale(job.workspace, task)
+    todo = {name: [t for t in tasks if not oof.is_done(job.workspace, t)] for name, tasks in planned.items()}
+    count = sum(map(len, todo.values()))
+    workers = min(jobs or default_jobs(recipes), max(count, 1))
+    waiting = {name: tasks for name, tasks in todo.items() if tasks}
+    for name in waiting:
+        on_progress = _labelled(on_event, name)
+        _guarded(outcome, name, partial(oof.prepare, job, recipes[name], on_progress))
+    tasks = [task for name, part in waiting.items() if name not in outcome.failed for task in part]
+    finished = (
+        _side_by_side(job, tasks, workers, on_event) if workers > 1 else _one_by_one(job, tasks, on_event)
+    )
+    for task, error in finished:
+        if error is not None:
+            outcome.failed.setdefault(task.member, f"{task.label}: {_described(error)}")
+            log.error("%s failed: %s", task.label, _described(error))
+        if on_event is not None:
+            on_event(task.label, 1, 1, "done" if error is None else "failed")
+    for name, recipe in recipes.items():
+        card = _guarded(outcome, name, partial(oof.finish_member, job, name, recipe))
+        if card is not None:
+            outcome.finished.append(name)
+            if card["alarms"]:
+                outcome.alarms[name] = card["alarms"]
+    return outcome
+
+
+def _guarded(outcome: Outcome, name: str, action: Callable[[], T]) -> T | None:
+    """Run one step of a member that has not failed; keep its error instead of stopping the others."""
+    if name in outcome.failed:
+        return None
+    try:
+        return action()
+    except EXPECTED as error:
+        log.debug("member %s", name, exc_info=True)
+        outcome.failed[name] = _described(error)
+        return None
+
+
+def _described(error: BaseException) -> str:
+    return str(error) if isinstance(error, ArenaError) else f"{type(error).__name__}: {error}"
+
+
+def _labelled(on_event: Event | None, label: str) -> oof.Progress | None:
+    if on_event is None:
+        return None
+    return lambda done, total, text: on_event(label, done, total, text)
+
+
+Finished = Iterator[tuple[FoldTask, Exception | None]]
+
+
+def _one_by_one(job: Job, tasks: list[FoldTask], on_event: Event | None) -> Finished:
+    lost: set[str] = set()
+    for task in tasks:
+        if task.member in lost:  # an earlier fold of this member failed: spend no more on it
+            continue
+        error: Exception | None = None
+        try:
+            oof.run_fold(job, task, _labelled(on_event, task.label))
+        except EXPECTED as caught:
+            log.debug("%s", task.label, exc_info=True)
+            error = caught
+            lost.add(task.member)
+        yield task, error
+
+
+def _side_by_side(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | None) -> Finished:
+    orphans: list[FoldTask] = []
+    for task, error in _in_pool(job, tasks, workers, on_event):
+        if isinstance(error, BrokenProcessPool):
+            orphans.append(task)
+        else:
+            yield task, error
+    lost: set[str] = set()
+    for task in orphans:  # some process was killed; run what it took along one at a time, to find whose
+        if task.member in lost:
+            continue
+        for same, error in _in_pool(job, [task], 1, on_event):
+            if isinstance(error, BrokenProcessPool):
+                lost.add(same.member)
+                died = MemberError("its process was killed (out of memory?); finished folds are kept")
+                yield same, died
+            else:
+                yield same, error
+
+
+def _in_pool(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | None) -> Finished:
+    context = multiprocessing.get_context("spawn")
+    events: Any = None if on_event is None else context.Queue()
+    devices: Any = context.Queue()
+    gpus = gpu_count()
+    for index in range(workers):
+        devices.put(index % gpus if gpus else None)
+    stop = threading.Event()
+    listener = threading.Thread(target=_forward, args=(events, on_event, stop), daemon=True)
+    listener.start()
+    with _threads_per_worker(workers):
+        pool = ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_start, initargs=(job, events, devices)
+        )
+        try:
+            running: dict[Future[None], FoldTask] = {pool.submit(_work, task): task for task in tasks}
+            for future in as_completed(running):
+                task = running[future]
+                if future.cancelled():
+                    continue
+                error = future.exception()
+                if error is not None and not isinstance(error, EXPECTED):
+                    raise error
+                if error is not None and not isinstance(error, BrokenProcessPool):
+                    for other, queued in running.items():  # this member is lost: spend no more on it
+                        if queued.member == task.member:
+                            other.cancel()
+                yield task, error
+        except BaseException:
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            stop.set()
+            listener.join(timeout=2)
+
+
+@contextlib.contextmanager
+def _threads_per_worker(workers: int) -> Iterator[None]:
+    """Children inherit their thread count; ours is put back afterwards."""
+    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _forward(events: Any, on_event: Event | None, stop: threading.Event) -> None:
+    """Hand the workers' progress to the caller's callback until told to stop."""
+    while on_event is not None and not stop.is_set():
+        try:
+            on_event(*events.get(timeout=0.2))
+        except queue.Empty:
+            continue
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start(job: Job, events: Any, devices: Any) -> None:
+    """Set up one worker process: the run's shared data and, where there are GPUs, one of its own."""
+    device = devices.get()
+    if device is not None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[device] if visible else str(device)
+    _worker.update(job=job, events=events)
+
+
+def _work(task: FoldTask) -> None:
+    """One task in a worker process; progress goes to the parent's queue."""
+    events = _worker["events"]
+    on_event = None if events is None else (lambda *event: events.put(event))
+    oof.run_fold(_worker["job"], task, _labelled(on_event, task.label))

@@ -1,0 +1,60 @@
+"""Test battles in, submission out: fold averages, their correction, the stacker."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import member_files, readers, store
+from .battles import Battles
+from .calibrate import fold_average_gamma, sharpened
+from .ensemble import Ensemble
+from .errors import InputError
+from .features import extract
+from .predictions import Floats, Predictions, average_folds
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TestPrediction:
+    """The ensemble's log-probabilities (n, 3) of the test battles, and each member's gamma."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of the name
+
+    log_probs: Floats
+    gammas: dict[str, float]
+
+
+def predict(workspace: store.Workspace, ensemble: Ensemble, test: Battles) -> TestPrediction:
+    """The ensemble's prediction of test battles that every member has read.
+
+    Each member's fold readings are averaged in (delta, tau) and sharpened by its gamma, since an
+    average of folds is less sharp than the single-fold readings that the stacker was fitted on.
+
+    Raises
+    ------
+    InputError
+        A member has no test predictions, or not of these ids.
+    """
+    members: dict[str, Predictions] = {}
+    gammas: dict[str, float] = {}
+    for name in ensemble.members:
+        _, parts, _ = member_files.load_member(workspace, name)
+        if not parts:
+            raise InputError(f"member {name!r} has no test predictions; run `arena-ensemble oof` with --test")
+        aligned = [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in parts]
+        readings = [part.combined().log_probs for part in aligned]
+        gammas[name] = fold_average_gamma(readings)
+        members[name] = sharpened(average_folds(aligned), gammas[name])
+    log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in gammas.items()))
+    log_probs = ensemble.stacker.predict_log_proba(members, features=extract(test))
+    return TestPrediction(log_probs, gammas)
+
+
+def write(
+    path: Path, test: Battles, prediction: TestPrediction, *, sample_submission: Path | None = None
+) -> None:
+    """Write the submission: ids and order of the test file, rows sum to one, whole or absent."""
+    readers.write_submission(path, test.ids, prediction.log_probs, sample=sample_submission)
