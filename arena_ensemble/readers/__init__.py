@@ -1,0 +1,24 @@
+"""Files ↔ nouns: battles, predictions, labels, the submission. The only room that knows column names."""
+
+from .battle_files import Reading, read, read_battles
+from .formats import FORMATS, Format
+from .prediction_files import read_labels, read_predictions
+from .report import Report, Spread, Suspicion
+from .submission import COLUMNS, check_submission, write_submission, write_winners
+
+__all__ = [
+    "COLUMNS",
+    "FORMATS",
+    "Format",
+    "Reading",
+    "Report",
+    "Spread",
+    "Suspicion",
+    "check_submission",
+    "read",
+    "read_battles",
+    "read_labels",
+    "read_predictions",
+    "write_submission",
+    "write_winners",
+]

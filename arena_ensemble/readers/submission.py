@@ -1,0 +1,177 @@
+"""The submission: written whole or not at all, checked as Kaggle checks it."""
+
+from __future__ import annotations
+
+import csv
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ..errors import InputError
+from ..predictions import normalised
+from .formats import WINNERS
+from .tables import open_table
+
+COLUMNS: Final = ("id", *WINNERS)
+_TWO_OUTCOMES: Final = ("id", "winner")
+_SUM_TOLERANCE: Final = 1e-9
+
+
+def write_submission(
+    path: Path,
+    ids: pl.Series,
+    log_probs: npt.ArrayLike,
+    *,
+    sample: Path | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Write ``id,winner_model_a,winner_model_b,winner_tie``, in the order of ``ids``.
+
+    Parameters
+    ----------
+    path
+        Where to; an earlier file is replaced only once the new one is whole on disk.
+    ids
+        (n,), the test file's ids in its order.
+    log_probs
+        (n, 3), natural log, columns A, B, TIE; rows are normalised once more in float64.
+    sample
+        Kaggle's ``sample_submission.csv``: its columns and ids must be those written.
+    overwrite
+        False: refuse to replace a file.
+
+    Raises
+    ------
+    InputError
+        Wrong shape, a NaN, a repeated id, ids that differ from the sample's, or an existing file.
+    """
+    rows = np.asarray(log_probs, dtype=np.float64)
+    if rows.shape != (len(ids), 3):
+        raise InputError(f"submission: predictions have shape {rows.shape}, expected ({len(ids)}, 3)")
+    with np.errstate(all="ignore"):
+        probs = np.exp(normalised(rows)) if len(rows) else rows
+    bad = ~np.isfinite(probs).all(axis=1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(f"submission row {row + 1} (id {ids[row]}): {rows[row].tolist()} is no distribution")
+    probs = probs / probs.sum(axis=1, keepdims=True)
+    lines = [[name, *map(repr, values)] for name, values in zip(ids.to_list(), probs.tolist(), strict=True)]
+    _write(Path(path), ids, COLUMNS, lines, sample=sample, overwrite=overwrite)
+
+
+def write_winners(
+    path: Path,
+    ids: pl.Series,
+    log_probs: npt.ArrayLike,
+    *,
+    sample: Path | None = None,
+    overwrite: bool = True,
+) -> None:
+    """Write ``id,winner`` (``model_a`` or ``model_b``) for a task of two outcomes; A where both are equal.
+
+    Parameters and errors as for :func:`write_submission`; the column of ties is not looked at.
+    """
+    rows = np.asarray(log_probs, dtype=np.float64)
+    if rows.ndim != 2 or rows.shape[0] != len(ids) or rows.shape[1] not in (2, 3):
+        raise InputError(f"submission: predictions have shape {rows.shape}, expected ({len(ids)}, 2 or 3)")
+    bad = np.isnan(rows[:, :2]).any(axis=1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(f"submission row {row + 1} (id {ids[row]}): {rows[row].tolist()} is no distribution")
+    winners = np.where(rows[:, 1] > rows[:, 0], "model_b", "model_a").tolist()
+    lines = [list(pair) for pair in zip(ids.to_list(), winners, strict=True)]
+    _write(Path(path), ids, _TWO_OUTCOMES, lines, sample=sample, overwrite=overwrite)
+
+
+def _write(
+    path: Path,
+    ids: pl.Series,
+    columns: Sequence[str],
+    lines: list[list[Any]],
+    *,
+    sample: Path | None,
+    overwrite: bool,
+) -> None:
+    if ids.n_unique() != len(ids):
+        raise InputError(f"submission: the id {ids.filter(ids.is_duplicated())[0]} repeats")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file name for the submission")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; remove it or allow it to be replaced")
+    if sample is not None:
+        _check_sample(Path(sample), ids, columns)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}; nothing was changed") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_sample(sample: Path, ids: pl.Series, columns: Sequence[str]) -> None:
+    table = open_table(sample)
+    if table.columns != tuple(columns):
+        raise InputError(
+            f"{sample} has the columns {', '.join(table.columns)}, the submission has {', '.join(columns)}"
+        )
+    wanted = [str(row[0]) for batch in table.batches(["id"]) for row in batch]
+    ours = [str(name) for name in ids.to_list()]
+    if len(set(wanted)) < len(wanted):
+        seen: set[str] = set()
+        row = next(k for k, name in enumerate(wanted) if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise InputError(f"{sample.name} row {row + 1} (id {wanted[row]}): the id repeats")
+    missing, extra = set(wanted) - set(ours), set(ours) - set(wanted)
+    if missing or extra:
+        example = (
+            f"id {min(missing)} is only in the sample" if missing else f"id {min(extra)} is not in the sample"
+        )
+        raise InputError(
+            f"{sample} holds {len(wanted)} ids, the test file {len(ours)}, and they differ ({example}); "
+            "is it the sample of this test file?"
+        )
+
+
+def check_submission(path: Path, ids: pl.Series) -> None:
+    """Read a submission back and check what Kaggle would: columns, ids and order, finite, sums of 1.
+
+    Raises
+    ------
+    InputError
+        The first thing that is wrong, with row and id.
+    """
+    table = open_table(Path(path))
+    if table.columns != COLUMNS:
+        raise InputError(f"{path} has the columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}")
+    expected = [str(name) for name in ids.to_list()]
+    number = 0
+    for batch in table.batches(COLUMNS):
+        for name, *cells in batch:
+            number += 1
+            where = f"{table.name} row {number} (id {name})"
+            if number > len(expected):
+                raise InputError(f"{where}: more rows than the test file, which has {len(expected)}")
+            if str(name) != expected[number - 1]:
+                raise InputError(f"{where}: the test file has id {expected[number - 1]} there")
+            try:
+                values = [float(cell) for cell in cells]
+            except (TypeError, ValueError):
+                raise InputError(f"{where}: {cells} are not three numbers") from None
+            if not all(0 <= value <= 1 for value in values):
+                raise InputError(f"{where}: {cells} are not all between 0 and 1")
+            if abs(sum(values) - 1) > _SUM_TOLERANCE:
+                raise InputError(f"{where}: the row sums to {sum(values)}, expected 1")
+    if number < len(expected):
+        raise InputError(f"{path} has {number} rows, the test file has {len(expected)}")
