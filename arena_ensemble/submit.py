@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import member_files, readers, store
 from .battles import Battles
-from .calibrate import fold_average_gamma, sharpened
+from .calibrate import fold_average_gamma
 from .ensemble import Ensemble
 from .errors import InputError
 from .features import extract
-from .predictions import Floats, Predictions, average_folds
+from .predictions import Floats, Predictions, average_folds, delta_tau, from_delta_tau
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,10 @@ def predict(workspace: store.Workspace, ensemble: Ensemble, test: Battles) -> Te
         aligned = [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in parts]
         readings = [part.combined().log_probs for part in aligned]
         gammas[name] = fold_average_gamma(readings)
-        members[name] = sharpened(average_folds(aligned), gammas[name])
+        average = average_folds(aligned)
+        delta, tau = delta_tau(average.log_probs)
+        sharpened = from_delta_tau(gammas[name] * delta, gammas[name] * tau)
+        members[name] = replace(average, log_probs=sharpened)
     log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in gammas.items()))
     log_probs = ensemble.stacker.predict_log_proba(members, features=extract(test))
     return TestPrediction(log_probs, gammas)

@@ -1,0 +1,186 @@
+"""Laws of cross-fitting, held against a backbone that remembers what it saw."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arena_ensemble import backbones, member_files, oof, run, store
+from arena_ensemble.battles import Battles
+from arena_ensemble.errors import ArenaError, ArtifactError, StaleError
+from arena_ensemble.predictions import normalised
+from arena_ensemble.recipes import Recipe, recipe_from
+from arena_ensemble.sample import make_arena
+
+
+@dataclass
+class Remembering:
+    """Fits nothing: remembers the first turns it trained on, and refuses to predict a row it saw."""
+
+    fits: list[int] = field(default_factory=list)
+    predicted: int = 0
+    fail_at: int | None = None
+
+    def prepare(self, battles: Battles, *, recipe: Recipe, cache: Path, on_progress: Any) -> None:
+        assert battles.frame["outcome"].null_count() == len(battles)
+
+    def fit(self, train: Battles, *, folder: Path, **others: Any) -> Any:
+        if self.fail_at == len(self.fits):
+            raise ArenaError("no more luck")
+        self.fits.append(len(train))
+        first = sorted(set(train.frame["prompt"].list.first().to_list()))
+        shares = (np.bincount(train.outcomes(), minlength=3) / len(train)).tolist()
+        (folder / "seen.json").write_text(json.dumps({"seen": first, "shares": shares}))
+        return self.load(folder, recipe=others["recipe"], cache=others["cache"])
+
+    def load(self, folder: Path, *, recipe: Recipe, cache: Path) -> Any:
+        @dataclass
+        class Fitted:
+            memory: dict[str, Any]
+            facts: dict[str, Any]
+
+        return Fitted(json.loads((folder / "seen.json").read_text()), {"device": "none"})
+
+    def predict(self, fitted: Any, battles: Battles, *, on_progress: Any = None) -> Any:
+        assert battles.frame["outcome"].null_count() == len(battles), "an outcome reached predict()"
+        assert not set(fitted.memory["seen"]) & set(battles.frame["prompt"].list.first().to_list())
+        self.predicted += len(battles)
+        lengths = battles.frame["response_a"].list.len().to_numpy()
+        logits = np.log(fitted.memory["shares"]) + 0.01 * np.outer(lengths, [1, -1, 0])
+        return normalised(logits)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Remembering:
+    made = Remembering()
+    monkeypatch.setattr(backbones, "get", lambda name: made)
+    return made
+
+
+def job_of(tmp_path: Path, rows: int = 120, test_rows: int = 20) -> oof.Job:
+    battles = make_arena(rows + test_rows, seed=7).battles
+    train, test = (
+        battles.take(np.arange(rows)),
+        battles.take(np.arange(rows, rows + test_rows)).without_outcomes(),
+    )
+    keep = ~test.frame["prompt"].list.first().is_in(train.frame["prompt"].list.first().to_list())
+    test = test.take(np.flatnonzero(keep.to_numpy()))
+    folds = member_files.ensure_folds(store.Workspace(tmp_path), train, n_folds=4, seed=0)
+    return oof.Job(tmp_path, train, folds, test)
+
+
+RECIPE = recipe_from({"backbone": "lexical"}, name="fake")
+BOTH = recipe_from({"backbone": "lexical", "read_orders": 2}, name="fake")
+
+
+def test_every_row_is_predicted_once_by_a_model_that_never_saw_its_group(
+    tmp_path: Path, fake: Remembering
+) -> None:
+    job = job_of(tmp_path)
+    outcome = run.cross_fit(job, {"fake": BOTH}, jobs=1)
+    assert outcome.finished == ["fake"]
+    predictions, tests, card = member_files.load_member(job.workspace, "fake")
+    assert predictions.ids.equals(job.train.ids)
+    np.testing.assert_array_equal(predictions.fold, job.folds.fold)
+    assert predictions.swap_log_probs is not None
+    assert [len(part) for part in tests] == [len(job.test)] * 4  # type: ignore[arg-type]
+    assert [int(part.fold[0]) for part in tests] == [0, 1, 2, 3]
+    assert fake.predicted == 2 * (len(job.train) + 4 * len(job.test))  # type: ignore[arg-type]
+    assert card["folds"] == job.folds.digest
+
+
+def test_a_rerun_does_nothing(tmp_path: Path, fake: Remembering) -> None:
+    job = job_of(tmp_path)
+    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    fake.fits.clear()
+    fake.predicted = 0
+    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    assert (fake.fits, fake.predicted) == ([], 0)
+    after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert before == after
+
+
+def test_a_failure_keeps_the_finished_folds_and_a_rerun_goes_on(tmp_path: Path, fake: Remembering) -> None:
+    job = job_of(tmp_path)
+    fake.fail_at = 2
+    outcome = run.cross_fit(job, {"fake": RECIPE, "other": RECIPE}, jobs=1)
+    assert outcome.failed["fake"] == "fake fold 2: no more luck"
+    fake.fail_at = None
+    fitted_before = len(fake.fits)
+    outcome = run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    assert outcome.finished == ["fake"]
+    assert len(fake.fits) - fitted_before == 2  # only folds 2 and 3
+
+
+def test_a_new_test_file_is_read_by_the_old_models(tmp_path: Path, fake: Remembering) -> None:
+    job = job_of(tmp_path)
+    run.cross_fit(oof.Job(job.root, job.train, job.folds), {"fake": RECIPE}, jobs=1)
+    assert member_files.load_member(job.workspace, "fake")[1] == []
+    fake.fits.clear()
+    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    assert fake.fits == []
+    assert len(member_files.load_member(job.workspace, "fake")[1]) == 4
+
+
+def test_another_recipe_is_refused_by_name_until_remade(tmp_path: Path, fake: Remembering) -> None:
+    job = job_of(tmp_path)
+    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    other = recipe_from({"backbone": "lexical", "seed": 5}, name="fake")
+    with pytest.raises(StaleError, match=r"another recipe; .*--remake fake"):
+        run.cross_fit(job, {"fake": other}, jobs=1)
+    member_files.remake(job.workspace, "fake")
+    assert run.cross_fit(job, {"fake": other}, jobs=1).finished == ["fake"]
+
+
+def test_reading_the_other_order_needs_no_new_training(tmp_path: Path, fake: Remembering) -> None:
+    job = job_of(tmp_path)
+    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    fake.fits.clear()
+    run.cross_fit(job, {"fake": BOTH}, jobs=1)
+    assert fake.fits == []
+    assert member_files.load_member(job.workspace, "fake")[0].swap_log_probs is not None
+
+
+def test_other_data_in_the_same_workspace_is_refused(tmp_path: Path, fake: Remembering) -> None:
+    job_of(tmp_path)
+    other = make_arena(90, seed=8).battles
+    with pytest.raises(StaleError):
+        member_files.ensure_folds(store.Workspace(tmp_path), other, n_folds=4, seed=0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+@pytest.mark.parametrize("name", ["oof.parquet", "card.json"])
+def test_a_truncated_member_is_never_read(tmp_path: Path, fake: Remembering, name: str, share: float) -> None:
+    job = job_of(tmp_path, rows=60, test_rows=6)
+    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    path = job.workspace.oof / "fake" / name
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
+        member_files.load_member(job.workspace, "fake")
+
+
+def test_a_member_that_learned_nothing_raises_an_alarm(tmp_path: Path) -> None:
+    job = job_of(tmp_path, rows=600, test_rows=5)
+    y = job.train.outcomes()
+    stuck = normalised(np.tile([5.0, 0.0, 0.0], (len(y), 1)))
+    found = oof.alarms(stuck, y, job.folds)
+    assert len(found) == 2
+    assert "class A to 100.0%" in found[0]
+    assert "above the class prior's" in found[1]
+    good = np.log(np.full((len(y), 3), 0.05) + 0.85 * np.eye(3)[y])
+    assert oof.alarms(normalised(good), y, job.folds) == []
+
+
+def test_the_rows_read_twice_are_those_closest_to_even() -> None:
+    delta = np.array([3.0, -0.1, 0.2, -2.0, 0.05])
+    log_probs = normalised(np.stack([delta / 2, -delta / 2, np.zeros(5)], axis=1))
+    np.testing.assert_array_equal(oof.most_uncertain(log_probs, 0.6), [1, 2, 4])
+    assert len(oof.most_uncertain(log_probs, 0.0)) == 0
+    assert len(oof.most_uncertain(log_probs, 1.0)) == 5

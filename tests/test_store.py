@@ -1,0 +1,100 @@
+"""Laws of the store: whole or absent, hashes before use, one run per workspace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arena_ensemble import store
+from arena_ensemble.errors import ArenaError, ArtifactError, InputError, RecipeError
+
+
+def artifact(folder: Path) -> store.Card:
+    store.write_bytes(folder / "a.bin", bytes(range(200)))
+    store.write_bytes(folder / "b.json", b'{"x": 1}')
+    return store.write_card(folder, {"made_by": "a test"}, ["a.bin", "b.json"])
+
+
+def test_a_card_holds_the_hash_of_every_file_and_reading_checks_it(tmp_path: Path) -> None:
+    card = artifact(tmp_path)
+    assert store.read_card(tmp_path) == card
+    assert store.verified(tmp_path, "a.bin", card) == bytes(range(200))
+    assert store.is_whole(tmp_path, card)
+
+
+@pytest.mark.parametrize("cut", [k / 20 for k in range(20)])
+def test_a_truncated_file_is_an_error(tmp_path: Path, cut: float) -> None:
+    card = artifact(tmp_path)
+    content = (tmp_path / "a.bin").read_bytes()
+    (tmp_path / "a.bin").write_bytes(content[: int(cut * len(content))])
+    assert not store.is_whole(tmp_path, card)
+    with pytest.raises(ArtifactError, match=r"a\.bin: SHA-256 differs"):
+        store.verified(tmp_path, "a.bin", card)
+
+
+@pytest.mark.parametrize("cut", [k / 20 for k in range(20)])
+def test_a_truncated_card_is_an_error_or_absent(tmp_path: Path, cut: float) -> None:
+    artifact(tmp_path)
+    path = tmp_path / store.CARD
+    content = path.read_bytes().rstrip()
+    path.write_bytes(content[: int(cut * len(content))])
+    with pytest.raises(ArtifactError, match="card"):
+        store.read_card(tmp_path)
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.json"
+    store.write_json(path, {"old": True})
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ArenaError, match=r"cannot write .*x\.json: No space left on device"):
+        store.write_json(path, {"new": True})
+    monkeypatch.undo()
+    assert store.read_json(path) == {"old": True}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_commit_folder_replaces_whole_folders(tmp_path: Path) -> None:
+    for stem, text in (("old", "1"), ("new", "2")):
+        (tmp_path / stem).mkdir()
+        (tmp_path / stem / "f").write_text(text)
+    store.commit_folder(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old" / "f").read_text() == "2"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_second_run_on_a_workspace_is_told_who_holds_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from arena_ensemble.store import Workspace\n"
+        f"with Workspace(Path({str(tmp_path)!r})).locked('second'): pass"
+    )
+    with store.Workspace(tmp_path).locked("arena-ensemble oof"):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert f"is in use by arena-ensemble oof, pid {os.getpid()}" in done.stderr
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr  # the file is still there, the lock is not
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".hidden", "ensemble", "x" * 65, "a b", "a\n"])
+def test_odd_names_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="no member name"):
+        store.check_name(name)
+
+
+def test_recipes_come_from_the_workspace_first_then_the_package(tmp_path: Path) -> None:
+    workspace = store.Workspace(tmp_path)
+    assert workspace.recipe_path("lexical").is_file()
+    own = tmp_path / "models" / "lexical" / "recipe.toml"
+    store.write_bytes(own, b'backbone = "lexical"\n')
+    assert workspace.recipe_path("lexical") == own
+    with pytest.raises(RecipeError, match="no recipe 'nothing-here'"):
+        workspace.recipe_path("nothing-here")
