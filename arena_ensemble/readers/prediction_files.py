@@ -164,9 +164,10 @@ def _log_probs(table: Table, ids: Sequence[Any], rows: Floats, *, logs: bool) ->
     """Checked natural log-probabilities (n, 3); the first bad row is named and all are counted."""
     with np.errstate(all="ignore"):
         probs: Floats = np.exp(rows) if logs else rows
-    total = probs.sum(axis=1)
-    in_range = ((probs >= 0) & (probs <= 1 + _TOLERANCE)).all(axis=1)  # also false for NaN
-    bad = np.flatnonzero(~(in_range & (np.abs(total - 1) <= _TOLERANCE)))
+    total: Floats = probs.sum(axis=1)
+    in_range = np.all((probs >= 0) & (probs <= 1 + _TOLERANCE), axis=1)  # also false for NaN
+    off: Floats = np.abs(total - 1)
+    bad = np.flatnonzero(~(in_range & (off <= _TOLERANCE)))
     if len(bad):
         row = int(bad[0])
         shown = "[" + ", ".join(f"{value:.6g}" for value in rows[row]) + "]"
