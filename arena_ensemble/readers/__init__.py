@@ -1,6 +1,7 @@
 """Files ↔ nouns: battles, predictions, labels, the submission. The only room that knows column names."""
 
 from .battle_files import Reading, read, read_battles
+from .columns import read_columns
 from .formats import FORMATS, Format
 from .prediction_files import read_labels, read_predictions
 from .report import Report, Spread, Suspicion
@@ -17,6 +18,7 @@ __all__ = [
     "check_submission",
     "read",
     "read_battles",
+    "read_columns",
     "read_labels",
     "read_predictions",
     "write_submission",

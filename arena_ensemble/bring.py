@@ -1,0 +1,183 @@
+"""Bring your own predictions: labels and OOF files of other tools → the same stacker, joined by id."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from . import readers, store
+from .battles import Battles
+from .errors import InputError
+from .features import Features, extract
+from .folds import group_keys
+from .predictions import Predictions
+
+log = logging.getLogger(__name__)
+
+NamedFile = tuple[str | None, Path]
+"""A member's name, or None to take the names that the file itself gives, and the file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """Everything that the stacker needs, on the rows and in the order of the labels file."""
+
+    ids: pl.Series
+    outcomes: npt.NDArray[np.int64]
+    members: dict[str, Predictions]
+    tests: dict[str, Predictions]
+    features: Features | None
+    test_features: Features | None
+    groups: npt.NDArray[np.int64] | None
+
+
+def named_file(text: str) -> NamedFile:
+    """``NAME=FILE`` or ``FILE``.
+
+    Raises
+    ------
+    InputError
+        The name is no plain member name.
+    """
+    name, equals, path = text.partition("=")
+    if not equals:
+        return None, Path(text)
+    return store.check_name(name), Path(path)
+
+
+def gather(
+    labels: Path,
+    oof: Sequence[NamedFile],
+    *,
+    tests: Sequence[NamedFile] = (),
+    text: Path | None = None,
+    test_text: Path | None = None,
+    groups: str | None = None,
+    common: bool = False,
+) -> Brought:
+    """Read, join by id and check what another tool predicted.
+
+    Parameters
+    ----------
+    labels
+        File with ``id`` and the outcome; its rows are the rows that count.
+    oof, tests
+        Out-of-fold and test predictions; a file may hold several members.
+    text, test_text
+        Battles with the texts of the same ids, for length and formatting features.
+    groups
+        A column of the labels file, or a file with columns ``id, group``: rows that belong together.
+        Without it, the groups come from ``text`` (first prompt turn), or every row is its own.
+    common
+        Keep only the ids that every member has, instead of refusing when some are missing.
+
+    Raises
+    ------
+    InputError
+        Any file that cannot be read or joined; a member named twice; test members that differ from
+        the OOF members; test texts given without texts or the other way round.
+    """
+    if not oof:
+        raise InputError("no members: give at least one --oof NAME=FILE")
+    table = readers.read_labels(labels)
+    members = _members(oof)
+    if common:
+        table = _kept(table, members, labels)
+    ids = table["id"]
+    aligned = {name: member.aligned_to(ids, name=f"member {name!r}") for name, member in members.items()}
+    read_tests = _members(tests)
+    if read_tests and set(read_tests) != set(members):
+        odd = sorted(set(read_tests) ^ set(members))
+        raise InputError(
+            f"members with only OOF or only test predictions: {', '.join(odd)}; give both for each"
+        )
+    test_ids = next(iter(read_tests.values())).ids if read_tests else None
+    if (text is None) != (test_text is None) and read_tests:
+        raise InputError("features need the texts of both: give --text and --test-text, or neither")
+    battles = None if text is None else _texts(text, ids)
+    return Brought(
+        ids=ids,
+        outcomes=table["outcome"].to_numpy().astype(np.int64),
+        members=aligned,
+        tests={
+            name: read_tests[name].aligned_to(test_ids, name=f"test predictions of {name!r}")
+            for name in members
+            if test_ids is not None
+        },
+        features=None if battles is None else extract(battles),
+        test_features=None if test_text is None or test_ids is None else extract(_texts(test_text, test_ids)),
+        groups=_groups(groups, labels, ids, battles),
+    )
+
+
+def _members(files: Sequence[NamedFile]) -> dict[str, Predictions]:
+    found: dict[str, Predictions] = {}
+    for name, path in files:
+        held = readers.read_predictions(path)
+        if name is not None and len(held) > 1 and name not in held:
+            raise InputError(
+                f"{path} holds the members {', '.join(held)}, none named {name!r}; give {path} alone"
+            )
+        if name is not None:
+            held = {name: held[name] if name in held else next(iter(held.values()))}
+        for key, predictions in held.items():
+            if key in found:
+                raise InputError(f"the member {key!r} is given twice (again in {path}); name it NAME={path}")
+            found[store.check_name(key)] = predictions
+    return found
+
+
+def _kept(table: pl.DataFrame, members: Mapping[str, Predictions], labels: Path) -> pl.DataFrame:
+    kept = table
+    for name, member in members.items():
+        if member.ids.dtype != table.schema["id"]:
+            raise InputError(
+                f"member {name!r}: ids are {member.ids.dtype}, those of {labels} {table.schema['id']}"
+            )
+        kept = kept.filter(pl.col("id").is_in(member.ids.implode()))
+    if kept.is_empty():
+        raise InputError(f"no id of {labels} is in every member's file")
+    if len(kept) < len(table):
+        log.warning(
+            "%d of %d labelled rows are in every member's file; the others are left out",
+            len(kept),
+            len(table),
+        )
+    return kept
+
+
+def _texts(path: Path, ids: pl.Series) -> Battles:
+    battles = readers.read_battles(path)
+    if battles.ids.dtype != ids.dtype:
+        raise InputError(f"{path}: ids are {battles.ids.dtype}, those of the predictions {ids.dtype}")
+    place = pl.DataFrame({"id": battles.ids, "row": np.arange(len(battles))})
+    rows = pl.DataFrame({"id": ids}).join(place, on="id", how="left", maintain_order="left")["row"]
+    if rows.null_count():
+        missing = ids.filter(rows.is_null())
+        raise InputError(f"{path}: {len(missing)} ids have no text, the first is {missing[0]!r}")
+    return battles.take(rows.to_numpy())
+
+
+def _groups(
+    given: str | None, labels: Path, ids: pl.Series, battles: Battles | None
+) -> npt.NDArray[np.int64] | None:
+    if given is None:
+        return None if battles is None else group_keys(battles)
+    path = Path(given)
+    frame = (
+        readers.read_columns(path, ["id", "group"])
+        if path.is_file()
+        else readers.read_columns(labels, ["id", given])
+    )
+    frame.columns = ["id", "group"]
+    joined = pl.DataFrame({"id": ids.cast(pl.String)}).join(frame, on="id", how="left", maintain_order="left")
+    if joined["group"].null_count():
+        missing = ids.filter(joined["group"].is_null())
+        raise InputError(f"groups: {len(missing)} ids have none, the first is {missing[0]!r}")
+    return np.asarray(np.unique(joined["group"].to_numpy(), return_inverse=True)[1], dtype=np.int64)
