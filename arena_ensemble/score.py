@@ -1,0 +1,234 @@
+"""Log-loss and how sure one may be of it: clustered errors, paired bootstrap, baselines.
+
+Every standard error here treats the rows of one group (one first prompt turn) as one observation,
+because votes on the same prompt err together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InputError
+from .predictions import LOG_FLOOR, Floats
+
+Labels = npt.NDArray[np.integer[Any]]
+
+_MAX_CLUSTERS: Final = 1 << 16
+"""Past this many groups the bootstrap resamples random bundles of groups: same variance, less time."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A paired difference of mean losses, ``first - second``; negative means the first is better.
+
+    ``se`` is the bootstrap standard error, ``low`` and ``high`` the 2.5 % and 97.5 % percentiles.
+    """
+
+    mean: float
+    se: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One line of the score table.
+
+    ``difference`` and ``difference_se`` are paired, against the table's reference row (the choice);
+    ``rank`` is the order of simplicity (0 = simplest), None for rows that are never chosen;
+    ``honest`` says whether everything that the row learned was learned on other folds;
+    ``gap_closed`` is the share of prior-to-Bayes closed, where the Bayes probabilities are known.
+    """
+
+    name: str
+    kind: str
+    log_loss: float
+    se: float
+    accuracy: float
+    difference: float
+    difference_se: float
+    rank: int | None = None
+    honest: bool = True
+    chosen: bool = False
+    gap_closed: float | None = None
+    note: str = ""
+
+
+def checked_labels(y: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Labels as (n,) int64 in {0, 1, 2} = A, B, TIE.
+
+    Raises
+    ------
+    InputError
+        Not one-dimensional, empty, not whole numbers, or outside {0, 1, 2}.
+    """
+    array = np.asarray(y)
+    if array.ndim != 1 or len(array) == 0:
+        raise InputError(f"outcomes have shape {array.shape}, expected (n,) with n > 0")
+    if array.dtype.kind not in "iuf" or not np.isin(array, (0, 1, 2)).all():
+        raise InputError("outcomes must be 0 (A), 1 (B) or 2 (tie)")
+    return array.astype(np.int64)
+
+
+def row_losses(log_probs: Floats, y: Labels) -> Floats:
+    """Minus log-probability of what happened, (n,), in nats; floored at probability 1e-15.
+
+    Parameters
+    ----------
+    log_probs
+        (n, 3) natural-log probabilities, columns A, B, TIE.
+    y
+        (n,) outcomes in {0, 1, 2}.
+    """
+    picked = np.asarray(log_probs, dtype=np.float64)[np.arange(len(y)), y]
+    return np.asarray(-np.maximum(picked, LOG_FLOOR), dtype=np.float64)
+
+
+def log_loss(log_probs: Floats, y: Labels) -> float:
+    """Mean of `row_losses`, in nats. The prior's is 1.0986 when the outcomes are equally common."""
+    return float(row_losses(log_probs, y).mean())
+
+
+def accuracy(log_probs: Floats, y: Labels) -> float:
+    """Share of rows whose likeliest outcome is what happened."""
+    return float((np.argmax(log_probs, axis=1) == y).mean())
+
+
+def group_codes(groups: npt.ArrayLike | None, n: int) -> npt.NDArray[np.int64]:
+    """Groups of any hashable kind as integers 0 … G-1, (n,); None means every row is its own."""
+    if groups is None:
+        return np.arange(n, dtype=np.int64)
+    array = np.asarray(groups)
+    if array.shape != (n,):
+        raise InputError(f"groups have shape {array.shape}, expected ({n},)")
+    return np.asarray(np.unique(array, return_inverse=True)[1], dtype=np.int64)
+
+
+def standard_error(losses: Floats, groups: npt.ArrayLike | None = None) -> float:
+    """Standard error of the mean loss, clustered by group (the linearised ratio estimator).
+
+    ``sqrt(G/(G-1) * sum_g (sum_{i in g} (l_i - mean))^2) / n``; NaN with fewer than two groups.
+    """
+    n = len(losses)
+    centred = np.asarray(losses, dtype=np.float64) - np.mean(losses)
+    totals = centred if groups is None else np.bincount(group_codes(groups, n), weights=centred)
+    count = len(totals)
+    if count < 2:
+        return float("nan")
+    return float(np.sqrt(count / (count - 1) * np.sum(totals**2)) / n)
+
+
+def bootstrap_means(
+    losses: Floats, groups: npt.ArrayLike | None = None, *, n_resamples: int = 1000, seed: int = 0
+) -> Floats:
+    """Means of each column of ``losses`` (n, c) over resampled groups, (n_resamples, c).
+
+    Groups are drawn with replacement; all columns share the draws, so that differences of columns
+    are paired. Past 65,536 groups, random bundles of groups are drawn instead.
+    """
+    values = np.asarray(losses, dtype=np.float64)
+    values = values[:, None] if values.ndim == 1 else values
+    n, columns = values.shape
+    rng = np.random.default_rng(seed)
+    codes = group_codes(groups, n)
+    count = int(codes.max()) + 1
+    if count > _MAX_CLUSTERS:
+        codes = (rng.permutation(count) % _MAX_CLUSTERS)[codes]
+        count = _MAX_CLUSTERS
+    sums = np.stack([np.bincount(codes, weights=column, minlength=count) for column in values.T])
+    sums = np.concatenate([sums, np.bincount(codes, minlength=count)[None].astype(np.float64)])
+    means = np.empty((n_resamples, columns))
+    for r in range(n_resamples):
+        drawn = np.bincount(rng.integers(0, count, size=count, dtype=np.int32), minlength=count)
+        totals = sums @ drawn
+        means[r] = totals[:-1] / totals[-1]
+    return means
+
+
+def paired_difference(
+    first: Floats,
+    second: Floats,
+    groups: npt.ArrayLike | None = None,
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Paired:
+    """Mean of ``first - second`` (each (n,) losses of the same rows) with a clustered bootstrap."""
+    if np.shape(first) != np.shape(second):
+        raise InputError(f"losses of {np.shape(first)} and {np.shape(second)} rows cannot be paired")
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    draws = bootstrap_means(difference, groups, n_resamples=n_resamples, seed=seed)[:, 0]
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return Paired(float(difference.mean()), float(draws.std(ddof=1)), float(low), float(high))
+
+
+def prior_log_probs(y: Labels, folds: npt.ArrayLike | None = None) -> Floats:
+    """Log class frequencies (n, 3), one added to each count; of the other folds when folds are given."""
+    codes = np.zeros(len(y), dtype=np.int64) if folds is None else group_codes(folds, len(y))
+    counts = np.zeros((int(codes.max()) + 1, 3))
+    np.add.at(counts, (codes, y), 1.0)
+    if len(counts) > 1:
+        counts = counts.sum(axis=0) - counts
+    counts = counts + 1.0
+    return np.asarray(np.log(counts / counts.sum(axis=1, keepdims=True))[codes], dtype=np.float64)
+
+
+def gap_closed(loss: float, prior_loss: float, bayes_loss: float) -> float:
+    """Share of the learnable gap closed: 0 at the prior's loss, 1 at the Bayes loss."""
+    gap = prior_loss - bayes_loss
+    return (prior_loss - loss) / gap if gap > 0 else float("nan")
+
+
+def bayes_log_loss(bayes_log_probs: Floats) -> float:
+    """Expected log-loss of the true probabilities (n, 3): their mean entropy, in nats."""
+    probs = np.exp(bayes_log_probs)
+    return float(-(probs * np.maximum(bayes_log_probs, LOG_FLOOR)).sum(axis=1).mean())
+
+
+def score_rows(
+    candidates: Sequence[tuple[str, str, Floats, int | None, bool, str]],
+    y: Labels,
+    *,
+    reference: str,
+    groups: npt.ArrayLike | None = None,
+    chosen: str | None = None,
+    bayes_log_probs: Floats | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> list[ScoreRow]:
+    """Score table of ``(name, kind, log_probs (n, 3), rank, honest, note)``, differences to ``reference``.
+
+    One set of bootstrap draws serves every row of the table.
+    """
+    losses = np.stack([row_losses(log_probs, y) for _, _, log_probs, _, _, _ in candidates], axis=1)
+    place = [name for name, *_ in candidates].index(reference)
+    draws = bootstrap_means(losses, groups, n_resamples=n_resamples, seed=seed)
+    spread = (draws - draws[:, [place]]).std(axis=0, ddof=1)
+    means = losses.mean(axis=0)
+    closed: list[float | None] = [None] * len(candidates)
+    if bayes_log_probs is not None:
+        bayes = float(row_losses(bayes_log_probs, y).mean())
+        prior = log_loss(prior_log_probs(y), y)
+        closed = [gap_closed(float(mean), prior, bayes) for mean in means]
+    return [
+        ScoreRow(
+            name=name,
+            kind=kind,
+            log_loss=float(means[i]),
+            se=float(draws[:, i].std(ddof=1)),
+            accuracy=accuracy(log_probs, y),
+            difference=float(means[i] - means[place]),
+            difference_se=float(spread[i]),
+            rank=rank,
+            honest=honest,
+            chosen=name == chosen,
+            gap_closed=closed[i],
+            note=note,
+        )
+        for i, (name, kind, log_probs, rank, honest, note) in enumerate(candidates)
+    ]

@@ -1,0 +1,141 @@
+"""Everything a stacker sees of n battles, split into what a swap negates and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..features import Features
+from ..predictions import Floats, Predictions, delta_tau, from_delta_tau, normalised
+
+Members = Mapping[str, npt.ArrayLike | Predictions]
+
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """Members in (delta, tau) and features in (odd, even), rows aligned.
+
+    Parameters
+    ----------
+    delta, tau
+        (n, M) each, one column a member, members in sorted order of name.
+    odd, even
+        (n, k) and (n, m) features; k = m = 0 without features.
+    members, odd_names, even_names
+        M, k and m names.
+    """
+
+    delta: Floats
+    tau: Floats
+    odd: Floats
+    even: Floats
+    members: tuple[str, ...]
+    odd_names: tuple[str, ...]
+    even_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.delta)
+
+    @cached_property
+    def log_probs(self) -> Floats:
+        """(M, n, 3) natural-log probabilities of each member, normalised."""
+        if not self.members:
+            return np.empty((0, len(self), 3))
+        return np.stack([from_delta_tau(d, t) for d, t in zip(self.delta.T, self.tau.T, strict=True)])
+
+    @property
+    def n_features(self) -> int:
+        """How many feature columns there are, odd and even."""
+        return int(self.odd.shape[1] + self.even.shape[1])
+
+    def take(self, rows: npt.NDArray[Any]) -> Design:
+        """The given rows (indices or a mask), in the given order."""
+        return Design(
+            self.delta[rows],
+            self.tau[rows],
+            self.odd[rows],
+            self.even[rows],
+            self.members,
+            self.odd_names,
+            self.even_names,
+        )
+
+    def swapped(self) -> Design:
+        """What would be seen if the two responses changed places (and the members were equivariant)."""
+        return Design(
+            -self.delta, self.tau, -self.odd, self.even, self.members, self.odd_names, self.even_names
+        )
+
+
+def member_log_probs(name: str, values: npt.ArrayLike | Predictions) -> Floats:
+    """One member's normalised log-probabilities (n, 3), from probabilities or from `Predictions`.
+
+    Raises
+    ------
+    InputError
+        Not (n, 3), NaN, infinite or negative, or a row that does not sum to 1 within 1e-3.
+    """
+    if isinstance(values, Predictions):
+        return normalised(values.combined().log_probs)
+    probs = np.asarray(values, dtype=np.float64)
+    if probs.ndim != 2 or probs.shape[1] != 3:
+        raise InputError(f"member {name!r} has shape {probs.shape}, expected (n, 3) probabilities A, B, tie")
+    bad = ~np.isfinite(probs).all(axis=1)
+    if not bad.any():
+        bad = (probs < 0).any(axis=1) | (np.abs(probs.sum(axis=1) - 1) > _SUM_TOLERANCE)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"member {name!r} row {row + 1} is {probs[row].tolist()}: expected three probabilities that sum "
+            "to 1; pass log-probabilities as Predictions"
+        )
+    with np.errstate(divide="ignore"):
+        return normalised(np.log(probs))
+
+
+def make_design(members: Members, features: Features | None, *, n: int | None = None) -> Design:
+    """Members and features as one `Design`.
+
+    Raises
+    ------
+    InputError
+        Neither members nor features, rows that differ between them, members whose ids differ, or a
+        feature that is not finite.
+    """
+    names = tuple(sorted(members))
+    if not names and (features is None or features.odd.shape[1] + features.even.shape[1] == 0):
+        raise InputError("nothing to stack: give at least one member or some features")
+    columns = [delta_tau(member_log_probs(name, members[name])) for name in names]
+    lengths = {name: len(column[0]) for name, column in zip(names, columns, strict=True)}
+    if features is not None:
+        lengths["features"] = len(features)
+    if n is not None:
+        lengths["outcomes"] = n
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise InputError(f"rows differ: {told}; align everything by id first")
+    with_ids = [(name, values) for name in names if isinstance(values := members[name], Predictions)]
+    for name, values in with_ids[1:]:
+        if not values.ids.equals(with_ids[0][1].ids):
+            raise InputError(f"members {with_ids[0][0]!r} and {name!r} hold other ids or another order")
+    rows = next(iter(lengths.values()))
+    if features is not None and not (np.isfinite(features.odd).all() and np.isfinite(features.even).all()):
+        raise InputError("features hold a value that is not finite")
+    empty = np.empty((rows, 0))
+    return Design(
+        delta=np.stack([delta for delta, _ in columns], axis=1) if columns else empty,
+        tau=np.stack([tau for _, tau in columns], axis=1) if columns else empty,
+        odd=empty if features is None else features.odd,
+        even=empty if features is None else features.even,
+        members=names,
+        odd_names=() if features is None else tuple(features.odd_names),
+        even_names=() if features is None else tuple(features.even_names),
+    )

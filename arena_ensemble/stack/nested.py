@@ -1,0 +1,117 @@
+"""Nested cross-fitting that shares its fits.
+
+With K folds, rows of fold j are read by a model fitted without {i, j}, both when i is the outer
+fold and j the inner one and the other way round. So K(K-1)/2 pair fits and K single ones give every
+outer fold its own inner out-of-fold readings: 15 fits a family for K = 5 instead of 25.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..predictions import Floats
+from ..score import Labels
+from .decision import Decision, Menu, apply, decide
+from .design import Design
+from .family import Family
+
+_log = logging.getLogger(__name__)
+
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Readings of one family on rows that its fits did not see.
+
+    ``outside[j]`` holds fold j's, by a fit without j; ``pair[i, j]`` fold j's, by a fit without i and j.
+    """
+
+    outside: dict[int, Floats]
+    pair: dict[tuple[int, int], Floats]
+
+
+def cross_readings(
+    family: Family, design: Design, y: Labels, folds: Codes, *, seed: int, pairs: bool
+) -> Readings:
+    """Fit a family on every set of folds that the nested score needs, and read the folds left out."""
+    count = int(folds.max()) + 1
+    rows = [np.flatnonzero(folds == j) for j in range(count)]
+    outside: dict[int, Floats] = {}
+    pair: dict[tuple[int, int], Floats] = {}
+    for j in range(count):
+        kept = np.flatnonzero(folds != j)
+        outside[j] = family.fit(design.take(kept), y[kept], seed).readings(design.take(rows[j]))
+    if pairs:
+        for i, j in itertools.combinations(range(count), 2):
+            kept = np.flatnonzero((folds != i) & (folds != j))
+            model = family.fit(design.take(kept), y[kept], seed)
+            pair[i, j] = model.readings(design.take(rows[j]))
+            pair[j, i] = model.readings(design.take(rows[i]))
+    return Readings(outside, pair)
+
+
+def assembled(parts: dict[int, Floats], folds: Codes, use: Sequence[int]) -> tuple[Floats, Codes]:
+    """Readings (V, n', 2) of the folds in ``use`` back in row order, and which rows those are."""
+    rows = np.flatnonzero(np.isin(folds, list(use)))
+    first = parts[use[0]]
+    out = np.empty((first.shape[0], len(rows), 2))
+    for j in use:
+        out[:, folds[rows] == j] = parts[j]
+    return out, rows
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What nested cross-fitting found: the choice for all rows, and the honest score of choosing."""
+
+    decision: Decision
+    fold_decisions: dict[int, Decision]
+    honest: dict[str, Floats]
+    """Candidate → (n, 3) log-probabilities, everything about a row learned on other folds."""
+    chosen: Floats
+    """The same of the procedure: each fold by what would have been chosen without it."""
+
+
+def nested(
+    menu: Menu,
+    readings: dict[str, Readings],
+    y: Labels,
+    groups: Codes,
+    folds: Codes,
+    *,
+    tolerance: float,
+    after: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Choose on all rows, and once without each fold to score the choosing."""
+    count = int(folds.max()) + 1
+    everything = list(range(count))
+    whole = {name: assembled(r.outside, folds, everything)[0] for name, r in readings.items()}
+    decision = decide(menu, whole, y, groups, tolerance=tolerance)
+    names = [*readings, *(mix.name for mix in menu.mixes)]
+    honest = {name: np.empty((len(y), 3)) for name in names}
+    chosen = np.empty((len(y), 3))
+    fold_decisions: dict[int, Decision] = {}
+    for i in everything:
+        others = [j for j in everything if j != i]
+        inner = {}
+        rows = np.flatnonzero(folds != i)
+        for name, r in readings.items():
+            inner[name] = assembled({j: r.pair[i, j] for j in others}, folds, others)[0]
+        made = decide(menu, inner, y[rows], groups[rows], tolerance=tolerance)
+        fold_decisions[i] = made
+        held = folds == i
+        here = {name: r.outside[i] for name, r in readings.items()}
+        for name in names:
+            honest[name][held] = apply(menu, made, here, name)
+        chosen[held] = apply(menu, made, here)
+        _log.debug("outer fold %d: %s", i, made.choice)
+        if after is not None:
+            after(i)
+    return Outcome(decision, fold_decisions, honest, chosen)

@@ -1,0 +1,112 @@
+"""A fitted stacker as named bytes and back: JSON and LightGBM text, each text checked by its SHA-256.
+
+A truncated or edited LightGBM text can kill the process that parses it, so no text is parsed before
+its hash matches the one in the JSON, and the width of what comes out is checked afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ..errors import ArtifactError
+from .decision import Decision
+from .family import Model, State
+from .logistic import Logistic
+from .simple import Pooled
+from .trees import Trees
+
+MAIN: Final = "stacker.json"
+FORMAT: Final = 1
+_KINDS: Final[dict[str, Callable[[State], Model]]] = {
+    "pooled": Pooled.from_state,
+    "logistic": Logistic.from_state,
+    "trees": Trees.from_state,
+}
+
+
+def to_files(
+    models: Mapping[str, Model],
+    factored: Mapping[str, bool],
+    decision: Decision,
+    names: Mapping[str, tuple[str, ...]],
+) -> dict[str, bytes]:
+    """File name → content of everything that prediction needs."""
+    files: dict[str, bytes] = {}
+    described: dict[str, Any] = {}
+    for place, (name, model) in enumerate(sorted(models.items())):
+        state = model.state()
+        texts = []
+        for number, text in enumerate(state.texts):
+            file = f"trees-{place}-{number}.txt"
+            files[file] = text.encode()
+            texts.append({"file": file, "sha256": hashlib.sha256(files[file]).hexdigest()})
+        described[name] = {
+            "kind": state.kind,
+            "factored": factored[name],
+            "setting": list(decision.settings[name]),
+            "beta": decision.betas[name],
+            "values": state.values,
+            "texts": texts,
+        }
+    content = {
+        "format": FORMAT,
+        "choice": decision.choice,
+        "mix": list(decision.weights[decision.choice]) if decision.choice in decision.weights else None,
+        "parts": list(models),
+        "names": {key: list(value) for key, value in names.items()},
+        "models": described,
+    }
+    files[MAIN] = json.dumps(content, indent=1, sort_keys=True).encode()
+    return files
+
+
+def from_files(
+    files: Mapping[str, bytes],
+) -> tuple[dict[str, Model], dict[str, bool], Decision, dict[str, tuple[str, ...]]]:
+    """What `to_files` was given.
+
+    Raises
+    ------
+    ArtifactError
+        The JSON is missing, broken or of another format; a text is missing or its hash differs; a
+        model has another width than it was written with.
+    """
+    try:
+        content = json.loads(files[MAIN])
+    except KeyError:
+        raise ArtifactError(f"the stacker lacks {MAIN}; run `arena-ensemble stack` again") from None
+    except ValueError as error:
+        raise ArtifactError(f"{MAIN} is no whole JSON ({error}); run `arena-ensemble stack` again") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ArtifactError(f"{MAIN} has another format than {FORMAT}; run `arena-ensemble stack` again")
+    try:
+        names = {key: tuple(value) for key, value in content["names"].items()}
+        models: dict[str, Model] = {}
+        factored: dict[str, bool] = {}
+        settings, betas = {}, {}
+        for name in content["parts"]:
+            told = content["models"][name]
+            texts = [_checked(files, text["file"], text["sha256"]) for text in told["texts"]]
+            models[name] = _KINDS[told["kind"]](State(told["kind"], told["values"], texts))
+            factored[name] = bool(told["factored"])
+            settings[name] = (int(told["setting"][0]), int(told["setting"][1]))
+            betas[name] = float(told["beta"])
+        choice = str(content["choice"])
+        mix = content["mix"]
+        weights = {} if mix is None else {choice: tuple(float(w) for w in mix)}
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ArtifactError(
+            f"{MAIN} is not as written ({type(error).__name__}: {error}); run `arena-ensemble stack` again"
+        ) from None
+    return models, factored, Decision(settings, betas, weights, choice, {}), names
+
+
+def _checked(files: Mapping[str, bytes], file: str, sha256: str) -> str:
+    if file not in files:
+        raise ArtifactError(f"the stacker lacks {file}; run `arena-ensemble stack` again")
+    if hashlib.sha256(files[file]).hexdigest() != sha256:
+        raise ArtifactError(f"{file} was truncated or edited (its SHA-256 differs); it was not loaded")
+    return files[file].decode()
