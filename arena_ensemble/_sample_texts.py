@@ -112,7 +112,8 @@ OPENERS: Final = (
 PLACES: Final = (
     "in Leeds", "in Porto", "in Osaka", "in Lima", "in Oslo", "in Quito", "in Perth", "in Turin", "in Accra",
     "in Hanoi", "in Denver", "in Cairo", "in Ghent", "in Malmo", "in Davao", "in Tunis", "on a train",
-    "at home", "on a ferry", "at the library", "in a cafe", "at the airport", "on the bus", "between two meetings",
+    "at home", "on a ferry", "at the library", "in a cafe", "at the airport", "on the bus",
+    "between two meetings",
 )  # fmt: skip
 
 INSTRUCTIONS: Final[dict[str, tuple[str, ...]]] = {

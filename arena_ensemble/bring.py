@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from . import readers, store
+from . import readers, score, store
 from .battles import Battles
+from .ensemble import Ensemble, write
 from .errors import InputError
 from .features import Features, extract
 from .folds import group_keys
 from .predictions import Predictions
+from .stack import Stacker
 
 log = logging.getLogger(__name__)
 
@@ -181,3 +184,57 @@ def _groups(
         missing = ids.filter(joined["group"].is_null())
         raise InputError(f"groups: {len(missing)} ids have none, the first is {missing[0]!r}")
     return np.asarray(np.unique(joined["group"].to_numpy(), return_inverse=True)[1], dtype=np.int64)
+
+
+def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
+    """Fit the stacker on brought predictions and keep it in ``out`` with its honest OOF and its table.
+
+    With test predictions, ``out/submission.csv`` is written too. The folds behind the members are
+    the other tool's word: the card says ``"folds_verified": false``.
+
+    Raises
+    ------
+    InputError
+        The columns of a member look exchanged, or the stacker refuses its input.
+    """
+    check_columns(brought.members, brought.outcomes)
+    stacker = Stacker(random_state=seed)
+    stacker.fit(brought.members, brought.outcomes, features=brought.features, groups=brought.groups)
+    table = list(stacker.table_)
+    honest = Predictions(brought.ids, stacker.oof_log_proba_, np.full(len(brought.ids), -1))
+    facts = {
+        "members": dict.fromkeys(brought.members),
+        "folds_verified": False,
+        "rows": len(brought.ids),
+        "seed": seed,
+        "choice": stacker.choice_,
+        "temperature": stacker.temperature_,
+        "log_loss": score.log_loss(stacker.oof_log_proba_, brought.outcomes),
+    }
+    card = write(out, honest, stacker, table, facts)
+    if brought.tests:
+        log_probs = stacker.predict_log_proba(brought.tests, features=brought.test_features)
+        readers.write_submission(out / "submission.csv", next(iter(brought.tests.values())).ids, log_probs)
+    return Ensemble(stacker, table, card)
+
+
+def check_columns(members: Mapping[str, Predictions], y: npt.NDArray[np.int64]) -> None:
+    """Stop when another order of a member's three columns fits the outcomes clearly better.
+
+    Raises
+    ------
+    InputError
+        The best of the six orders is not the given one, by more than three standard errors of the
+        paired difference.
+    """
+    for name, member in members.items():
+        log_probs = member.combined().log_probs
+        given = score.row_losses(log_probs, y)
+        for order in itertools.permutations(range(3)):
+            difference = given - score.row_losses(log_probs[:, list(order)], y)
+            if difference.mean() > 3 * max(score.standard_error(difference), 1e-12):
+                names = ", ".join(("A", "B", "tie")[k] for k in order)
+                raise InputError(
+                    f"member {name!r}: its columns look exchanged: read as {names} its log-loss is "
+                    f"{difference.mean():.4f} lower ({given.mean():.4f} as given); name the columns rightly"
+                )

@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
+import numpy.typing as npt
 
 from . import member_files, oof, score, store
 from .battles import Battles
 from .errors import ArtifactError, InputError
-from .features import Features, extract
+from .features import extract
 from .folds import Folds
 from .predictions import Floats, Predictions
 from .score import ScoreRow
@@ -94,8 +97,15 @@ def build(
     y = battles.outcomes()
     log.info("stacking %d members on %d battles", len(members), len(battles))
     stacker = Stacker(random_state=seed)
-    stacker.fit(said, y, features=extract(battles), groups=folds.group, folds=folds.fold)
-    table = with_truth(stacker, truth, y)
+    stacker.fit(
+        said,
+        y,
+        features=extract(battles),
+        groups=folds.group,
+        folds=folds.fold,
+        bayes_log_probs=truth,
+    )
+    table = table_with_floor(stacker, truth, y)
     facts = {
         **key,
         "choice": stacker.choice_,
@@ -104,23 +114,18 @@ def build(
         "seconds": round(time.monotonic() - start, 3),
         "member_seconds": seconds,
     }
-    card = _write(folder, battles, folds, stacker, table, facts)
+    honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
+    card = write(folder, honest, stacker, table, facts)
     return Ensemble(stacker, table, card)
 
 
-def with_truth(stacker: Stacker, truth: Floats | None, y: np.ndarray[Any, Any]) -> list[ScoreRow]:
-    """The stacker's table with the share of the learnable gap closed, and the Bayes floor as a row."""
+def table_with_floor(stacker: Stacker, truth: Floats | None, y: npt.NDArray[np.int64]) -> list[ScoreRow]:
+    """The stacker's score table and, where the truth is known, the Bayes floor as its last row."""
     rows = list(stacker.table_)
     if truth is None:
         return rows
     floor = score.row_losses(truth, y)
-    prior = next(row.log_loss for row in rows if row.kind == "prior")
-    rows = [
-        dataclasses.replace(row, gap_closed=score.gap_closed(row.log_loss, prior, float(floor.mean())))
-        for row in rows
-    ]
-    reference = score.row_losses(stacker.oof_log_proba_, y)
-    difference = score.paired_difference(floor, reference)
+    difference = score.paired_difference(floor, score.row_losses(stacker.oof_log_proba_, y))
     bayes = ScoreRow(
         name="Bayes floor",
         kind="bayes",
@@ -135,28 +140,31 @@ def with_truth(stacker: Stacker, truth: Floats | None, y: np.ndarray[Any, Any]) 
     return [*rows, bayes]
 
 
-def _write(
-    folder: Any,
-    battles: Battles,
-    folds: Folds,
+def write(
+    folder: Path,
+    oof_predictions: Predictions,
     stacker: Stacker,
     table: list[ScoreRow],
-    facts: dict[str, Any],
+    facts: Mapping[str, Any],
 ) -> store.Card:
-    partial = folder.with_name(f".{folder.name}.tmp-build")
+    """Keep a fitted stacker, its out-of-fold predictions and its table as one artifact."""
+    partial = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     contents = dict(stacker.dump())
-    frame = member_files.reading_frame(battles, 0, (stacker.oof_log_proba_, None))
-    contents["oof.parquet"] = store.parquet_bytes(frame.with_columns(pl.Series("fold", folds.fold)))
+    frame = member_files.reading_frame(oof_predictions.ids, oof_predictions.fold, oof_predictions.log_probs)
+    contents["oof.parquet"] = store.parquet_bytes(frame)
     contents[_TABLE] = json.dumps({"rows": [dataclasses.asdict(row) for row in table]}).encode()
-    for name, content in contents.items():
-        store.write_bytes(partial / name, content)
-    card = store.write_card(partial, facts, list(contents))
-    store.commit_folder(partial, folder)
+    try:
+        for name, content in contents.items():
+            store.write_bytes(partial / name, content)
+        card = store.write_card(partial, facts, list(contents))
+        store.commit_folder(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return card
 
 
-def _kept(folder: Any, key: dict[str, Any]) -> Ensemble | None:
+def _kept(folder: Path, key: dict[str, Any]) -> Ensemble | None:
     """The ensemble on disk, if it was made from exactly this."""
     card = store.read_card(folder)
     if card is None or store.conflict(card, key) or list(card["members"]) != list(key["members"]):
@@ -181,7 +189,7 @@ def load(workspace: store.Workspace) -> Ensemble:
     return _restored(folder, card)
 
 
-def _restored(folder: Any, card: store.Card) -> Ensemble:
+def _restored(folder: Path, card: store.Card) -> Ensemble:
     contents = {name: store.verified(folder, name, card) for name in card["files"]}
     try:
         rows = [ScoreRow(**row) for row in json.loads(contents.pop(_TABLE))["rows"]]
@@ -189,8 +197,3 @@ def _restored(folder: Any, card: store.Card) -> Ensemble:
         raise ArtifactError(f"{folder / _TABLE}: not a score table ({error}); run stack again") from error
     contents.pop("oof.parquet", None)
     return Ensemble(Stacker.restore(contents), rows, card)
-
-
-def features_of(battles: Battles) -> Features:
-    """The features that the stacker reads; the same function for training and test battles."""
-    return extract(battles)

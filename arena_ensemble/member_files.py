@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from . import store
@@ -22,10 +23,11 @@ _LOG_COLUMNS: Final = ("logp_a", "logp_b", "logp_tie")
 _SWAP_COLUMNS: Final = tuple(f"swap_{name}" for name in _LOG_COLUMNS)
 
 
-def reading_frame(battles: Battles, fold: int, readings: tuple[Floats, Floats | None]) -> pl.DataFrame:
-    """An OOF table of one fold model's readings (shown order, swapped order mapped back or None)."""
-    shown, other = readings
-    columns: dict[str, Any] = {"id": battles.ids, "fold": np.full(len(battles), fold, dtype=np.int64)}
+def reading_frame(
+    ids: pl.Series, fold: npt.NDArray[np.int64], shown: Floats, other: Floats | None = None
+) -> pl.DataFrame:
+    """An OOF table: ids, fold, the shown order's log-probabilities and, mapped back, the swapped one's."""
+    columns: dict[str, Any] = {"id": ids, "fold": fold}
     columns.update({name: shown[:, i] for i, name in enumerate(_LOG_COLUMNS)})
     if other is not None:
         columns.update({name: other[:, i] for i, name in enumerate(_SWAP_COLUMNS)})

@@ -147,14 +147,12 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> d
     said = workspace.oof / task.member
     if not member_files.shard_done(said / f"fold-{k}.parquet", task.read_key):
         readings = _read(backbone, fitted, valid, task, on_progress)
-        member_files.write_shard(
-            said / f"fold-{k}.parquet", member_files.reading_frame(valid, k, readings), task.read_key
-        )
+        member_files.write_shard(said / f"fold-{k}.parquet", _frame(valid, k, readings), task.read_key)
     if job.test is not None and task.test_key is not None:
         path = said / f"test-{k}.parquet"
         if not member_files.shard_done(path, task.test_key):
             readings = _read(backbone, fitted, job.test, task, on_progress)
-            member_files.write_shard(path, member_files.reading_frame(job.test, k, readings), task.test_key)
+            member_files.write_shard(path, _frame(job.test, k, readings), task.test_key)
     facts = card.get("facts", {})
     return facts if isinstance(facts, dict) else {}
 
@@ -235,6 +233,10 @@ def _read(
     other = shown.copy()  # rows not read twice stand for both orders: their combination is the shown reading
     other[rows] = backbone.predict(fitted, swapped.take(rows), on_progress=on_progress)[:, [1, 0, 2]]
     return shown, other
+
+
+def _frame(battles: Battles, fold: int, readings: tuple[Floats, Floats | None]) -> pl.DataFrame:
+    return member_files.reading_frame(battles.ids, np.full(len(battles), fold, dtype=np.int64), *readings)
 
 
 def most_uncertain(log_probs: Floats, share: float) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -43,7 +43,12 @@ class _Terminated(BaseException):
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="battles with votes")
+    source = parser.add_mutually_exclusive_group(required=True)
+    _river(parser, source)
+
+
+def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveGroup) -> None:
+    source.add_argument("--data", type=Path, metavar="FILE", help="battles with votes")
     parser.add_argument(
         "--models", metavar="NAME,…", help="members, by recipe name (default: the four small ones)"
     )
@@ -71,8 +76,29 @@ def _truth(parser: argparse.ArgumentParser) -> None:
 
 
 def _stack(parser: argparse.ArgumentParser) -> None:
-    _oof(parser)
+    source = parser.add_mutually_exclusive_group(required=True)
+    _river(parser, source)
+    parser.add_argument(
+        "--test", action="append", metavar="[NAME=]FILE", default=[],
+        help="battles to predict; with --labels, a member's test predictions (repeat)",
+    )  # fmt: skip
     _truth(parser)
+    own = parser.add_argument_group("your own predictions (instead of --data)")
+    source.add_argument(
+        "--labels", type=Path, metavar="FILE", help="id and outcome: stack predictions made elsewhere"
+    )
+    own.add_argument(
+        "--oof", action="append", metavar="[NAME=]FILE", default=[], help="out-of-fold predictions (repeat)"
+    )
+    own.add_argument("--text", type=Path, metavar="FILE", help="battles of the same ids, for the features")
+    own.add_argument(
+        "--test-text", type=Path, metavar="FILE", help="battles of the test ids, for the features"
+    )
+    own.add_argument("--groups", metavar="COLUMN|FILE", help="rows that belong together (default: by --text)")
+    own.add_argument("--common", action="store_true", help="keep only the ids that every member has")
+    own.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for the stacker, its OOF and submission.csv"
+    )
 
 
 def _submission(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="arena-ensemble",
         description="Calibrated P(A wins), P(B wins), P(tie) for two chatbot answers.",
-        epilog="Exit codes: 0 done, 1 an error to mend, 2 usage, 3 a bug of ours, 4 partly done, 130 interrupted.",
+        epilog="Exit codes: 0 done, 1 an error to mend, 2 usage, 3 our bug, 4 partly done, 130 interrupted.",
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="VERB")

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from .. import ensemble, member_files, oof, readers, run, store, submit
+from .. import bring, ensemble, member_files, oof, readers, run, store, submit
 from ..battles import Battles
 from ..errors import InputError
 from ..folds import Folds
@@ -45,6 +45,11 @@ def oof_verb(options: argparse.Namespace) -> Result:
 
 def stack(options: argparse.Namespace) -> Result:
     """Combine the members; score every candidate out of fold; choose."""
+    if options.labels is not None:
+        return _brought(options)
+    if len(options.test) > 1:
+        raise InputError("--test is given more than once; with --data there is one test file")
+    options.test = Path(options.test[0]) if options.test else None
     workspace = store.Workspace(options.workspace)
     with workspace.locked("arena-ensemble stack"):
         made = _cross_fitted(workspace, options)
@@ -73,6 +78,25 @@ def submission(options: argparse.Namespace) -> Result:
     }
     text = f"{_text(made, built)}\n\n{out}: {len(made.test)} rows, checked"
     return Result(facts, text, _exit_code(made.outcome))
+
+
+def _brought(options: argparse.Namespace) -> Result:
+    """Stack predictions that other tools made."""
+    if options.out is None:
+        raise InputError("--labels needs --out DIR, the folder for what is made")
+    brought = bring.gather(
+        options.labels,
+        [bring.named_file(text) for text in options.oof],
+        tests=[bring.named_file(text) for text in options.test],
+        text=options.text,
+        test_text=options.test_text,
+        groups=options.groups,
+        common=options.common,
+    )
+    built = bring.stacked(brought, options.out, seed=options.seed)
+    title = f"out of fold, {len(brought.ids):,} battles, members' folds unverified"
+    facts = {"battles": len(brought.ids), "out": str(options.out), **_ensemble_facts(built)}
+    return Result(facts, tables.score_table(built.table, title=title))
 
 
 def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _Run:
