@@ -13,7 +13,8 @@ import polars as pl
 
 from ..battles import TURNS, Battles
 from ..errors import InputError
-from .formats import FORMATS, Format, ReadRow, RowProblem, detect, require_columns
+from .cells import ReadRow, RowProblem
+from .formats import FORMATS, Format, detect, require_columns
 from .report import Report, describe
 from .tables import Row, Table, open_table
 
@@ -150,8 +151,9 @@ def column_of_ids(table: Table, ids: list[Any], *, unique: bool = True) -> pl.Se
             _WHOLE_NUMBER.match(value) and -_INT64 <= int(value) < _INT64 and value != "-0" for value in ids
         ):
             ids, whole = [int(value) for value in ids], True
-        elif all(_WHOLE_NUMBER.match(value) or _FLOAT_ID.match(value) for value in ids):
-            row = next(row for row, value in enumerate(ids) if _FLOAT_ID.match(value))
+        floats = [row for row, value in enumerate(ids) if _FLOAT_ID.match(value)]
+        if floats and all(_WHOLE_NUMBER.match(value) or _FLOAT_ID.match(value) for value in ids):
+            row = floats[0]
             raise InputError(
                 f"{table.name} row {row + 1} (id {ids[row]}): the id is a float; another tool re-typed "
                 "the ids, write them as the integers or strings that they were"

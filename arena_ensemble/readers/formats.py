@@ -6,55 +6,28 @@ a function of a row and a line in ``FORMATS``.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ..battles import Outcome
 from ..errors import InputError
-
-Turns = list[str | None]
-Cells = Mapping[str, Any]
-
-WINNERS: Final = ("winner_model_a", "winner_model_b", "winner_tie")
-_ONE_HOT: Final = {
-    hot: outcome
-    for outcome, hots in {
-        Outcome.A: [("1", "0", "0"), (1, 0, 0)],
-        Outcome.B: [("0", "1", "0"), (0, 1, 0)],
-        Outcome.TIE: [("0", "0", "1"), (0, 0, 1)],
-    }.items()
-    for hot in hots
-}
-_VERDICTS: Final = {
-    "model_a": Outcome.A,
-    "model_b": Outcome.B,
-    "a": Outcome.A,
-    "b": Outcome.B,
-    "tie": Outcome.TIE,
-    "tie (bothbad)": Outcome.TIE,
-    "tie (both bad)": Outcome.TIE,
-    "bothbad": Outcome.TIE,
-    "both_bad": Outcome.TIE,
-    "both bad": Outcome.TIE,
-}
-
-
-class RowProblem(Exception):
-    """One row that cannot be used; the reader adds the file, the row number and the id."""
-
-
-class ReadRow(NamedTuple):
-    """One battle, before it is put into columns."""
-
-    prompt: Turns
-    response_a: Turns
-    response_b: Turns
-    outcome: int | None = None
-    model_a: str | None = None
-    model_b: str | None = None
-    language: str | None = None
+from .cells import (
+    WINNERS,
+    Cells,
+    ReadRow,
+    RowProblem,
+    Turns,
+    conversation,
+    dialogue,
+    one_hot_outcome,
+    paired,
+    plain,
+    text_or_none,
+    turns,
+    verdict_outcome,
+)
 
 
 @dataclass(frozen=True)
@@ -74,120 +47,8 @@ class Format:
     outcomes: int
     read: Callable[[Cells], ReadRow]
     needs_id: bool = True
-
-
-def turns(value: Any, name: str) -> Turns | None:
-    """A cell holding a list of turns, as JSON text or as a list; None for a JSON null.
-
-    Raises
-    ------
-    RowProblem
-        Empty, cut off, or not a list of strings and nulls.
-    """
-    if isinstance(value, str):
-        if not value.strip():
-            raise RowProblem(f"{name} is empty, expected a JSON list of turns")
-        try:
-            value = json.loads(value)
-        except RecursionError:
-            raise RowProblem(f"{name} is JSON nested too deeply, expected a list of turns") from None
-        except ValueError as error:
-            reason = (
-                f"{error.msg} at character {error.pos + 1}"
-                if isinstance(error, json.JSONDecodeError)
-                else "number"
-            )
-            raise RowProblem(
-                f"{name} is not whole JSON ({reason}); the cell is cut off or was edited"
-            ) from None
-    if value is None:
-        return None
-    if not isinstance(value, list):
-        raise RowProblem(f"{name} is JSON but no list of turns (a {_json_kind(value)})")
-    for place, turn in enumerate(value, start=1):
-        if not (turn is None or isinstance(turn, str)):
-            raise RowProblem(f"{name} is no list of strings and nulls (turn {place} is a {_json_kind(turn)})")
-    return value
-
-
-def plain(value: Any, name: str) -> Turns:
-    """A cell holding one turn as plain text; an absent cell is one null turn."""
-    if value is None or isinstance(value, str):
-        if value and "\0" in value:
-            raise RowProblem(f"{name} holds a NUL byte; the file is damaged")
-        return [value or None]
-    raise RowProblem(f"{name} is a {_json_kind(value)}, expected text")
-
-
-def paired(
-    prompt: Turns | None, response_a: Turns | None, response_b: Turns | None
-) -> tuple[Turns, Turns, Turns]:
-    """The three lists with as many turns each; a null response is as many null turns.
-
-    An empty conversation becomes one null turn, so that every battle has at least one turn.
-    """
-    asked: Turns = prompt or [None]
-    answers: list[Turns] = [side or [None] * len(asked) for side in (response_a, response_b)]
-    for name, side in zip(("response_a", "response_b"), answers, strict=True):
-        if len(side) != len(asked):
-            raise RowProblem(f"prompt has {len(asked)} turns, {name} has {len(side)}; they must be as many")
-    return asked, answers[0], answers[1]
-
-
-def one_hot_outcome(cells: Sequence[Any]) -> int:
-    """The outcome of Kaggle's three winner columns.
-
-    Raises
-    ------
-    RowProblem
-        A cell is empty, not a number, neither 0 nor 1, or the three do not sum to 1.
-    """
-    try:
-        known = _ONE_HOT.get(tuple(cells))
-    except TypeError:
-        known = None
-    if known is not None:
-        return known
-    values = []
-    for name, cell in zip(WINNERS, cells, strict=True):
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
-            raise RowProblem(f"{name} is empty, expected 0 or 1")
-        try:
-            value = float({"true": 1, "false": 0}.get(str(cell).strip().lower(), cell))
-        except (TypeError, ValueError):
-            raise RowProblem(f"{name} is {str(cell)[:30]!r}, expected 0 or 1") from None
-        if value not in (0, 1):
-            raise RowProblem(f"{name} is {cell}, expected 0 or 1")
-        values.append(int(value))
-    if sum(values) != 1:
-        raise RowProblem(f"winner columns sum to {sum(values)}, expected 1")
-    return values.index(1)
-
-
-def verdict_outcome(cell: Any) -> int | None:
-    """The outcome of one ``winner`` column; None where the column is absent or null."""
-    if cell is None:
-        return None
-    known = _VERDICTS.get(cell.strip().lower()) if isinstance(cell, str) else None
-    if known is None:
-        raise RowProblem(f"winner is {str(cell)[:40]!r}, expected model_a, model_b or a kind of tie")
-    return int(known)
-
-
-def _json_kind(value: Any) -> str:
-    kinds = {
-        dict: "JSON object",
-        list: "list",
-        bool: "boolean",
-        int: "number",
-        float: "number",
-        str: "string",
-    }
-    return "null" if value is None else kinds.get(type(value), type(value).__name__)
-
-
-def _text_or_none(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    note: str = ""
+    """what a reader of the report should know"""
 
 
 def _kaggle(cells: Cells) -> ReadRow:
@@ -201,19 +62,95 @@ def _wsdm(cells: Cells) -> ReadRow:
     return ReadRow(*battle, verdict_outcome(cells.get("winner")), *_described(cells))
 
 
+def _arena(cells: Cells) -> ReadRow:
+    asked, response_a = conversation(cells["conversation_a"], "conversation_a")
+    asked_b, response_b = conversation(cells["conversation_b"], "conversation_b")
+    if asked != asked_b:
+        raise RowProblem("conversation_a and conversation_b hold different questions")
+    battle = paired(asked, response_a, response_b)
+    return ReadRow(*battle, verdict_outcome(cells.get("winner")), *_described(cells))
+
+
+def _pairs(cells: Cells) -> ReadRow:
+    prompt = dialogue(cells.get("prompt"), "prompt")
+    asked, chosen = _answered(prompt, dialogue(cells["chosen"], "chosen"), "chosen")
+    asked_too, rejected = _answered(prompt, dialogue(cells["rejected"], "rejected"), "rejected")
+    if asked != asked_too:
+        raise RowProblem("chosen and rejected answer different questions")
+    winner, loser = (text_or_none(cells.get(name)) for name in ("chosen_model", "rejected_model"))
+    language = text_or_none(cells.get("language"))
+    text = "\x1f".join(turn or "" for side in (asked, chosen, rejected) for turn in side)
+    drawn = hashlib.blake2b(f"{_PAIR_SEED}\x1f{text}".encode("utf-8", "surrogatepass"), digest_size=1)
+    if drawn.digest()[0] & 1:
+        return ReadRow(*paired(asked, rejected, chosen), Outcome.B, loser, winner, language)
+    return ReadRow(*paired(asked, chosen, rejected), Outcome.A, winner, loser, language)
+
+
+def _answered(
+    prompt: list[Any] | str | None, answer: list[Any] | str | None, name: str
+) -> tuple[Turns, Turns]:
+    """Questions and answers of one side: the prompt before it, and the answer that was compared."""
+    if not isinstance(answer, list):
+        if not isinstance(prompt, list):
+            return [prompt], [answer]
+        return conversation([*prompt, {"role": "assistant", "content": answer}], name)
+    whole = answer
+    if answer and isinstance(answer[0], dict) and answer[0].get("role") == "assistant":
+        before = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+        whole = [*before, *answer]  # otherwise the prompt is there already, as the first messages
+    return conversation(whole, name)
+
+
 def _described(cells: Cells) -> tuple[str | None, str | None, str | None]:
     model_a, model_b, language = (
-        _text_or_none(cells.get(name)) for name in ("model_a", "model_b", "language")
+        text_or_none(cells.get(name)) for name in ("model_a", "model_b", "language")
     )
     return model_a, model_b, language
 
 
 _TEXTS: Final = ("prompt", "response_a", "response_b")
 _DESCRIBED: Final = ("model_a", "model_b", "language")
+_PAIR_SEED: Final = 0
+_DRAWN: Final = f"which response is shown first was drawn by a hash of the texts (BLAKE2b, seed {_PAIR_SEED})"
+_PAIR_OPTIONS: Final = ("prompt", "chosen_model", "rejected_model", "language")
 
 FORMATS: Final[dict[str, Format]] = {
-    "kaggle": Format("kaggle", "Kaggle LMSYS", _TEXTS, (*WINNERS, *_DESCRIBED), ("id",), 3, _kaggle),
-    "wsdm": Format("wsdm", "WSDM Cup", _TEXTS, ("winner", *_DESCRIBED), ("id",), 2, _wsdm),
+    form.name: form
+    for form in (
+        Format("kaggle", "Kaggle LMSYS", _TEXTS, (*WINNERS, *_DESCRIBED), ("id",), 3, _kaggle),
+        Format("wsdm", "WSDM Cup", _TEXTS, ("winner", *_DESCRIBED), ("id",), 2, _wsdm),
+        Format(
+            "arena",
+            "Hugging Face arena",
+            ("conversation_a", "conversation_b"),
+            ("winner", *_DESCRIBED),
+            ("id", "question_id"),
+            3,
+            _arena,
+        ),
+        Format(
+            "pairs",
+            "chosen and rejected",
+            ("chosen", "rejected"),
+            _PAIR_OPTIONS,
+            ("id",),
+            2,
+            _pairs,
+            needs_id=False,
+            note=_DRAWN,
+        ),
+        Format(
+            "rewardbench",
+            "RewardBench",
+            ("prompt", "chosen", "rejected", "chosen_model", "rejected_model"),
+            _PAIR_OPTIONS,
+            ("id",),
+            2,
+            _pairs,
+            needs_id=False,
+            note=_DRAWN,
+        ),
+    )
 }
 """Every known format, by the name that ``--format`` takes."""
 

@@ -15,7 +15,7 @@ import polars as pl
 from ..errors import InputError
 from ..predictions import Floats, Predictions, average_folds, normalised
 from .battle_files import column_of_ids
-from .formats import WINNERS, RowProblem, one_hot_outcome, verdict_outcome
+from .cells import WINNERS, RowProblem, one_hot_outcome, verdict_outcome
 from .tables import Table, open_table
 
 _LOGS: Final = ("logp_a", "logp_b", "logp_tie")

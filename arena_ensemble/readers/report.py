@@ -190,7 +190,7 @@ def _suspicious(sides: pl.DataFrame) -> tuple[Suspicion, ...]:
 
 
 def _notes(form: Format, outcomes: dict[str, int]) -> tuple[str, ...]:
-    notes = []
+    notes = [form.note] if form.note else []
     labelled = sum(count for label, count in outcomes.items() if label != "none")
     if labelled and sum(outcomes[label] > 0 for label in ("A", "B", "tie")) == 1:
         notes.append("one outcome only: nothing can be learned from this file")

@@ -15,7 +15,7 @@ import polars as pl
 
 from ..errors import InputError
 from ..predictions import normalised
-from .formats import WINNERS
+from .cells import WINNERS
 from .tables import open_table
 
 COLUMNS: Final = ("id", *WINNERS)
