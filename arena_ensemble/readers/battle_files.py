@@ -151,7 +151,7 @@ def column_of_ids(table: Table, ids: list[Any], *, unique: bool = True) -> pl.Se
             _WHOLE_NUMBER.match(value) and -_INT64 <= int(value) < _INT64 and value != "-0" for value in ids
         ):
             ids, whole = [int(value) for value in ids], True
-        floats = [row for row, value in enumerate(ids) if _FLOAT_ID.match(value)]
+        floats = [] if whole else [row for row, value in enumerate(ids) if _FLOAT_ID.match(value)]
         if floats and all(_WHOLE_NUMBER.match(value) or _FLOAT_ID.match(value) for value in ids):
             row = floats[0]
             raise InputError(
