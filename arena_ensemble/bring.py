@@ -7,12 +7,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from . import readers, score, store
+from . import member_files, readers, score, store
 from .battles import Battles
 from .ensemble import Ensemble, write
 from .errors import InputError
@@ -22,6 +23,8 @@ from .predictions import Predictions
 from .stack import Stacker
 
 log = logging.getLogger(__name__)
+
+IMPORTED: Final = "imported"
 
 NamedFile = tuple[str | None, Path]
 """A member's name, or None to take the names that the file itself gives, and the file."""
@@ -216,6 +219,43 @@ def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
         log_probs = stacker.predict_log_proba(brought.tests, features=brought.test_features)
         readers.write_submission(out / "submission.csv", next(iter(brought.tests.values())).ids, log_probs)
     return Ensemble(stacker, table, card)
+
+
+def keep(workspace: store.Workspace, name: str, oof: Path, test: Path | None = None) -> store.Card:
+    """Keep predictions that another tool made as a member, ``oof/<name>/``, folds unverified.
+
+    Raises
+    ------
+    InputError
+        The files cannot be read, hold several members, or a member of that name was trained here.
+    """
+    said = workspace.oof / store.check_name(name)
+    old = store.read_card(said)
+    if old is not None and old.get("backbone") != IMPORTED:
+        raise InputError(f"{said} holds a member that was trained here; import under another name")
+    (member,) = _members([(name, oof)]).values()
+    frame = member_files.reading_frame(member.ids, member.fold, member.log_probs, member.swap_log_probs)
+    store.write_bytes(said / member_files.OOF, store.parquet_bytes(frame))
+    if test is not None:
+        (read,) = _members([(name, test)]).values()
+        frame = member_files.reading_frame(read.ids, read.fold, read.log_probs, read.swap_log_probs)
+        member_files.write_shard(said / member_files.TEST, frame, {"member": name, "source": str(test)})
+    facts = {
+        "member": name,
+        "backbone": IMPORTED,
+        "folds_verified": False,
+        "note": "folds unverified: that no row was predicted by a model that saw its group is the other tool's word",
+        "source": str(oof),
+        "source_sha256": store.digest_file(oof),
+        "rows": len(member),
+    }
+    return store.write_card(said, facts, [member_files.OOF])
+
+
+def is_imported(workspace: store.Workspace, name: str) -> bool:
+    """Whether ``oof/<name>`` holds imported predictions, which need no recipe."""
+    card = store.read_card(workspace.oof / store.check_name(name))
+    return card is not None and card.get("backbone") == IMPORTED
 
 
 def check_columns(members: Mapping[str, Predictions], y: npt.NDArray[np.int64]) -> None:

@@ -75,7 +75,7 @@ def build(
     hashes: dict[str, str] = {}
     seconds: dict[str, float] = {}
     for name in members:
-        predictions, _, card = member_files.load_member(workspace, name)
+        predictions, card = member_files.load_member(workspace, name)
         if card.get("folds_verified") and card.get("folds") != folds.digest:
             raise store.stale(workspace.oof / name, ["fold file"], f"make it anew with --remake {name}")
         said[name] = predictions.aligned_to(battles.ids, name=f"member {name!r}")

@@ -19,6 +19,8 @@ from .predictions import Floats, Predictions
 
 FOLDS_FILE: Final = "folds.parquet"
 FOLDS_CARD: Final = "folds.json"
+OOF: Final = "oof.parquet"
+TEST: Final = "test.parquet"
 _LOG_COLUMNS: Final = ("logp_a", "logp_b", "logp_tie")
 _SWAP_COLUMNS: Final = tuple(f"swap_{name}" for name in _LOG_COLUMNS)
 
@@ -42,10 +44,16 @@ def write_shard(path: Path, frame: pl.DataFrame, key: dict[str, Any]) -> None:
     store.write_json(path.with_suffix(".json"), {**key, "sha256": store.digest_bytes(content)})
 
 
-def is_intact(folder: Path, name: str, card: store.Card) -> bool:
-    """Whether a file has the hash that its card states."""
-    path = folder / name
-    return path.is_file() and store.digest_file(path) == card["files"].get(name)
+def is_merged(folder: Path, key: dict[str, Any]) -> bool:
+    """Whether a member's OOF table is there, unchanged, and made with this key."""
+    card = store.read_card(folder)
+    path = folder / OOF
+    return (
+        card is not None
+        and not store.conflict(card, key)
+        and path.is_file()
+        and store.digest_file(path) == card["files"].get(OOF)
+    )
 
 
 def shard_done(path: Path, key: dict[str, Any]) -> bool:
@@ -80,8 +88,8 @@ def to_predictions(frame: pl.DataFrame) -> Predictions:
     return Predictions(frame["id"], frame.select(_LOG_COLUMNS).to_numpy(), frame["fold"].to_numpy(), other)
 
 
-def load_member(workspace: store.Workspace, member: str) -> tuple[Predictions, list[Predictions], store.Card]:
-    """A member's OOF predictions, its test predictions per fold (maybe none), and its card.
+def load_member(workspace: store.Workspace, member: str) -> tuple[Predictions, store.Card]:
+    """A member's OOF predictions and its card.
 
     Raises
     ------
@@ -94,12 +102,30 @@ def load_member(workspace: store.Workspace, member: str) -> tuple[Predictions, l
     card = store.read_card(said)
     if card is None:
         raise InputError(f"member {member!r} has no finished predictions in {said}; run `arena-ensemble oof`")
-    oof = to_predictions(load_table(said, "oof.parquet", card))
-    tests: list[Predictions] = []
-    if "test.parquet" in card["files"]:
-        frame = load_table(said, "test.parquet", card)
-        tests = [to_predictions(part) for part in frame.partition_by("fold", maintain_order=True)]
-    return oof, tests, card
+    return to_predictions(load_table(said, OOF, card)), card
+
+
+def load_test(workspace: store.Workspace, member: str) -> list[Predictions]:
+    """What each fold's model of a member said of the test battles.
+
+    Raises
+    ------
+    InputError
+        There are no test predictions.
+    ArtifactError
+        The file is truncated or edited.
+    """
+    path = workspace.oof / store.check_name(member) / TEST
+    note = path.with_suffix(".json")
+    if not note.is_file():
+        raise InputError(
+            f"member {member!r} has no test predictions in {path}; run `arena-ensemble oof` with --test"
+        )
+    content = path.read_bytes() if path.is_file() else b""
+    if store.digest_bytes(content) != store.read_json(note).get("sha256"):
+        raise ArtifactError(f"{path}: SHA-256 differs from {note.name}; remove both and run again")
+    frame = pl.read_parquet(io.BytesIO(content))
+    return [to_predictions(part) for part in frame.partition_by("fold", maintain_order=True)]
 
 
 def ensure_folds(workspace: store.Workspace, battles: Battles, *, n_folds: int, seed: int) -> Folds:

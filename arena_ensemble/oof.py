@@ -21,10 +21,10 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from . import backbones, member_files, score, store
+from . import alarm, backbones, member_files, score, store
 from .backbones.base import Backbone, Fitted
 from .battles import Battles
-from .errors import ArtifactError, MemberError
+from .errors import ArtifactError, InputError, MemberError
 from .folds import Folds
 from .predictions import Floats, delta_tau
 from .recipes import Recipe
@@ -37,11 +37,11 @@ _LIBRARIES: Final = ("torch", "transformers", "peft", "scikit-learn", "lightgbm"
 
 @dataclass(frozen=True)
 class Job:
-    """What all tasks of one run share."""
+    """What all tasks of one run share. Without ``train`` the fitted models only read ``test``."""
 
     root: Path
-    train: Battles
-    folds: Folds
+    train: Battles | None
+    folds: Folds | None
     test: Battles | None = None
 
     @property
@@ -79,16 +79,37 @@ def versions() -> dict[str, str]:
 
 
 def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
-    """The tasks of one member, one per fold, whether done or not."""
-    base = {"recipe": recipe.fit_digest(), "data": job.train.digest(), "folds": job.folds.digest}
+    """The tasks of one member, one per fold, whether done or not.
+
+    Raises
+    ------
+    InputError
+        There is nothing to train on and the member was never trained here.
+    """
+    if job.train is None or job.folds is None:
+        keys = _keys_of_fitted(job.workspace, member)
+    else:
+        base = {"recipe": recipe.fit_digest(), "data": job.train.digest(), "folds": job.folds.digest}
+        keys = [{**base, "fold": fold} for fold in range(job.folds.n_folds)]
     test_digest = None if job.test is None else job.test.digest(outcomes=False)
     tasks = []
-    for fold in range(job.folds.n_folds):
-        key = {**base, "fold": fold}
+    for fold, key in enumerate(keys):
         read_key = {**key, "read_orders": str(recipe.read_orders)}
         test_key = None if test_digest is None else {**read_key, "test": test_digest}
         tasks.append(FoldTask(member, recipe, fold, key, read_key, test_key))
     return tasks
+
+
+def _keys_of_fitted(workspace: store.Workspace, member: str) -> list[dict[str, Any]]:
+    """The keys that the fold models on disk were made with."""
+    keys: list[dict[str, Any]] = []
+    while (card := store.read_card(workspace.models / member / f"fold-{len(keys)}")) is not None:
+        keys.append({name: card.get(name) for name in ("recipe", "data", "folds", "fold")})
+    if not keys:
+        raise InputError(
+            f"member {member!r} has no fitted models in {workspace.models / member}; train it first"
+        )
+    return keys
 
 
 def check_not_stale(workspace: store.Workspace, task: FoldTask) -> None:
@@ -109,28 +130,28 @@ def check_not_stale(workspace: store.Workspace, task: FoldTask) -> None:
         )
 
 
-def is_done(workspace: store.Workspace, task: FoldTask) -> bool:
+def is_done(job: Job, task: FoldTask) -> bool:
     """Whether this task has nothing left to do."""
-    said = workspace.oof / task.member
-    whole = store.read_card(said)
-    if whole is not None and not store.conflict(whole, {**task.read_key, "fold": None}):
-        oof_done = member_files.is_intact(said, "oof.parquet", whole)
-        test_done = task.test_key is None or (
-            whole.get("test") == task.test_key["test"] and member_files.is_intact(said, "test.parquet", whole)
-        )
-        if oof_done and test_done:
-            return True
-    else:
-        oof_done = False
-    return (oof_done or member_files.shard_done(said / f"fold-{task.fold}.parquet", task.read_key)) and (
-        task.test_key is None or member_files.shard_done(said / f"test-{task.fold}.parquet", task.test_key)
+    said = job.workspace.oof / task.member
+    k = task.fold
+    if job.train is not None and not (
+        member_files.is_merged(said, _merged(task.read_key))
+        or member_files.shard_done(said / f"fold-{k}.parquet", task.read_key)
+    ):
+        return False
+    return task.test_key is None or (
+        member_files.shard_done(said / member_files.TEST, _merged(task.test_key))
+        or member_files.shard_done(said / f"test-{k}.parquet", task.test_key)
     )
 
 
-def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> dict[str, Any]:
-    """Fit one fold if it is not fitted, read its held-out rows and the test rows; write all of it.
+def _merged(key: dict[str, Any]) -> dict[str, Any]:
+    """The key of the table that all folds' shards with this kind of key are merged into."""
+    return {**key, "fold": None}
 
-    Returns the facts of the fitted model (device, dtype, seconds, tokens …).
+
+def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> None:
+    """Fit one fold if it is not fitted, read its held-out rows and the test rows; keep all of it.
 
     Raises
     ------
@@ -139,28 +160,36 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> d
     """
     workspace, k = job.workspace, task.fold
     backbone = backbones.get(task.recipe.backbone)
-    inside = job.folds.fold == k
-    if np.intersect1d(job.folds.group[inside], job.folds.group[~inside]).size:
-        raise MemberError(f"{task.label}: a group is on both sides of the fold; remove {workspace.oof}")
-    valid = job.train.take(np.flatnonzero(inside))
-    fitted, card = _fitted(job, task, backbone, valid, on_progress)
+    train = valid = None
+    if job.train is not None and job.folds is not None:
+        inside = job.folds.fold == k
+        if np.intersect1d(job.folds.group[inside], job.folds.group[~inside]).size:
+            raise MemberError(f"{task.label}: a group is on both sides of the fold; remove {workspace.oof}")
+        train, valid = job.train.take(np.flatnonzero(~inside)), job.train.take(np.flatnonzero(inside))
+    fitted = _fitted(workspace, task, backbone, train, valid, on_progress)
     said = workspace.oof / task.member
-    if not member_files.shard_done(said / f"fold-{k}.parquet", task.read_key):
-        readings = _read(backbone, fitted, valid, task, on_progress)
-        member_files.write_shard(said / f"fold-{k}.parquet", _frame(valid, k, readings), task.read_key)
-    if job.test is not None and task.test_key is not None:
-        path = said / f"test-{k}.parquet"
-        if not member_files.shard_done(path, task.test_key):
-            readings = _read(backbone, fitted, job.test, task, on_progress)
-            member_files.write_shard(path, _frame(job.test, k, readings), task.test_key)
-    facts = card.get("facts", {})
-    return facts if isinstance(facts, dict) else {}
+    for battles, name, key in (
+        (valid, f"fold-{k}.parquet", task.read_key),
+        (job.test, f"test-{k}.parquet", task.test_key),
+    ):
+        if battles is None or key is None or member_files.shard_done(said / name, key):
+            continue
+        shown, other = _read(backbone, fitted, battles, task.recipe, on_progress)
+        fold = np.full(len(battles), k, dtype=np.int64)
+        member_files.write_shard(
+            said / name, member_files.reading_frame(battles.ids, fold, shown, other), key
+        )
 
 
 def _fitted(
-    job: Job, task: FoldTask, backbone: Backbone, valid: Battles, on_progress: Progress | None
-) -> tuple[Fitted, store.Card]:
-    workspace = job.workspace
+    workspace: store.Workspace,
+    task: FoldTask,
+    backbone: Backbone,
+    train: Battles | None,
+    valid: Battles | None,
+    on_progress: Progress | None,
+) -> Fitted:
+    """The fold's model: loaded if it is there and whole, else trained, kept and loaded."""
     final = workspace.models / task.member / f"fold-{task.fold}"
     card = store.read_card(final)
     if card is not None and not store.conflict(card, task.key):
@@ -169,12 +198,13 @@ def _fitted(
                 f"{final}: a file is missing or its SHA-256 differs from {store.CARD}; "
                 f"remove {final} and run again"
             )
-        return backbone.load(final, recipe=task.recipe, cache=workspace.cache), card
+        return backbone.load(final, recipe=task.recipe, cache=workspace.cache)
     check_not_stale(workspace, task)
+    if train is None:
+        raise ArtifactError(f"{final}: no fitted model; copy the folder of the training machine here")
     partial = final.with_name(final.name + ".partial")
     resume = _resumable(partial, task.key)
     start = time.monotonic()
-    train = job.train.take(np.flatnonzero(job.folds.fold != task.fold))
     fitted = backbone.fit(
         train,
         valid=valid,
@@ -198,9 +228,10 @@ def _fitted(
     }
     (partial / "resume.json").unlink(missing_ok=True)
     contents = [str(p.relative_to(partial)) for p in partial.rglob("*") if p.is_file()]
-    card = store.write_card(partial, facts, contents)
+    store.write_card(partial, facts, contents)
     store.commit_folder(partial, final)
-    return backbone.load(final, recipe=task.recipe, cache=workspace.cache), card
+    # What is read below is what any later run will load, so load it now as well.
+    return backbone.load(final, recipe=task.recipe, cache=workspace.cache)
 
 
 def _resumable(partial: Path, key: dict[str, Any]) -> bool:
@@ -219,24 +250,20 @@ def _resumable(partial: Path, key: dict[str, Any]) -> bool:
 
 
 def _read(
-    backbone: Backbone, fitted: Fitted, battles: Battles, task: FoldTask, on_progress: Progress | None
+    backbone: Backbone, fitted: Fitted, battles: Battles, recipe: Recipe, on_progress: Progress | None
 ) -> tuple[Floats, Floats | None]:
     """Log-probabilities of the shown order and, mapped back, of the swapped one. No outcome goes in."""
     unseen = battles.without_outcomes()
     shown = backbone.predict(fitted, unseen, on_progress=on_progress)
-    if task.recipe.read_orders == 1:
+    if recipe.read_orders == 1:
         return shown, None
     swapped = unseen.swapped()
-    if task.recipe.read_orders == 2:
+    if recipe.read_orders == 2:
         return shown, backbone.predict(fitted, swapped, on_progress=on_progress)[:, [1, 0, 2]]
-    rows = most_uncertain(shown, task.recipe.uncertain_share)
+    rows = most_uncertain(shown, recipe.uncertain_share)
     other = shown.copy()  # rows not read twice stand for both orders: their combination is the shown reading
     other[rows] = backbone.predict(fitted, swapped.take(rows), on_progress=on_progress)[:, [1, 0, 2]]
     return shown, other
-
-
-def _frame(battles: Battles, fold: int, readings: tuple[Floats, Floats | None]) -> pl.DataFrame:
-    return member_files.reading_frame(battles.ids, np.full(len(battles), fold, dtype=np.int64), *readings)
 
 
 def most_uncertain(log_probs: Floats, share: float) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -247,80 +274,54 @@ def most_uncertain(log_probs: Floats, share: float) -> np.ndarray[Any, np.dtype[
 
 
 def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
-    """Merge the folds' shards, in the battles' order, and write the member's card. Idempotent."""
-    workspace = job.workspace
-    said = workspace.oof / member
+    """Merge the folds' shards and write the member's card. Idempotent; returns the card."""
+    said = job.workspace.oof / member
     tasks = plan(job, member, recipe)
     first = tasks[0]
-    old = store.read_card(said)
-    same = old is not None and not store.conflict(old, {**first.read_key, "fold": None})
-    if same and old is not None and member_files.is_intact(said, "oof.parquet", old):
-        oof = member_files.load_table(said, "oof.parquet", old)
-    else:
-        oof = pl.concat([pl.read_parquet(said / f"fold-{t.fold}.parquet") for t in tasks])
-        oof = pl.DataFrame({"id": job.train.ids}).join(oof, on="id", how="left", maintain_order="left")
-    contents = {"oof.parquet": store.parquet_bytes(oof)}
-    if job.test is not None and first.test_key is not None:
-        if same and old is not None and old.get("test") == first.test_key["test"]:
-            current = member_files.is_intact(said, "test.parquet", old)
-        else:
-            current = False
-        if current and old is not None:
-            test = member_files.load_table(said, "test.parquet", old)
-        else:
-            test = pl.concat([pl.read_parquet(said / f"test-{t.fold}.parquet") for t in tasks])
-        contents["test.parquet"] = store.parquet_bytes(test)
-    for name, content in contents.items():
-        store.write_bytes(said / name, content)
-    predictions = member_files.to_predictions(oof)
-    y = job.train.outcomes()
-    losses = score.row_losses(predictions.combined().log_probs, y)
-    cards = [store.read_card(workspace.models / member / f"fold-{t.fold}") or {} for t in tasks]
-    facts = {
-        **first.read_key,
-        "fold": None,
-        "test": None if first.test_key is None else first.test_key["test"],
-        "member": member,
-        "backbone": recipe.backbone,
-        "folds_verified": True,
-        "versions": versions(),
-        "rows": len(job.train),
-        "log_loss": float(losses.mean()),
-        "standard_error": score.standard_error(losses, job.folds.group),
-        "seconds": float(sum(card.get("seconds", 0.0) for card in cards)),
-        "alarms": alarms(predictions.combined().log_probs, y, job.folds),
-        "fold_facts": [card.get("facts", {}) for card in cards],
-    }
-    card = store.write_card(said, facts, list(contents))
+    if first.test_key is not None:
+        key = _merged(first.test_key)
+        if not member_files.shard_done(said / member_files.TEST, key):
+            parts = [pl.read_parquet(said / f"test-{task.fold}.parquet") for task in tasks]
+            member_files.write_shard(said / member_files.TEST, pl.concat(parts), key)
+    if job.train is not None and job.folds is not None:
+        _merge_oof(job.workspace, job.train, job.folds, tasks)
     for task in tasks:  # merged and hashed: the shards have served
         for stem in (f"fold-{task.fold}", f"test-{task.fold}"):
             for suffix in (".json", ".parquet"):
                 (said / (stem + suffix)).unlink(missing_ok=True)
-    return card
+    return store.read_card(said) or {}
 
 
-def alarms(log_probs: Floats, y: np.ndarray[Any, np.dtype[np.int64]], folds: Folds) -> list[str]:
-    """Signs that a member has learned nothing: one class nearly always, or no better than the prior.
-
-    The comparison with the prior needs enough rows to be sure: a member is named only when its
-    log-loss lies above the prior's by more than two clustered standard errors of the difference.
-    """
-    found = []
-    shares = np.bincount(log_probs.argmax(axis=1), minlength=3) / len(y)
-    if shares.max() > 0.95:
-        name = ("A", "B", "tie")[int(shares.argmax())]
-        found.append(
-            f"gives the class {name} to {shares.max():.1%} of rows; likely causes: too few steps, a learning "
-            "rate too low or too high, a head that was not trained, a verdict cue cut off"
-        )
+def _merge_oof(workspace: store.Workspace, train: Battles, folds: Folds, tasks: list[FoldTask]) -> None:
+    """One table of all folds' held-out rows, in the battles' order, and the member's card."""
+    first = tasks[0]
+    said = workspace.oof / first.member
+    if member_files.is_merged(said, _merged(first.read_key)):
+        return
+    rows = pl.concat([pl.read_parquet(said / f"fold-{task.fold}.parquet") for task in tasks])
+    table = pl.DataFrame({"id": train.ids}).join(rows, on="id", how="left", maintain_order="left")
+    log_probs = member_files.to_predictions(table).combined().log_probs
+    y = train.outcomes()
+    losses = score.row_losses(log_probs, y)
     prior = score.prior_log_probs(y, folds.fold)
-    difference = score.row_losses(log_probs, y) - score.row_losses(prior, y)
-    if difference.mean() > 2 * score.standard_error(difference, folds.group):
-        found.append(
-            f"log-loss is {difference.mean():.4f} above the class prior's; likely causes: over-fitting "
-            "(fewer epochs, more dropout), a learning rate too high, another template at prediction"
-        )
-    return found
+    found = alarm.find(log_probs, y, prior, folds.group)
+    cards = [store.read_card(workspace.models / first.member / f"fold-{t.fold}") or {} for t in tasks]
+    facts = {
+        **_merged(first.read_key),
+        "member": first.member,
+        "backbone": first.recipe.backbone,
+        "folds_verified": True,
+        "versions": versions(),
+        "rows": len(train),
+        "standard_error": score.standard_error(losses, folds.group),
+        "seconds": float(sum(card.get("seconds", 0.0) for card in cards)),
+        **alarm.facts(log_probs, y, prior),
+        "alarms": found if len(y) >= alarm.ENOUGH_ROWS else [],
+        "too_few_rows_to_tell": found if len(y) < alarm.ENOUGH_ROWS else [],
+        "fold_facts": [card.get("facts", {}) for card in cards],
+    }
+    store.write_bytes(said / member_files.OOF, store.parquet_bytes(table))
+    store.write_card(said, facts, [member_files.OOF])
 
 
 def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> None:
@@ -329,6 +330,8 @@ def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> No
     Only the training battles' texts go in, never an outcome, and never the test file: a fold's model
     must not depend on which test file came with it.
     """
+    if job.train is None:
+        return
     job.workspace.cache.mkdir(parents=True, exist_ok=True)
     backbones.get(recipe.backbone).prepare(
         job.train.without_outcomes(), recipe=recipe, cache=job.workspace.cache, on_progress=on_progress

@@ -104,7 +104,7 @@ def cross_fit(
     for tasks in planned.values():
         for task in tasks:
             oof.check_not_stale(job.workspace, task)
-    todo = {name: [t for t in tasks if not oof.is_done(job.workspace, t)] for name, tasks in planned.items()}
+    todo = {name: [t for t in tasks if not oof.is_done(job, t)] for name, tasks in planned.items()}
     count = sum(map(len, todo.values()))
     workers = min(jobs or default_jobs(recipes), max(count, 1))
     waiting = {name: tasks for name, tasks in todo.items() if tasks}
@@ -125,7 +125,7 @@ def cross_fit(
         card = _guarded(outcome, name, partial(oof.finish_member, job, name, recipe))
         if card is not None:
             outcome.finished.append(name)
-            if card["alarms"]:
+            if card.get("alarms"):
                 outcome.alarms[name] = card["alarms"]
     return outcome
 

@@ -10,7 +10,6 @@ from . import member_files, readers, store
 from .battles import Battles
 from .calibrate import fold_average_gamma
 from .ensemble import Ensemble
-from .errors import InputError
 from .features import extract
 from .predictions import Floats, Predictions, average_folds, delta_tau, from_delta_tau
 
@@ -41,9 +40,7 @@ def predict(workspace: store.Workspace, ensemble: Ensemble, test: Battles) -> Te
     members: dict[str, Predictions] = {}
     gammas: dict[str, float] = {}
     for name in ensemble.members:
-        _, parts, _ = member_files.load_member(workspace, name)
-        if not parts:
-            raise InputError(f"member {name!r} has no test predictions; run `arena-ensemble oof` with --test")
+        parts = member_files.load_test(workspace, name)
         aligned = [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in parts]
         readings = [part.combined().log_probs for part in aligned]
         gammas[name] = fold_average_gamma(readings)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arena_ensemble import backbones, member_files, oof, run, store
+from arena_ensemble import alarm, backbones, member_files, oof, run, store
 from arena_ensemble.battles import Battles
-from arena_ensemble.errors import ArenaError, ArtifactError, StaleError
+from arena_ensemble.errors import ArenaError, ArtifactError, InputError, StaleError
 from arena_ensemble.predictions import normalised
 from arena_ensemble.recipes import Recipe, recipe_from
 from arena_ensemble.sample import make_arena
@@ -84,7 +84,8 @@ def test_every_row_is_predicted_once_by_a_model_that_never_saw_its_group(
     job = job_of(tmp_path)
     outcome = run.cross_fit(job, {"fake": BOTH}, jobs=1)
     assert outcome.finished == ["fake"]
-    predictions, tests, card = member_files.load_member(job.workspace, "fake")
+    predictions, card = member_files.load_member(job.workspace, "fake")
+    tests = member_files.load_test(job.workspace, "fake")
     assert predictions.ids.equals(job.train.ids)
     np.testing.assert_array_equal(predictions.fold, job.folds.fold)
     assert predictions.swap_log_probs is not None
@@ -121,11 +122,12 @@ def test_a_failure_keeps_the_finished_folds_and_a_rerun_goes_on(tmp_path: Path, 
 def test_a_new_test_file_is_read_by_the_old_models(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
     run.cross_fit(oof.Job(job.root, job.train, job.folds), {"fake": RECIPE}, jobs=1)
-    assert member_files.load_member(job.workspace, "fake")[1] == []
+    with pytest.raises(InputError, match="no test predictions"):
+        member_files.load_test(job.workspace, "fake")
     fake.fits.clear()
     run.cross_fit(job, {"fake": RECIPE}, jobs=1)
     assert fake.fits == []
-    assert len(member_files.load_member(job.workspace, "fake")[1]) == 4
+    assert len(member_files.load_test(job.workspace, "fake")) == 4
 
 
 def test_another_recipe_is_refused_by_name_until_remade(tmp_path: Path, fake: Remembering) -> None:
@@ -166,16 +168,30 @@ def test_a_truncated_member_is_never_read(tmp_path: Path, fake: Remembering, nam
         member_files.load_member(job.workspace, "fake")
 
 
-def test_a_member_that_learned_nothing_raises_an_alarm(tmp_path: Path) -> None:
-    job = job_of(tmp_path, rows=600, test_rows=5)
-    y = job.train.outcomes()
-    stuck = normalised(np.tile([5.0, 0.0, 0.0], (len(y), 1)))
-    found = oof.alarms(stuck, y, job.folds)
+def test_fitted_models_read_new_battles_without_the_training_data(tmp_path: Path, fake: Remembering) -> None:
+    job = job_of(tmp_path)
+    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    oof_before = (job.workspace.oof / "fake" / "oof.parquet").read_bytes()
+    fake.fits.clear()
+    new = make_arena(15, seed=99).battles.without_outcomes()
+    assert run.cross_fit(oof.Job(tmp_path, None, None, new), {"fake": RECIPE}, jobs=1).finished == ["fake"]
+    assert fake.fits == []
+    assert member_files.load_test(job.workspace, "fake")[0].ids.equals(new.ids)
+    assert (job.workspace.oof / "fake" / "oof.parquet").read_bytes() == oof_before
+
+
+def test_a_member_that_learned_nothing_raises_an_alarm() -> None:
+    rng = np.random.default_rng(0)
+    y, groups = rng.integers(0, 3, size=600), np.arange(600)
+    prior = np.full((600, 3), np.log(1 / 3))
+    stuck = normalised(np.tile([5.0, 0.0, 0.0], (600, 1)))
+    found = alarm.find(stuck, y, prior, groups)
     assert len(found) == 2
     assert "class A to 100.0%" in found[0]
     assert "above the class prior's" in found[1]
-    good = np.log(np.full((len(y), 3), 0.05) + 0.85 * np.eye(3)[y])
-    assert oof.alarms(normalised(good), y, job.folds) == []
+    good = normalised(np.log(np.full((600, 3), 0.05) + 0.85 * np.eye(3)[y]))
+    assert alarm.find(good, y, prior, groups) == []
+    assert alarm.facts(good, y, prior)["log_loss"] == pytest.approx(-np.log(0.9))
 
 
 def test_the_rows_read_twice_are_those_closest_to_even() -> None:

@@ -111,6 +111,23 @@ def _submission(parser: argparse.ArgumentParser) -> None:
     _truth(parser)
 
 
+def _predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--test", type=Path, required=True, metavar="FILE", help="battles to predict")
+    parser.add_argument(
+        "--sample-submission", type=Path, metavar="FILE", help="check ids and columns against it"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: submission.csv in the workspace")
+    parser.add_argument(
+        "--jobs", type=int, help="processes side by side (default: by device and member size)"
+    )
+
+
+def _import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="the member's name from now on")
+    parser.add_argument("--oof", type=Path, required=True, metavar="FILE", help="its out-of-fold predictions")
+    parser.add_argument("--test", type=Path, metavar="FILE", help="its test predictions")
+
+
 def _sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=1500, help="training battles (default 1500)")
     parser.add_argument("--test-rows", type=int, default=300, help="test battles (default 300)")
@@ -128,6 +145,10 @@ VERBS: Final[dict[str, Verb]] = {
     "oof": Verb("train the members and keep their out-of-fold predictions", _oof, "river:oof_verb"),
     "stack": Verb("combine the members, score every candidate out of fold, choose", _stack, "river:stack"),
     "submission": Verb("do what is missing and write submission.csv", _submission, "river:submission"),
+    "predict": Verb(
+        "read new battles with a finished ensemble; no training data needed", _predict, "river:predict"
+    ),
+    "import": Verb("keep predictions that another tool made as a member", _import, "files:import_member"),
     "validate": Verb(
         "say what a file of battles holds, and what is wrong with it", _validate, "files:validate"
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .. import readers, store
+from .. import bring, readers, store
 from ..errors import InputError
 from . import Result, tables
 
@@ -34,3 +34,12 @@ def validate(options: argparse.Namespace) -> Result:
     report = readers.read(options.file).report
     facts = report.as_dict()
     return Result(facts, tables.facts_table(list(facts.items()), title=str(options.file)))
+
+
+def import_member(options: argparse.Namespace) -> Result:
+    """Keep predictions that another tool made as a member."""
+    workspace = store.Workspace(options.workspace)
+    with workspace.locked("arena-ensemble import"):
+        card = bring.keep(workspace, options.name, options.oof, options.test)
+    text = f"{workspace.oof / options.name}: {card['rows']:,} rows, folds unverified; name it in --models"
+    return Result(card, text)

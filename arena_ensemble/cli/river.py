@@ -12,10 +12,10 @@ import numpy as np
 
 from .. import bring, ensemble, member_files, oof, readers, run, store, submit
 from ..battles import Battles
-from ..errors import InputError
+from ..errors import InputError, MemberError
 from ..folds import Folds
 from ..predictions import Floats
-from ..recipes import load_recipe
+from ..recipes import Recipe, load_recipe
 from . import PARTLY, Result, tables
 from .progress import Bars, clock
 
@@ -80,6 +80,34 @@ def submission(options: argparse.Namespace) -> Result:
     return Result(facts, text, _exit_code(made.outcome))
 
 
+def predict(options: argparse.Namespace) -> Result:
+    """Read new battles with the workspace's fold models and its ensemble."""
+    workspace = store.Workspace(options.workspace)
+    out: Path = options.out or workspace.root / "submission.csv"
+    test = readers.read_battles(options.test)
+    with workspace.locked("arena-ensemble predict"):
+        built = ensemble.load(workspace)
+        if imported := [name for name in built.members if bring.is_imported(workspace, name)]:
+            raise InputError(
+                f"the ensemble holds imported members ({', '.join(imported)}), which cannot read new battles here"
+            )
+        recipes = {name: load_recipe(workspace.recipe_path(name)) for name in built.members}
+        job = oof.Job(workspace.root, None, None, test)
+        with Bars(_tasks_left(job, recipes)) as bars:
+            outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
+        if outcome.failed:
+            raise MemberError("; ".join(f"member {name}: {why}" for name, why in outcome.failed.items()))
+        prediction = submit.predict(workspace, built, test)
+        submit.write(out, test, prediction, sample_submission=options.sample_submission)
+    facts = {
+        "submission": str(out),
+        "rows": len(test),
+        "choice": built.card["choice"],
+        "gammas": prediction.gammas,
+    }
+    return Result(facts, f"{out}: {len(test):,} rows, checked")
+
+
 def _brought(options: argparse.Namespace) -> Result:
     """Stack predictions that other tools made."""
     if options.out is None:
@@ -101,7 +129,9 @@ def _brought(options: argparse.Namespace) -> Result:
 
 def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _Run:
     names = options.models.split(",") if options.models else list(DEFAULT_MEMBERS)
-    recipes = {name: load_recipe(workspace.recipe_path(name)) for name in map(str.strip, names)}
+    imported = [name for name in map(str.strip, names) if bring.is_imported(workspace, name)]
+    trained = [name for name in map(str.strip, names) if name not in imported]
+    recipes = {name: load_recipe(workspace.recipe_path(name)) for name in trained}
     for recipe in recipes.values():
         recipe.base_path()  # a missing folder is named before anything is read or written
     train = readers.read_battles(options.data)
@@ -114,10 +144,14 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     for name in options.remake:
         member_files.remake(workspace, name)
     job = oof.Job(workspace.root, train, folds, test)
-    count = sum(not oof.is_done(workspace, task) for n, r in recipes.items() for task in oof.plan(job, n, r))
-    with Bars(count) as bars:
+    with Bars(_tasks_left(job, recipes)) as bars:
         outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
+    outcome.finished += imported
     return _Run(workspace, train, test, folds, outcome)
+
+
+def _tasks_left(job: oof.Job, recipes: dict[str, Recipe]) -> int:
+    return sum(not oof.is_done(job, task) for name, r in recipes.items() for task in oof.plan(job, name, r))
 
 
 def _built(made: _Run, options: argparse.Namespace) -> ensemble.Ensemble:
@@ -160,8 +194,13 @@ def _members_text(made: _Run) -> str:
     pairs = []
     for name in made.outcome.finished:
         card = store.read_card(made.workspace.oof / name) or {}
-        loss = f"log-loss {card['log_loss']:.4f} ± {card['standard_error']:.4f}"
-        pairs.append((name, f"{loss}, trained in {clock(card['seconds'])}, {made.workspace.oof / name}"))
+        if "log_loss" in card:
+            loss = f"log-loss {card['log_loss']:.4f} ± {card['standard_error']:.4f}"
+            pairs.append(
+                (name, f"{loss} (prior {card['prior_log_loss']:.4f}), trained in {clock(card['seconds'])}")
+            )
+        else:
+            pairs.append((name, "imported, folds unverified"))
     text = tables.facts_table(pairs, title="out-of-fold members") if pairs else ""
     return "\n".join([text, *_warnings(made.outcome)])
 
