@@ -1,0 +1,504 @@
+"""Bad data files: how to build each and what the one-line error must say.
+
+The same table runs through the library (``test_bad_files.py``) and can run through the command line.
+``role`` says what the file is given as: ``train`` (to be learned from), ``test`` (to be predicted),
+``predictions``, ``labels`` or ``sample`` (a sample submission for ids 1, 2, 3).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import zstandard
+
+HEADER = [
+    "id",
+    "model_a",
+    "model_b",
+    "prompt",
+    "response_a",
+    "response_b",
+    "winner_model_a",
+    "winner_model_b",
+    "winner_tie",
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One bad file: ``build(folder)`` writes it and returns its path."""
+
+    name: str
+    build: Callable[[Path], Path]
+    message: str
+    """a regular expression, searched in the error's text"""
+    role: str = "train"
+
+
+def rows(n: int = 8, **changes: Any) -> list[dict[str, Any]]:
+    """Good rows in Kaggle's format, ids 1 to n; ``changes`` are ``column=value`` for row 3."""
+    found = []
+    for k in range(1, n + 1):
+        cells = [k, "m1", "m2", json.dumps([f"question {k}"]), json.dumps([f"a {k}"]), json.dumps([f"b {k}"])]
+        row = dict(zip(HEADER, [*cells, int(k % 3 == 0), int(k % 3 == 1), int(k % 3 == 2)], strict=True))
+        found.append(row)
+    found[2].update(changes)
+    return found
+
+
+def text(records: list[dict[str, Any]]) -> str:
+    """The records as CSV."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+def without(column: str) -> str:
+    """Good rows that lack a column."""
+    return text([{k: v for k, v in row.items() if k != column} for row in rows()])
+
+
+def unlabelled(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The records as a test file has them."""
+    kept = ("id", "prompt", "response_a", "response_b")
+    return [{name: row[name] for name in kept} for row in records]
+
+
+def file(content: str | bytes, name: str = "bad.csv") -> Callable[[Path], Path]:
+    """A builder of a file with this content."""
+
+    def build(folder: Path) -> Path:
+        path = folder / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        return path
+
+    return build
+
+
+def parquet(frame: pl.DataFrame) -> bytes:
+    out = io.BytesIO()
+    frame.write_parquet(out)
+    return out.getvalue()
+
+
+def lines(*records: Any) -> str:
+    return "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records)
+
+
+GOOD = text(rows())
+PACKED = text(rows(400))  # big enough that half of it is no header
+_WHOLE_GZIP = gzip.compress(PACKED.encode())
+FLIPPED = _WHOLE_GZIP[:300] + bytes([_WHOLE_GZIP[300] ^ 255]) + _WHOLE_GZIP[301:]
+ARENA = {
+    "question_id": "q", "model_a": "x", "model_b": "y", "winner": "tie",
+    "conversation_a": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+    "conversation_b": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}],
+}  # fmt: skip
+WSDM = {"id": "w", "prompt": "q", "response_a": "a", "response_b": "b", "winner": "model_a"}
+LISTED = pl.DataFrame([{**row, "prompt": ["q"], "response_a": ["a"], "response_b": ["b"]} for row in rows()])
+
+ROW_3 = r"bad\.csv row 3 \(id 3\): "
+
+
+def _folder(folder: Path) -> Path:
+    path = folder / "folder.csv"
+    path.mkdir()
+    return path
+
+
+def _fifo(folder: Path) -> Path:
+    import os
+
+    path = folder / "pipe.csv"
+    os.mkfifo(path)
+    return path
+
+
+def _dangling(folder: Path) -> Path:
+    path = folder / "link.csv"
+    path.symlink_to(folder / "nowhere.csv")
+    return path
+
+
+def cell(column: str, value: Any, message: str, name: str) -> Case:
+    """One wrong cell in row 3."""
+    return Case(name, file(text(rows(**{column: value}))), ROW_3 + f".*({message})")
+
+
+FILES = [
+    Case("missing file", lambda folder: folder / "none.csv", "none.csv does not exist"),
+    Case("a folder", _folder, "is a folder; give the file in it"),
+    Case("a pipe", _fifo, "is not a regular file"),
+    Case("a dangling link", _dangling, "does not exist"),
+    Case("empty file", file(b""), "is empty"),
+    Case("white space only", file("\n \n\n"), "is empty"),
+    Case("byte order mark only", file(b"\xef\xbb\xbf"), "is empty"),
+    Case("header alone", file(",".join(HEADER) + "\n"), "has a header but no rows"),
+    Case("header alone, no newline", file(",".join(HEADER)), "has a header but no rows"),
+    Case("binary garbage", file(bytes(range(256)) * 20), "is binary"),
+    Case("binary without NUL", file(bytes(range(1, 32)) * 50), "is binary"),
+    Case("a picture", file(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(64)), "is binary"),
+    Case("UTF-16 with mark", file(GOOD.encode("utf-16")), "looks like UTF-16 text; save it as UTF-8"),
+    Case("UTF-16 without mark", file(GOOD.encode("utf-16-le")), "looks like UTF-16 text"),
+    Case("UTF-32", file(GOOD.encode("utf-32-be")), "looks like UTF-32 text"),
+    Case(
+        "Latin-1",
+        file(text(rows(model_a="café")).encode("latin-1")),
+        r"bad\.csv row 3 \(line 4\): byte 0xe9 is not UTF-8",
+    ),
+    Case("Latin-1 header", file(("é," + GOOD).encode("latin-1")), "header .*byte 0xe9 is not UTF-8"),
+    Case(
+        "one JSON array", file(json.dumps(rows()), "x.json"), "is one JSON array; write one JSON object per"
+    ),
+    Case("semicolons", file(GOOD.splitlines()[0].replace(",", ";")), "separate the columns by commas"),
+    Case("tabs", file(GOOD.splitlines()[0].replace(",", "\t")), "separate the columns by commas"),
+    Case("unknown columns", file("a,b,c\n1,2,3\n"), "has columns that fit no known format: a, b, c"),
+    Case("a column twice", file("id,id,prompt\n1,2,3\n"), "the column 'id' occurs twice"),
+    Case("unnamed columns", file(",,\n1,2,3\n"), "no column names"),
+    Case("a web page", file("<html>\n<body>404</body>\n</html>\n"), "fit no known format: <html>"),
+    *(
+        Case(
+            f"lacks {name}", file(without(name)), rf"bad\.csv lacks the column {name} \(Kaggle LMSYS format\)"
+        )
+        for name in ("id", "prompt", "response_a", "response_b", "winner_model_a", "winner_tie")
+    ),
+    Case("the header in other case", file(GOOD.replace("prompt", "Prompt", 1)), "lacks the column prompt"),
+]
+
+SHAPE = [
+    Case(
+        "a row too short",
+        file(GOOD.replace(",m1,m2,", ",m1,", 3)),
+        r"row 1 \(id 1\): 8 cells, the header has 9",
+    ),
+    Case(
+        "a row too long", file(GOOD + '9,m1,m2,"[""q""]","[""a""]","[""b""]",1,0,0,0\n'), "row 9 .*10 cells"
+    ),
+    Case("an unquoted comma", file(text(rows()).replace('"[""a 3""]"', "[a, 3]")), r"row 3 .*10 cells"),
+    Case("a quote not closed", file(GOOD[: GOOD.rindex('"')]), "row 8 .*ends inside a quoted cell"),
+    Case("a quote not doubled", file(GOOD.replace('""a 3""', '"a 3"')), "row 3 .*must be doubled"),
+    Case(
+        "cut in the middle of a row", file(GOOD[: GOOD.index('"[""b 8')]), r"row 8 .*cells, the header has 9"
+    ),
+    Case("a giant cell", file(GOOD + '9,"' + "x" * ((1 << 24) + 9)), "a quote is probably not closed"),
+    Case("NUL in a cell", file(PACKED + "401,m\0", "x.csv"), "binary|NUL|cells"),
+]
+
+CELLS = [
+    cell("prompt", '["cut', r"prompt is not whole JSON .*cut off", "truncated JSON"),
+    cell("response_b", '["a"', "response_b is not whole JSON", "JSON without its bracket"),
+    cell("prompt", "", "prompt is empty, expected a JSON list", "an empty prompt cell"),
+    cell("response_a", "  ", "response_a is empty", "a blank cell"),
+    cell("prompt", "plain words", "prompt is not whole JSON", "plain text"),
+    cell("prompt", "['python']", "it looks like Python; write it as JSON", "a Python list"),
+    cell("prompt", '{"a": 1}', r"prompt is JSON but no list of turns \(a JSON object\)", "a JSON object"),
+    cell("prompt", '"text"', r"no list of turns \(a string\)", "a JSON string"),
+    cell("prompt", "12", r"no list of turns \(a number\)", "a JSON number"),
+    cell(
+        "response_a", '["a", 1]', r"no list of strings and nulls \(turn 2 is a number\)", "a number as turn"
+    ),
+    cell("response_a", '[["a"]]', r"\(turn 1 is a list\)", "a list as turn"),
+    cell("response_a", '[{"a": 1}]', r"\(turn 1 is a JSON object\)", "an object as turn"),
+    cell("response_a", "[true]", r"\(turn 1 is a boolean\)", "a boolean as turn"),
+    cell("response_a", "[NaN]", r"\(turn 1 is a number\)", "NaN as turn"),
+    cell("response_a", '["a"] tail', "not whole JSON", "text after the list"),
+    cell("response_a", '["a",]', "not whole JSON", "a comma too many"),
+    cell("response_a", '["\\x"]', "not whole JSON", "an unknown escape"),
+    cell("response_a", '["a\nb"]', "not whole JSON", "a raw newline within JSON"),
+    cell("response_a", "[" * 100_000, "JSON nested too deeply|not whole JSON", "a JSON bomb of brackets"),
+    cell("response_a", f"[{'9' * 5000}]", "too many digits", "a number of 5,000 digits"),
+    cell("response_a", '["a", "b"]', "prompt has 1 turns, response_a has 2", "more answers than questions"),
+    cell("prompt", '["a", "b"]', "prompt has 2 turns, response_a has 1", "more questions than answers"),
+    cell("winner_tie", 1, "winner columns sum to 2, expected 1", "winners sum to 2"),
+    cell("winner_model_a", 0, "winner columns sum to 0, expected 1", "winners sum to 0"),
+    cell("winner_tie", "NaN", "winner_tie is NaN|winner_tie is nan", "a NaN winner"),
+    cell("winner_tie", "", "winner_tie is empty, expected 0 or 1", "an empty winner"),
+    cell("winner_tie", -1, "winner_tie is -1, expected 0 or 1", "a negative winner"),
+    cell("winner_tie", 0.5, "winner_tie is 0.5, expected 0 or 1", "a soft winner"),
+    cell("winner_tie", "yes", "winner_tie is 'yes', expected 0 or 1", "a word as winner"),
+    cell("winner_tie", "inf", "winner_tie is inf, expected 0 or 1", "an infinite winner"),
+    cell("winner_tie", "1e999", "expected 0 or 1", "a winner beyond floats"),
+    Case(
+        "an id twice",
+        file(text(rows(id=2))),
+        r"bad\.csv row 3 \(id 2\): the id repeats row 2; ids must be unique",
+    ),
+    Case("an empty id", file(text(rows(id=""))), r"row 3 \(id \): the id is empty"),
+    Case(
+        "float ids",
+        file(text([{**row, "id": f"{row['id']}.0"} for row in rows()])),
+        r"row 1 \(id 1\.0\): the id is a float",
+    ),
+    Case("a rounded id", file(text(rows(id="4.2e+09"))), r"row 3 \(id 4\.2e\+09\): the id is a float"),
+    Case(
+        "many bad rows",
+        file(text([{**row, "winner_tie": 7} for row in rows(50)])),
+        "50 of 50 rows cannot be used: row 1 .*and 47 more",
+    ),
+]
+
+OUTCOMES = [
+    Case(
+        "one outcome only",
+        file(text([{**r, "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0} for r in rows()])),
+        r"one outcome only \(A wins in all 8 rows\)",
+    ),
+    Case(
+        "no outcomes in a training file",
+        file(text([{k: v for k, v in r.items() if not k.startswith("winner")} for r in rows()])),
+        "holds no outcomes; training needs the winner columns",
+    ),
+    Case(
+        "fewer groups than folds",
+        file(text(rows(4))),
+        "4 groups of battles .* for 5 folds; use at most 4 folds",
+    ),
+    Case(
+        "one prompt in all rows",
+        file(text([{**row, "prompt": '["same"]'} for row in rows()])),
+        "1 groups of battles .* with one prompt nothing can be held out",
+    ),
+]
+
+PACKING = [
+    Case("truncated gzip", file(gzip.compress(PACKED.encode())[:-200], "x.csv.gz"), "broken or cut-off gzip"),
+    Case("gzip with a flipped byte", file(FLIPPED, "x.gz"),
+        "broken or cut-off gzip|is not UTF-8|binary|cells|row|fit no"),
+    Case("gzip header alone", file(b"\x1f\x8b\x08\x00"), "broken or cut-off gzip"),
+    Case("gzip of nothing", file(gzip.compress(b"")), "is empty"),
+    Case("tail after gzip", file(gzip.compress(GOOD.encode()) + b"tail"), "broken or cut-off gzip"),
+    Case("gzip bomb", file(gzip.compress(GOOD.encode() + b"x" * (1 << 25))),
+         "header has 9|quote is probably|over"),
+    Case("truncated zstandard", file(zstandard.compress(PACKED.encode())[:-50], "x.zst"),
+         "cut-off zstandard"),
+    Case("zstandard header alone", file(b"\x28\xb5\x2f\xfd"), "cut-off zstandard"),
+    Case("zstandard garbage", file(b"\x28\xb5\x2f\xfd" + b"\xff" * 99), "broken zstandard|cut-off zstandard"),
+    Case("tail after zstandard", file(zstandard.compress(GOOD.encode()) + b"tail"), "zstandard"),
+    Case("gzip within gzip", file(gzip.compress(gzip.compress(GOOD.encode()))), "binary|not UTF-8"),
+    Case("truncated parquet", file(parquet(LISTED)[:-100], "x.parquet"), "is no whole parquet file"),
+    Case("parquet magic alone", file(b"PAR1PAR1"), "is no whole parquet file"),
+    Case("parquet with a huge footer", file(b"PAR1" + b"\xff" * 40 + b"\xff\xff\xff\x7fPAR1"),
+         "parquet file"),
+    Case("parquet, unknown columns", file(parquet(pl.DataFrame({"x": [1]}))), "fit no known format: x"),
+    Case("parquet, no rows", file(parquet(LISTED.head(0))), "has a header but no rows"),
+    Case(
+        "parquet, float ids",
+        file(parquet(LISTED.with_columns(pl.col("id").cast(pl.Float64)))),
+        r"row 1 \(id 1\.0\): the id is a float, expected an integer or a string",
+    ),
+    Case("parquet, boolean ids", file(parquet(LISTED.head(1).with_columns(id=True))), "the id is a bool"),
+    Case("parquet, a null id", file(parquet(LISTED.with_columns(id=None))), "the id is empty"),
+    Case(
+        "parquet, numbers as turns",
+        file(parquet(LISTED.with_columns(prompt=[1, 2]))),
+        r"prompt is no list of strings and nulls \(turn 1 is a number\)",
+    ),
+    Case("parquet, bytes as prompt", file(parquet(LISTED.with_columns(prompt=b"x"))), r"prompt is .*bytes"),
+    Case("parquet, ids past 64 bits",
+         file(parquet(LISTED.head(1).with_columns(id=pl.lit(2**64 - 1, pl.UInt64)))), "too large an integer"),
+]  # fmt: skip
+
+JSON_LINES = [
+    Case(
+        "JSON lines, cut", file(lines(ARENA)[:-20], "x.jsonl"), r"x\.jsonl row 1: not one whole JSON object"
+    ),
+    Case("JSON lines, a list in row 2", file(lines(ARENA, "[1]")), r"row 2: a JSON list, expected an object"),
+    Case("JSON lines, a number in row 2", file(lines(ARENA, "1")), "row 2: a JSON int, expected an object"),
+    Case(
+        "JSON lines, two objects in a line",
+        file(lines(ARENA).strip() * 2),
+        "row 1: not one whole JSON object",
+    ),
+    Case(
+        "JSON lines, ids of two types",
+        file(lines({**ARENA, "question_id": 1}, ARENA)),
+        "an integer among strings",
+    ),
+    Case("JSON lines, deep", file('{"a": ' + "[" * 100_000), "not one whole JSON object"),
+    Case("JSON lines, no fields", file("{}\n"), "no column names"),
+    Case(
+        "JSON lines, id missing",
+        file(lines(ARENA, {**ARENA, "question_id": None})),
+        r"row 2 \(id None\): the id is",
+    ),
+]
+
+TALKS = [
+    Case(name, file(lines({**ARENA, **change})), rf"bad\.csv row 1 \(id q\): .*{message}")
+    for name, change, message in [
+        (
+            "unknown verdict",
+            {"winner": "nobody"},
+            "winner is 'nobody', expected model_a, model_b or a kind of tie",
+        ),
+        ("a number as verdict", {"winner": 1}, "winner is '1', expected"),
+        ("a conversation that is text", {"conversation_a": "hello"}, "conversation_a is not whole JSON"),
+        (
+            "a conversation that is an object",
+            {"conversation_a": {"role": "user"}},
+            "conversation_a is a JSON object",
+        ),
+        (
+            "a null conversation",
+            {"conversation_a": None},
+            "conversation_a is a null, expected a list of messages",
+        ),
+        (
+            "a message without role",
+            {"conversation_a": [{"content": "x"}]},
+            "message 1 is no object with role",
+        ),
+        ("a message that is text", {"conversation_a": ["x"]}, "message 1 is no object with role"),
+        ("an unknown role", {"conversation_a": [{"role": "judge", "content": "x"}]}, "has the role 'judge'"),
+        (
+            "an answer first",
+            {"conversation_a": [{"role": "assistant", "content": "x"}]},
+            "begins with an answer",
+        ),
+        (
+            "a number as content",
+            {"conversation_a": [{"role": "user", "content": 5}]},
+            "has as content a number",
+        ),
+        (
+            "a number as part",
+            {"conversation_a": [{"role": "user", "content": [5]}]},
+            "a part of the kind number",
+        ),
+        (
+            "other questions",
+            {"conversation_a": [{"role": "user", "content": "x"}]},
+            "hold different questions",
+        ),
+    ]
+]
+
+OTHERS = [
+    Case("WSDM, unknown verdict", file(text([{**WSDM, "winner": "modelA"}])),
+         r"\(id w\): winner is 'modelA'"),
+    Case("WSDM, empty verdict", file(text([{**WSDM, "winner": ""}])), "winner is '', expected model_a"),
+    Case("WSDM, a list as prompt", file(lines({**WSDM, "prompt": ["q"]})), "prompt is a list, expected text"),
+    Case("pairs, different questions", file(lines({
+        "chosen": ARENA["conversation_a"], "rejected": [{"role": "user", "content": "z"}]})),
+        r"row 1 \(id 1\): chosen and rejected answer different questions"),
+    Case("pairs, a number", file(lines({"prompt": "q", "chosen": 1, "rejected": "b"})), "chosen is a number"),
+    Case("pairs, messages cut", file(text([{"chosen": '[{"role": "us', "rejected": "b"}])),
+         "chosen is not whole JSON"),
+    Case("pairs, only chosen", file("chosen,prompt\na,b\n"), "lacks the column rejected"),
+]  # fmt: skip
+
+TESTS = [
+    Case("test ids that repeat", file(text(unlabelled(rows(id=1)))),
+         r"bad\.csv row 3 \(id 1\): the id repeats row 1", "test"),
+    Case("test file, truncated JSON", file(text(unlabelled(rows(prompt='["x')))),
+         "prompt is not whole JSON", "test"),
+    Case("test file without responses", file("id,prompt\n1,x\n"), "lacks the column response_a, response_b",
+         "test"),
+]  # fmt: skip
+
+KAGGLE_PROBS = "id,winner_model_a,winner_model_b,winner_tie\n"
+PREDICTIONS = [
+    Case(name, file(content, "p.csv"), message, "predictions")
+    for name, content, message in [
+        (
+            "predictions, no columns known",
+            "id,score\n1,2\n",
+            "holds no predictions: its columns are id, score",
+        ),
+        ("predictions without ids", "p_a,p_b,p_tie\n1,0,0\n", "lacks the column id"),
+        ("predictions, header alone", "id,p_a,p_b,p_tie\n", "has a header but no rows"),
+        ("predictions, a pair only", "id,m_a,m_b\n1,.5,.5\n", "holds no predictions"),
+        ("predictions, NaN", "id,p_a,p_b,p_tie\n7,.5,nan,.5\n", r"row 1 \(id 7\): p_b is NaN"),
+        ("predictions, empty", "id,p_a,p_b,p_tie\n7,.5,,.5\n", r"row 1 \(id 7\): p_b is empty"),
+        ("predictions, a word", "id,p_a,p_b,p_tie\n7,.5,x,.5\n", "p_b is 'x', expected a number"),
+        (
+            "predictions, sum 1.1",
+            KAGGLE_PROBS + "1,1,0,0\n2,.5,.5,.1\n",
+            r"row 2 \(id 2\): .* sum to 1.1, expected 1",
+        ),
+        ("predictions, logits", KAGGLE_PROBS + "1,-.4,2,0\n2,1,0,0\n", r"row 1 .*are not between 0 and 1"),
+        ("predictions, infinity", KAGGLE_PROBS + "1,inf,0,0\n", "are not between 0 and 1"),
+        (
+            "predictions, percent",
+            KAGGLE_PROBS + "1,50,25,25\n2,1,0,0\n3,50,25,25\n",
+            r"\(2 of 3 rows are like this\)",
+        ),
+        (
+            "predictions, logs in columns of probabilities",
+            "id,p_a,p_b,p_tie\n1,-1,-1,-1.2\n",
+            "not between 0 and 1",
+        ),
+        (
+            "predictions, probabilities in columns of logs",
+            "id,logp_a,logp_b,logp_tie\n1,.5,.2,.3\n",
+            "exponentials",
+        ),
+        (
+            "predictions, an id twice",
+            "id,p_a,p_b,p_tie\n1,1,0,0\n1,1,0,0\n",
+            r"row 2 \(id 1\): the id repeats row 1",
+        ),
+        (
+            "predictions, a broken fold",
+            "id,fold,p_a,p_b,p_tie\n1,x,1,0,0\n",
+            "fold is 'x', expected a whole number",
+        ),
+        (
+            "predictions, folds of other ids",
+            "id,fold,p_a,p_b,p_tie\n1,0,1,0,0\n1,1,1,0,0\n2,1,1,0,0\n",
+            "fold",
+        ),
+        ("predictions, one member of two bad", "id,m_a,m_b,m_tie,n_a,n_b,n_tie\n1,1,0,0,1,1,1\n", "sum to 3"),
+    ]
+]
+
+LABELS = [
+    Case(name, file(content, "l.csv"), message, "labels")
+    for name, content, message in [
+        ("labels without outcome", "id,x\n1,2\n", "has no outcome; expected winner_model_a"),
+        (
+            "labels, 3",
+            "id,label\n5,3\n",
+            r"row 1 \(id 5\): label is '3', expected 0 \(A\), 1 \(B\) or 2 \(tie\)",
+        ),
+        ("labels, none won", KAGGLE_PROBS + "5,0,0,0\n", r"row 1 \(id 5\): winner columns sum to 0"),
+        ("labels, an id twice", "id,label\n5,1\n5,1\n", r"row 2 \(id 5\): the id repeats row 1"),
+        ("labels, header alone", "id,label\n", "has a header but no rows"),
+    ]
+]
+
+SAMPLES = [
+    Case(name, file(content, "sample_submission.csv"), message, "sample")
+    for name, content, message in [
+        (
+            "sample, other columns",
+            "id,a,b,c\n1,1,0,0\n",
+            "has the columns id, a, b, c, the submission has id, winner",
+        ),
+        ("sample, an id missing", KAGGLE_PROBS + "1,1,0,0\n2,1,0,0\n", "id 3 is not in the sample"),
+        (
+            "sample, another id",
+            KAGGLE_PROBS + "1,1,0,0\n2,1,0,0\n3,1,0,0\n4,1,0,0\n",
+            "id 4 is only in the sample",
+        ),
+        (
+            "sample, an id twice",
+            KAGGLE_PROBS + "1,1,0,0\n1,1,0,0\n3,1,0,0\n",
+            r"row 2 \(id 1\): the id repeats",
+        ),
+        ("sample, empty", "", "is empty"),
+    ]
+]
+
+BATTLES = [*FILES, *SHAPE, *CELLS, *OUTCOMES, *PACKING, *JSON_LINES, *TALKS, *OTHERS, *TESTS]
+CASES = [*BATTLES, *PREDICTIONS, *LABELS, *SAMPLES]
