@@ -133,18 +133,28 @@ class TinySettings(_Section):
     layers: Count = 2
     heads: Count = 2
     vocabulary: Annotated[int, Field(ge=300)] = 2048
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     warmup_epochs: Annotated[int, Field(ge=0)] = 0
     """self-supervised passes over the texts before any vote is seen; 0 leaves random weights"""
 
 
 class LexicalSettings(_Section):
-    """The scikit-learn member: TF-IDF of each response, their difference, length."""
+    """The member without a GPU: TF-IDF of each response, their difference, length and formatting."""
 
-    word_ngram_max: Count = 2
-    char_ngram_max: Annotated[int, Field(ge=0)] = 0
+    word_ngram_max: Annotated[int, Field(ge=1, le=2)] = 2
+    """1: words; 2: words and pairs of neighbours"""
     max_features: Count = 20_000
-    C: Positive = 1.0
+    """words and pairs kept, the most frequent first"""
+    min_count: Count = 3
+    """responses that a word or a pair must occur in"""
     length: bool = True
+    """length and formatting features of both sides beside the words"""
+    interactions: Annotated[int, Field(ge=0, le=4096)] = 512
+    """random Fourier features over the latter; 0 is none"""
+    C: Positive = 1.0
+    """how freely coefficients move; inner folds choose among a quarter, one and four times this"""
+    inner_folds: Annotated[int, Field(ge=0)] = 3
+    """grouped folds inside the training rows; under 2, ``C`` is taken as it is"""
 
 
 class Recipe(_Section):
