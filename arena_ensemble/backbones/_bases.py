@@ -1,0 +1,231 @@
+"""Where a base comes from, and in which precision and attention it runs on this device."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from ..errors import DependencyError, RecipeError
+from ..recipes import Recipe
+
+_log = logging.getLogger(__name__)
+_OVERFLOWS_FP16: Final = ("gemma",)
+"""Model families whose activations leave float16's range."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Device, storage type of the frozen weights, computing type, attention."""
+
+    device: torch.device
+    dtype: torch.dtype
+    attention: str | None
+    """None leaves the choice to transformers (scaled dot product where the model supports it)"""
+
+    @property
+    def autocast(self) -> bool:
+        """Whether forward passes run under autocast (trained weights stay float32)."""
+        return self.dtype is not torch.float32
+
+    @property
+    def scaled(self) -> bool:
+        """Whether gradients need a scaler (float16 alone)."""
+        return self.dtype is torch.float16
+
+    def context(self) -> contextlib.AbstractContextManager[Any]:
+        """The autocast context of one forward pass."""
+        if not self.autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+
+def choose_policy(recipe: Recipe, config: Any) -> Policy:
+    """fp32 on a CPU, bf16 where it is native, fp16 on older cards (fp32 for models that overflow it).
+
+    Attention: eager where the architecture soft-caps its attention scores (Gemma-2), which the fused
+    kernels would silently leave out; otherwise flash attention where it is installed, else what
+    transformers chooses.
+    """
+    precision, attention = recipe.train.precision, recipe.train.attention
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+    if precision == "auto":
+        if not cuda:
+            precision = "fp32"
+        elif torch.cuda.is_bf16_supported(including_emulation=False):
+            precision = "bf16"
+        else:
+            overflows = any(name in str(config.model_type) for name in _OVERFLOWS_FP16)
+            precision = "fp32" if overflows else "fp16"
+    if precision == "fp16" and not cuda:
+        raise RecipeError("train.precision = 'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    chosen: str | None = attention
+    if attention == "auto":
+        chosen = None
+        if getattr(config, "attn_logit_softcapping", None):
+            chosen = "eager"
+        elif cuda and dtype is not torch.float32 and importlib.util.find_spec("flash_attn"):
+            chosen = "flash_attention_2"
+    elif attention != "eager" and getattr(config, "attn_logit_softcapping", None):
+        raise RecipeError(
+            f"train.attention = {attention!r} would leave out this model's soft-cap on attention scores; "
+            "use 'auto' or 'eager'"
+        )
+    return Policy(device, dtype, chosen)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where transformers reads a base from: a folder, or a hub id and its revision."""
+
+    name: str
+    revision: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every ``from_pretrained`` gets. Code that travels with a checkpoint never runs."""
+        options: dict[str, Any] = {"trust_remote_code": False}
+        if self.revision:
+            options["revision"] = self.revision
+        return options
+
+
+def source_of(recipe: Recipe) -> Source:
+    """The base of a recipe that is not tiny."""
+    folder = recipe.base_path()
+    if folder is not None:
+        if not (folder / "config.json").is_file():
+            raise RecipeError(f"base = {recipe.base!r}: {folder} holds no config.json; is it a model folder?")
+        return Source(str(folder))
+    return Source(recipe.base, recipe.revision or None)
+
+
+@contextlib.contextmanager
+def _explained(source: Source, what: str) -> Iterator[None]:
+    """transformers' own notices off; its errors as one line that says what to do."""
+    from transformers.utils import logging as notices
+
+    level = notices.get_verbosity()
+    notices.set_verbosity_error()
+    notices.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise RecipeError(
+            f"base {source.name!r}: cannot load its {what}: {lines[0]} "
+            "(give a folder with config.json, tokenizer and safetensors, or a hub id within reach)"
+        ) from error
+    finally:
+        notices.set_verbosity(level)
+
+
+def load_config(source: Source) -> Any:
+    """The base's configuration."""
+    from transformers import AutoConfig
+
+    with _explained(source, "configuration"):
+        return AutoConfig.from_pretrained(source.name, **source.options)
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The base's tokenizer."""
+    from transformers import AutoTokenizer
+
+    with _explained(source, "tokenizer"):
+        return AutoTokenizer.from_pretrained(source.name, **source.options)
+
+
+def load_model(
+    source: Source, recipe: Recipe, policy: Policy, *, labels: int | None
+) -> tuple[Any, frozenset[str]]:
+    """A model with a classification head (``labels`` outputs) or a causal one (``labels`` None).
+
+    Returns the model on its device, and the names of parameters that the checkpoint did not hold
+    (the fresh head): exactly those must be trained and saved.
+    """
+    import transformers
+
+    if recipe.loader == "unsloth":
+        return _unsloth(source, recipe, labels)
+    options: dict[str, Any] = {**source.options, "dtype": policy.dtype, "output_loading_info": True}
+    options["use_safetensors"] = True
+    if policy.attention:
+        options["attn_implementation"] = policy.attention
+    if recipe.adapter.quantise != "none":
+        options["quantization_config"] = _quantisation(recipe, policy)
+        options["device_map"] = {"": policy.device.index or 0}
+    if labels is None:
+        loader: Any = transformers.AutoModelForCausalLM
+    else:
+        loader = transformers.AutoModelForSequenceClassification
+        options["num_labels"] = labels
+        options["ignore_mismatched_sizes"] = True
+    with _explained(source, "weights"):
+        model, report = loader.from_pretrained(source.name, **options)
+    fresh = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
+    if recipe.adapter.quantise == "none":
+        model = model.to(policy.device)
+    if labels is None and fresh:
+        raise RecipeError(f"base {source.name!r} lacks the weights {', '.join(sorted(fresh)[:3])}")
+    model.config.use_cache = False
+    return model, frozenset(fresh)
+
+
+def _quantisation(recipe: Recipe, policy: Policy) -> Any:
+    """bitsandbytes settings; heads stay unquantised."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise DependencyError(
+            f"adapter.quantise = {recipe.adapter.quantise!r} needs bitsandbytes: "
+            "pip install 'arena-ensemble[quantised]'"
+        )
+    if policy.device.type != "cuda":
+        raise DependencyError(
+            f"adapter.quantise = {recipe.adapter.quantise!r} needs a GPU, and there is none here; "
+            "use quantise = 'none'"
+        )
+    from transformers import BitsAndBytesConfig
+
+    heads = ["score", "classifier", "pooler", "lm_head"]
+    if recipe.adapter.quantise == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=policy.dtype,
+        llm_int8_skip_modules=heads,
+    )
+
+
+def _unsloth(source: Source, recipe: Recipe, labels: int | None) -> tuple[Any, frozenset[str]]:
+    """The base as unsloth's loader builds it (an optional package, GPU only)."""
+    if importlib.util.find_spec("unsloth") is None:
+        raise DependencyError(
+            "loader = 'unsloth' needs the package unsloth in this environment (it pins older "
+            "transformers, so an environment of its own); or leave loader out"
+        )
+    if not torch.cuda.is_available():
+        raise DependencyError("loader = 'unsloth' needs a GPU, and there is none here; leave loader out")
+    from unsloth import FastLanguageModel
+
+    options: dict[str, Any] = {} if labels is None else {"num_labels": labels}
+    model, _ = FastLanguageModel.from_pretrained(
+        source.name,
+        revision=source.revision,
+        max_seq_length=recipe.prompt.max_tokens,
+        load_in_4bit=recipe.adapter.quantise == "4bit",
+        load_in_8bit=recipe.adapter.quantise == "8bit",
+        trust_remote_code=False,
+        **options,
+    )
+    model.config.use_cache = False
+    heads = {name for name, _ in model.named_parameters() if name.split(".")[0] in ("score", "classifier")}
+    return model, frozenset(heads)

@@ -1,0 +1,104 @@
+"""Readings: the rows of token ids that a model sees, what they should answer, and their batches.
+
+A reading is one battle in one order: one sequence of ids, or two for the reward head. Everything
+here is plain arrays, so that the training loop needs neither battles nor recipes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ._batches import Index, pad
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """Token ids of n readings.
+
+    Parameters
+    ----------
+    tokens, segments
+        All sequences end to end, (total,).
+    offsets
+        (sequences + 1,) where each sequence starts.
+    sequence
+        (n, k) the sequences of each reading; k = 1, or 2 for the reward head.
+    """
+
+    tokens: npt.NDArray[np.int32]
+    segments: npt.NDArray[np.int8]
+    offsets: Index
+    sequence: Index
+
+    @classmethod
+    def of(cls, *encoded: Any, paired: bool = False) -> Readings:
+        """Join ``Encoded`` tables; ``paired`` makes each consecutive two the two halves of readings."""
+        counts = [len(part) for part in encoded]
+        starts = np.cumsum([0, *(len(part.tokens) for part in encoded)])
+        offsets = [part.offsets[:-1] + start for part, start in zip(encoded, starts[:-1], strict=True)]
+        first = np.cumsum([0, *counts])
+        rows = [np.arange(count) + place for count, place in zip(counts, first[:-1], strict=True)]
+        if paired:
+            halves = [np.concatenate(rows[k::2]) for k in (0, 1)]
+            sequence = np.stack(halves, axis=1)
+        else:
+            sequence = np.concatenate(rows)[:, None]
+        return cls(
+            tokens=np.concatenate([part.tokens for part in encoded]),
+            segments=np.concatenate([part.segments for part in encoded]),
+            offsets=np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
+            sequence=sequence.astype(np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def lengths(self) -> Index:
+        """(n,) tokens that a reading takes of a batch: its longest sequence times their number."""
+        each = np.diff(self.offsets)[self.sequence]
+        return np.asarray(each.max(axis=1) * self.sequence.shape[1], dtype=np.int64)
+
+    @property
+    def real_tokens(self) -> Index:
+        """(n,) real tokens of each reading."""
+        return np.asarray(np.diff(self.offsets)[self.sequence].sum(axis=1), dtype=np.int64)
+
+
+def collate(
+    readings: Readings,
+    rows: Index,
+    *,
+    pad_id: int,
+    segment_ids: Sequence[int] | None,
+    causal: bool,
+    device: torch.device | str = "cpu",
+    left: bool = False,
+) -> dict[str, torch.Tensor]:
+    """One micro-batch on its device.
+
+    Rows are padded on the right. A causal model then needs no mask; other models get one only where
+    there is padding. ``left`` pads on the other side, with mask and positions: same answers, slower.
+    """
+    sequence = readings.sequence[rows].T.reshape(-1)
+    starts = readings.offsets[sequence]
+    lengths = readings.offsets[sequence + 1] - starts
+    part = pad(readings.tokens, readings.segments, starts, lengths, pad_id=pad_id, left=left)
+    arrays = {"input_ids": part.tokens, "last": part.last}
+    if segment_ids is not None:
+        arrays["token_type_ids"] = np.asarray(segment_ids, dtype=np.int64)[part.segments]
+    if left:
+        arrays["attention_mask"] = part.mask
+        arrays["position_ids"] = np.maximum(part.mask.cumsum(axis=1) - 1, 0)
+    elif not causal and int(lengths.min()) != int(lengths.max()):
+        arrays["attention_mask"] = part.mask
+    batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    if torch.device(device).type == "cpu":
+        return batch
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}

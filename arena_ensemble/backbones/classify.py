@@ -1,0 +1,9 @@
+"""The classification head: three labels over both responses read together."""
+
+from __future__ import annotations
+
+from ._language import Head, LanguageModel
+from ._scorers import ClassifyScorer
+
+_model = LanguageModel(Head(labels=3, build=lambda model, reader: ClassifyScorer(model)))
+prepare, fit, load, predict = _model.prepare, _model.fit, _model.load, _model.predict
