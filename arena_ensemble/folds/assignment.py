@@ -65,11 +65,10 @@ class Folds:
             object.__setattr__(self, name, values)
         if self.ids.n_unique() != n:
             raise InputError(f"folds: the id {self.ids.filter(self.ids.is_duplicated())[0]!r} repeats")
-        sizes = np.bincount(self.fold, minlength=self.n_folds) if n and self.fold.min() >= 0 else np.zeros(0)
-        if len(sizes) != self.n_folds or not sizes.all():
-            raise InputError(
-                f"folds: rows by fold are {sizes.tolist()}, expected {self.n_folds} folds, none empty"
-            )
+        fits = n >= self.n_folds and self.fold.min() >= 0 and self.fold.max() < self.n_folds
+        sizes = np.bincount(self.fold, minlength=self.n_folds) if fits else np.zeros(0)
+        if not fits or not sizes.all():
+            raise InputError(f"folds: expected {self.n_folds} folds of {n} rows, none empty and none beyond")
         per_group = pl.DataFrame({"group": self.group, "fold": self.fold}).unique()
         if per_group["group"].is_duplicated().any():
             group = per_group["group"].filter(per_group["group"].is_duplicated())[0]

@@ -12,7 +12,7 @@ import polars as pl
 from ..battles import Battles
 from .assignment import Folds
 from .groups import NEAR_DUPLICATES, grouping, prompt_keys
-from .neighbours import similar_pairs, similarity
+from .neighbours import near_duplicate_links, similarity
 
 Ints = npt.NDArray[np.int64]
 
@@ -40,7 +40,7 @@ class LeakAudit:
     groups: int
     """groups that lie in more than one fold"""
     near_duplicate_pairs: int
-    """pairs of different first turns, alike above the threshold, with rows in different folds"""
+    """near-duplicate first turns in different folds, one or more for every cluster that is split"""
     near_duplicates: float | None
     examples: tuple[Leak, ...]
 
@@ -78,17 +78,16 @@ def audit(
         examples.append(_leak(battles, folds, what, (i, j), 1.0))
     pairs = 0
     if near_duplicates is not None:
-        # a prompt whose rows lie in several folds is counted above; here by the fold of its first row
+        # a prompt whose rows lie in several folds is counted above; here it has the fold of its first row
         first_row = np.unique(prompt, return_index=True)[1]
         of_prompt = folds[first_row]
-        for i, j in similar_pairs(
-            texts, threshold=near_duplicates, skip=lambda i, j: bool(of_prompt[i] == of_prompt[j])
-        ):
-            pairs += 1
-            if pairs <= _SHOWN:
-                alike = similarity(texts[i], texts[j])
-                rows = (int(first_row[i]), int(first_row[j]))
-                examples.append(_leak(battles, folds, "near-duplicate prompt", rows, alike))
+        for i, j in near_duplicate_links(texts, threshold=near_duplicates).tolist():
+            if of_prompt[i] != of_prompt[j]:
+                pairs += 1
+                if pairs <= _SHOWN:
+                    rows = (int(first_row[i]), int(first_row[j]))
+                    alike = similarity(texts[i], texts[j])
+                    examples.append(_leak(battles, folds, "near-duplicate prompt", rows, alike))
     return LeakAudit(split.height, split["group"].n_unique(), pairs, near_duplicates, tuple(examples))
 
 

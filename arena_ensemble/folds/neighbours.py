@@ -7,12 +7,15 @@ each is checked on the sets of 5-grams themselves, so no text is joined by an un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from datasketch import MinHashLSH
+
+from ..errors import InputError
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -21,65 +24,67 @@ GRAM: Final = 5
 """Characters of a shingle."""
 MAX_CHARS: Final = 4000
 """Only this much of a text is compared: its first half and its last half when it is longer."""
-_PERMUTATIONS: Final = 64
+_PERMUTATIONS: Final = 128
 _CHUNK_GRAMS: Final = 1 << 20
-_MISS_WEIGHT: Final = 0.9
-"""A missed pair is a leak, a proposed pair costs microseconds: nearly all weight on not missing."""
+_MISS_WEIGHT: Final = 0.99
+"""A missed pair is a leak, a proposed pair costs microseconds: nearly all weight on not missing. A pair
+exactly as alike as the threshold is then proposed with probability 0.98 to 0.99."""
+_STRICTEST: Final = 0.95
+"""Banding for stricter thresholds is that of this one: fewer, longer bands would miss more."""
 _TRIES_PER_TEXT: Final = 64
-"""In one bucket, pairs that fail the exact check before the rest of the bucket is given up."""
+"""Comparisons in one bucket, per text of it, before the rest is left to the other bands."""
 
 
 def near_duplicate_links(texts: Sequence[str], *, threshold: float) -> Ints:
     """Pairs of texts (m, 2) whose chains join all near-duplicates that were found.
 
-    A pair is linked only when its exact similarity reaches the threshold; pairs that other links
-    already join are not listed, so m is less than the number of texts.
-    """
-    parent = np.arange(len(texts))
-
-    def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = parent[parent[k]]
-            k = int(parent[k])
-        return k
-
-    links = []
-    for i, j in similar_pairs(texts, threshold=threshold, skip=lambda i, j: root(i) == root(j)):
-        links.append((i, j))
-        parent[root(j)] = root(i)
-    return np.array(links, dtype=np.int64).reshape(-1, 2)
-
-
-def similar_pairs(
-    texts: Sequence[str], *, threshold: float, skip: Callable[[int, int], bool]
-) -> Iterator[tuple[int, int]]:
-    """Pairs i < j of texts at least ``threshold`` alike, each once, but for those that ``skip`` names.
+    Every pair is at least ``threshold`` alike, by the exact similarity. Pairs that other links already
+    join are not looked for, so m is less than the number of texts, and a thousand copies of one
+    template cost a thousand comparisons and not half a million.
 
     Raises
     ------
-    ValueError
+    InputError
         The threshold lies outside (0, 1].
     """
     if not 0 < threshold <= 1:
-        raise ValueError(f"near_duplicates is {threshold}, expected a similarity above 0 and up to 1")
-    if len(texts) < 2:
-        return
-    grams, ends = _grams(texts)
-    signature = _signatures(grams, ends)
-    seen: set[tuple[int, int]] = set()
-    for bucket in _buckets(signature, threshold):
-        fails = 0
-        for place, j in enumerate(bucket):
-            for i in bucket[:place]:
-                if (i, j) in seen or skip(i, j):
-                    continue
-                seen.add((i, j))
+        raise InputError(f"near_duplicates is {threshold}, expected a similarity above 0 and up to 1")
+    links: list[tuple[int, int]] = []
+    if len(texts) > 1:
+        grams, ends = _grams(texts)
+        parent = list(range(len(texts)))
+        for bucket in _buckets(_signatures(grams, ends), threshold):
+            links.extend(_joined(bucket, parent, grams, ends, threshold))
+    return np.array(links, dtype=np.int64).reshape(-1, 2)
+
+
+def _joined(
+    bucket: list[int], parent: list[int], grams: Hashes, ends: Ints, threshold: float
+) -> Iterator[tuple[int, int]]:
+    """Compare the texts of one bucket that no chain joins yet, and join those alike."""
+    clusters: dict[int, list[int]] = {}
+    tries = _TRIES_PER_TEXT * len(bucket)
+    for j in bucket:
+        mine = _root(parent, j)
+        members = clusters.pop(mine, [])
+        for other in list(clusters):
+            for i in clusters[other]:
+                tries -= 1
                 if _jaccard(grams[ends[i] : ends[i + 1]], grams[ends[j] : ends[j + 1]]) >= threshold:
                     yield i, j
-                else:
-                    fails += 1
-            if fails > _TRIES_PER_TEXT * len(bucket):
-                break
+                    parent[other] = mine
+                    members += clusters.pop(other)
+                    break
+                if tries < 0:
+                    return
+        clusters[mine] = [*members, j]
+
+
+def _root(parent: list[int], k: int) -> int:
+    while parent[k] != k:
+        parent[k] = parent[parent[k]]
+        k = parent[k]
+    return k
 
 
 def similarity(a: str, b: str) -> float:
@@ -114,7 +119,7 @@ def _mixed(value: Hashes) -> Hashes:
 
 
 def _signatures(grams: Hashes, ends: Ints) -> npt.NDArray[np.uint32]:
-    """MinHash signatures (n, 64): the least value of each text's grams under 64 fixed hash functions."""
+    """MinHash signatures (n, 128): the least value of each text's grams under 128 fixed hash functions."""
     rng = np.random.default_rng(20240503)
     factors = rng.integers(0, 1 << 63, size=_PERMUTATIONS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     n = len(ends) - 1
@@ -132,11 +137,16 @@ def _signatures(grams: Hashes, ends: Ints) -> npt.NDArray[np.uint32]:
     return signature
 
 
+@cache
+def _banding(threshold: float) -> tuple[int, int]:
+    """Number of bands and rows in each, by datasketch's search over both kinds of error."""
+    chosen = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, weights=(1 - _MISS_WEIGHT, _MISS_WEIGHT))
+    return int(chosen.b), int(chosen.r)
+
+
 def _buckets(signature: npt.NDArray[np.uint32], threshold: float) -> Iterator[list[int]]:
     """Texts that agree in a whole band of their signatures, two or more at a time, in a fixed order."""
-    weights = (1 - _MISS_WEIGHT, _MISS_WEIGHT)
-    chosen = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, weights=weights)
-    bands, rows = int(chosen.b), int(chosen.r)
+    bands, rows = _banding(min(threshold, _STRICTEST))
     for band in range(bands):
         part = np.ascontiguousarray(signature[:, band * rows : (band + 1) * rows])
         key = part.view([("", part.dtype)] * rows).ravel()
