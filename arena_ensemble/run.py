@@ -33,7 +33,10 @@ EXPECTED: Final = (ArenaError, ArithmeticError, MemoryError, OSError, RuntimeErr
 """What a member may fail with and be named for; anything else is our bug and ends the run."""
 
 Event = Callable[[str, float, float, str], None]
-"""``(task label, done, total, text)``: how far one task is."""
+"""``(task label, done, total, text)``: how far one task is; the last one's text is DONE or FAILED."""
+
+DONE: Final = "[done]"
+FAILED: Final = "[failed]"
 
 _THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
@@ -120,7 +123,7 @@ def cross_fit(
             outcome.failed.setdefault(task.member, f"{task.label}: {_described(error)}")
             log.error("%s failed: %s", task.label, _described(error))
         if on_event is not None:
-            on_event(task.label, 1, 1, "done" if error is None else "failed")
+            on_event(task.label, 1, 1, DONE if error is None else FAILED)
     for name, recipe in recipes.items():
         card = _guarded(outcome, name, partial(oof.finish_member, job, name, recipe))
         if card is not None:

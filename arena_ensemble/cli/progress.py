@@ -10,7 +10,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-log = logging.getLogger("arena_ensemble.progress")
+from ..run import DONE, FAILED
+
+log = logging.getLogger(__name__)
 
 
 class Bars:
@@ -46,9 +48,9 @@ class Bars:
         self._progress.stop()
 
     def __call__(self, label: str, done: float, total: float, text: str) -> None:
-        """One event: ``label`` has done ``done`` of ``total``; text "done" or "failed" ends it."""
-        if text in ("done", "failed"):
-            self._end(label, text)
+        """One event: ``label`` has done ``done`` of ``total``; text DONE or FAILED ends it."""
+        if text in (DONE, FAILED):
+            self._end(label, "done" if text == DONE else "FAILED")
         elif self._live:
             if label not in self._running:
                 self._running[label] = self._progress.add_task("  " + label, total=total, text="")

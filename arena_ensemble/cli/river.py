@@ -89,7 +89,7 @@ def predict(options: argparse.Namespace) -> Result:
         built = ensemble.load(workspace)
         if imported := [name for name in built.members if bring.is_imported(workspace, name)]:
             raise InputError(
-                f"the ensemble holds imported members ({', '.join(imported)}), which cannot read new battles here"
+                f"the ensemble holds imported members ({', '.join(imported)}); they cannot read new battles"
             )
         recipes = {name: load_recipe(workspace.recipe_path(name)) for name in built.members}
         job = oof.Job(workspace.root, None, None, test)

@@ -12,18 +12,18 @@ from rich.text import Text
 
 from ..score import ScoreRow
 
-WIDTH = 110
+WIDTH = 118
 
 
 def score_table(rows: Sequence[ScoreRow], *, title: str) -> str:
     """The score table: one line per row, the choice in bold."""
     with_gap = any(row.gap_closed is not None for row in rows)
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
+    table.add_column("", no_wrap=True, min_width=max(len(row.name) for row in rows))
     for name in ("log-loss", "± s.e.", "accuracy", "vs choice", "± s.e."):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     if with_gap:
-        table.add_column("gap closed", justify="right", no_wrap=True)
+        table.add_column("gap closed", justify="right", no_wrap=True, min_width=10)
     table.add_column("", overflow="ellipsis", no_wrap=True)
     for row in rows:
         cells = [
