@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -70,7 +69,7 @@ def shard_done(path: Path, key: dict[str, Any]) -> bool:
 
 def load_table(folder: Path, name: str, card: store.Card) -> pl.DataFrame:
     """A parquet table, after its hash matched the card."""
-    return pl.read_parquet(io.BytesIO(store.verified(folder, name, card)))
+    return store.read_table(folder / name, store.verified(folder, name, card))
 
 
 def to_predictions(frame: pl.DataFrame) -> Predictions:
@@ -79,13 +78,35 @@ def to_predictions(frame: pl.DataFrame) -> Predictions:
     Raises
     ------
     ArtifactError
-        A column is missing.
+        A column is missing, of another type, or a row is no distribution.
     """
-    needed = ["id", "fold", *_LOG_COLUMNS]
+    both = bool(set(_SWAP_COLUMNS) & set(frame.columns))
+    needed = ["id", "fold", *_LOG_COLUMNS, *(_SWAP_COLUMNS if both else ())]
     if missing := [name for name in needed if name not in frame.columns]:
         raise ArtifactError(f"an OOF table lacks the columns {', '.join(missing)}")
-    other = frame.select(_SWAP_COLUMNS).to_numpy() if _SWAP_COLUMNS[0] in frame.columns else None
-    return Predictions(frame["id"], frame.select(_LOG_COLUMNS).to_numpy(), frame["fold"].to_numpy(), other)
+    whole = frame.schema["fold"].is_integer() and not frame["fold"].null_count()
+    if not whole or any(frame.schema[name] != pl.Float64 for name in needed[2:]):
+        raise ArtifactError("an OOF table holds columns of another type than it was written with")
+    other = frame.select(_SWAP_COLUMNS).to_numpy() if both else None
+    try:
+        return Predictions(
+            frame["id"], frame.select(_LOG_COLUMNS).to_numpy(), frame["fold"].to_numpy(), other
+        )
+    except InputError as error:
+        raise ArtifactError(f"an OOF table is not as written: {error}") from None
+
+
+def load_shard(path: Path, key: dict[str, Any]) -> pl.DataFrame:
+    """A shard that was made with this key.
+
+    Raises
+    ------
+    ArtifactError
+        It is missing, damaged or of another key.
+    """
+    if not shard_done(path, key):
+        raise ArtifactError(f"{path}: missing, damaged or of another run; run the same command again")
+    return store.read_table(path, store.read_content(path))
 
 
 def load_member(workspace: store.Workspace, member: str) -> tuple[Predictions, store.Card]:
@@ -121,10 +142,10 @@ def load_test(workspace: store.Workspace, member: str) -> list[Predictions]:
         raise InputError(
             f"member {member!r} has no test predictions in {path}; run `arena-ensemble oof` with --test"
         )
-    content = path.read_bytes() if path.is_file() else b""
+    content = store.read_content(path)
     if store.digest_bytes(content) != store.read_json(note).get("sha256"):
         raise ArtifactError(f"{path}: SHA-256 differs from {note.name}; remove both and run again")
-    frame = pl.read_parquet(io.BytesIO(content))
+    frame = store.read_table(path, content)
     return [to_predictions(part) for part in frame.partition_by("fold", maintain_order=True)]
 
 
@@ -144,12 +165,12 @@ def ensure_folds(workspace: store.Workspace, battles: Battles, *, n_folds: int, 
         store.write_json(note, {**folds.meta(), "sha256": store.digest_bytes(content)})
         return folds
     meta = store.read_json(note)
-    content = path.read_bytes() if path.is_file() else b""
+    content = store.read_content(path)
     if store.digest_bytes(content) != meta.get("sha256"):
         raise ArtifactError(
             f"{path}: SHA-256 differs from {note.name}; restore it or use another --workspace"
         )
-    folds = Folds.from_frame(pl.read_parquet(io.BytesIO(content)), meta)
+    folds = Folds.from_frame(store.read_table(path, content), meta)
     folds.check(battles)
     if (folds.n_folds, folds.seed) != (n_folds, seed):
         raise store.stale(

@@ -281,7 +281,11 @@ def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
     if first.test_key is not None:
         key = _merged(first.test_key)
         if not member_files.shard_done(said / member_files.TEST, key):
-            parts = [pl.read_parquet(said / f"test-{task.fold}.parquet") for task in tasks]
+            parts = [
+                member_files.load_shard(said / f"test-{task.fold}.parquet", task.test_key)
+                for task in tasks
+                if task.test_key is not None
+            ]
             member_files.write_shard(said / member_files.TEST, pl.concat(parts), key)
     if job.train is not None and job.folds is not None:
         _merge_oof(job.workspace, job.train, job.folds, tasks)
@@ -298,7 +302,9 @@ def _merge_oof(workspace: store.Workspace, train: Battles, folds: Folds, tasks: 
     said = workspace.oof / first.member
     if member_files.is_merged(said, _merged(first.read_key)):
         return
-    rows = pl.concat([pl.read_parquet(said / f"fold-{task.fold}.parquet") for task in tasks])
+    rows = pl.concat(
+        [member_files.load_shard(said / f"fold-{task.fold}.parquet", task.read_key) for task in tasks]
+    )
     table = pl.DataFrame({"id": train.ids}).join(rows, on="id", how="left", maintain_order="left")
     log_probs = member_files.to_predictions(table).combined().log_probs
     y = train.outcomes()

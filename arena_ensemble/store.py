@@ -1,8 +1,8 @@
 """Where artifacts are, and how they are written: whole or absent, with a card that says what made them.
 
-An artifact is content plus card. Content goes to a temporary name in the same folder, is flushed to
-the disk and renamed; the card, which holds the SHA-256 of every file, goes last. Whoever reads an
-artifact checks the hash first, so a truncated or edited file is an error and never a wrong number.
+An artifact is content plus card. Content is written whole or not at all (:mod:`.atomic`); the card,
+which holds the SHA-256 of every file and its own, goes last. Whoever reads an artifact checks the hash
+first, so a truncated or edited file is an error and never a wrong number.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -24,14 +23,21 @@ from typing import Any, Final
 
 import polars as pl
 
+from . import atomic
 from .errors import ArenaError, ArtifactError, InputError, RecipeError, StaleError
 
 CARD: Final = "card.json"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _MAX_CARD_BYTES: Final = 16 * 1024 * 1024
+_MAX_ROWS: Final = 50_000_000
+_SELF: Final = "card_sha256"
 _RESERVED: Final = frozenset({"ensemble"})
 
 Card = dict[str, Any]
+
+write_bytes = atomic.write_bytes
+write_json = atomic.write_json
+commit_folder = atomic.commit_folder
 
 
 def digest_bytes(content: bytes) -> str:
@@ -50,53 +56,6 @@ def digest_json(value: Any) -> str:
     return digest_bytes(json.dumps(value, sort_keys=True, ensure_ascii=False).encode())
 
 
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what the disk says into one clear error."""
-    try:
-        yield
-    except OSError as error:
-        raise ArenaError(
-            f"cannot write {path}: {error.strerror or error}; nothing written earlier was changed. "
-            "Free some space or choose another --workspace, then run the same command again"
-        ) from error
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all (temporary name, fsync, rename).
-
-    Raises
-    ------
-    ArenaError
-        The disk is full or the folder cannot be written; an older file at ``path`` is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON, readable by a person, whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
-
-
 def parquet_bytes(frame: pl.DataFrame) -> bytes:
     """A parquet file's content; the same frame gives the same bytes."""
     stream = io.BytesIO()
@@ -104,22 +63,15 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
     return stream.getvalue()
 
 
-def commit_folder(partial: Path, final: Path) -> None:
-    """Give a finished folder its final name; an older one there is removed first."""
-    with _explained(final):
-        for path in sorted(partial.rglob("*")):
-            if path.is_file():
-                with path.open("rb") as stream:
-                    os.fsync(stream.fileno())
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        _sync_folder(final.parent)
-
-
 def write_card(folder: Path, facts: Mapping[str, Any], contents: list[str]) -> Card:
-    """Write ``card.json`` with the hashes of ``contents``, as the last step of an artifact."""
-    card = {**facts, "files": {name: digest_file(folder / name) for name in sorted(contents)}}
+    """Write ``card.json`` with the hashes of ``contents``, as the last step of an artifact.
+
+    The card carries its own hash too: the log-loss that it tells is read by people, so a flipped digit
+    must be an error like any other.
+    """
+    files = {name: digest_file(folder / name) for name in sorted(contents)}
+    card: Card = json.loads(json.dumps({**facts, "files": files}))
+    card[_SELF] = digest_json(card)
     write_json(folder / CARD, card)
     return card
 
@@ -130,14 +82,30 @@ def read_card(folder: Path) -> Card | None:
     Raises
     ------
     ArtifactError
-        The card is no JSON object, or absurdly large.
+        The card is truncated, edited or absurdly large, lists a file outside its folder, or the
+        folder is a symbolic link.
     """
     path = folder / CARD
+    if folder.is_symlink() or path.is_symlink():
+        link = folder if folder.is_symlink() else path
+        raise ArtifactError(
+            f"{link} is a symbolic link; artifacts are plain files: put the folder itself here"
+        )
     if not path.is_file():
         return None
     card = read_json(path)
-    if not isinstance(card.get("files"), dict):
+    files = card.get("files")
+    if not isinstance(files, dict):
         raise ArtifactError(f"{path}: no 'files' table; remove {folder} and make it again")
+    for name in files:
+        if not all(_NAME.match(part) for part in name.split("/")):
+            raise ArtifactError(
+                f"{path}: lists the file {name[:80]!r}, which lies outside {folder}; not loaded"
+            )
+    if card.get(_SELF) != digest_json({key: value for key, value in card.items() if key != _SELF}):
+        raise ArtifactError(
+            f"{path}: edited or damaged (its own SHA-256 differs); remove {folder} and run again"
+        )
     return card
 
 
@@ -153,8 +121,10 @@ def read_json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_CARD_BYTES:
             raise ArtifactError(f"{path}: larger than {_MAX_CARD_BYTES} bytes; not loaded")
         value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not valid JSON ({error}); remove it and run again") from error
+        raise ArtifactError(f"{path}: not valid JSON ({error}); remove it and run again") from None
     if not isinstance(value, dict):
         raise ArtifactError(f"{path}: expected a JSON object; remove it and run again")
     return value
@@ -166,13 +136,15 @@ def verified(folder: Path, name: str, card: Card) -> bytes:
     Raises
     ------
     ArtifactError
-        The file is missing, truncated or edited, or the card does not list it.
+        The file is missing, a link, truncated or edited, or the card does not list it.
     """
     expected = card["files"].get(name)
     path = folder / name
-    if expected is None or not path.is_file():
-        raise ArtifactError(f"{path}: missing or not listed in {CARD}; remove {folder} and run again")
-    content = path.read_bytes()
+    if expected is None or path.is_symlink() or not path.is_file():
+        raise ArtifactError(
+            f"{path}: missing, a symbolic link, or not listed in {CARD}; remove {folder} and run again"
+        )
+    content = read_content(path)
     if digest_bytes(content) != expected:
         raise ArtifactError(
             f"{path}: SHA-256 differs from {CARD} (truncated or edited); remove {folder} and run again"
@@ -180,14 +152,46 @@ def verified(folder: Path, name: str, card: Card) -> bytes:
     return content
 
 
+def read_content(path: Path) -> bytes:
+    """A file's bytes; nothing where there is no file.
+
+    Raises
+    ------
+    ArtifactError
+        It is there and cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})") from None
+
+
 def is_whole(folder: Path, card: Card) -> bool:
-    """Whether every file that the card lists is there, unchanged."""
+    """Whether every file that the card lists is there, unchanged, and no link."""
+    paths = [(folder / name, expected) for name, expected in card["files"].items()]
     return all(
-        _NAME.match(Path(name).name) is not None
-        and (folder / name).is_file()
-        and digest_file(folder / name) == expected
-        for name, expected in card["files"].items()
+        path.is_file() and not path.is_symlink() and digest_file(path) == expected for path, expected in paths
     )
+
+
+def read_table(path: Path, content: bytes) -> pl.DataFrame:
+    """A parquet table of ours, from bytes whose hash matched.
+
+    Raises
+    ------
+    ArtifactError
+        It is no whole parquet file, or tells of absurdly many rows.
+    """
+    try:
+        rows = pl.scan_parquet(io.BytesIO(content)).select(pl.len()).collect().item()
+        if rows > _MAX_ROWS:
+            raise ArtifactError(f"{path}: tells of {rows:,} rows; not loaded")
+        return pl.read_parquet(io.BytesIO(content))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise ArtifactError(f"{path}: no whole parquet file ({reason}); remove it and run again") from None
 
 
 def conflict(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -247,7 +251,7 @@ class Workspace:
         The kernel drops the lock when its holder dies, so a stale lock file blocks nobody.
         """
         path = self.root / ".arena-lock"
-        with _explained(path):
+        with atomic.explained(path):
             self.root.mkdir(parents=True, exist_ok=True)
             stream = path.open("a+")
         try:
@@ -264,6 +268,7 @@ class Workspace:
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             stream.write(f"{what}, pid {os.getpid()} on {socket.gethostname()}, since {since}")
             stream.flush()
+            atomic.sweep(self.oof, *self.oof.glob("*/"), self.models, *self.models.glob("*/"))
             yield
         finally:
             stream.close()
