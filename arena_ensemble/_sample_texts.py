@@ -15,46 +15,31 @@ FACTS: Final[dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
         ("Canada", "Ottawa", ("Toronto", "Montreal")),
         ("Turkey", "Ankara", ("Istanbul", "Izmir")),
         ("Brazil", "Brasilia", ("Sao Paulo", "Salvador")),
-        ("Switzerland", "Bern", ("Zurich", "Geneva")),
-        ("Morocco", "Rabat", ("Casablanca", "Marrakesh")),
     ),
     "symbol": (
         ("gold", "Au", ("Gd", "Go")),
         ("iron", "Fe", ("Ir", "In")),
         ("sodium", "Na", ("So", "Sd")),
         ("potassium", "K", ("Po", "Pt")),
-        ("silver", "Ag", ("Si", "Sv")),
-        ("lead", "Pb", ("Ld", "Le")),
     ),
     "author": (
         ("Moby-Dick", "Herman Melville", ("Mark Twain", "Jack London")),
         ("Frankenstein", "Mary Shelley", ("Bram Stoker", "Edgar Allan Poe")),
-        ("The Odyssey", "Homer", ("Virgil", "Sophocles")),
         ("Don Quixote", "Miguel de Cervantes", ("Lope de Vega", "Dante")),
-        ("War and Peace", "Leo Tolstoy", ("Anton Chekhov", "Ivan Turgenev")),
-        ("Emma", "Jane Austen", ("Charlotte Bronte", "George Eliot")),
     ),
     "complexity": (
         ("binary search", "O(log n)", ("O(n)", "O(n^2)")),
         ("merge sort", "O(n log n)", ("O(n^3)", "O(2^n)")),
         ("a hash table lookup", "O(1) on average", ("O(n!) on average", "O(n^2) on average")),
-        ("breadth-first search", "O(V + E)", ("O(V^3)", "O(E!)")),
-        ("popping from a heap", "O(log n) per pop", ("O(n log n) per pop", "O(n^2) per pop")),
-        ("scanning a linked list", "O(n) in the list length", ("O(1) in the list length", "O(log log n)")),
     ),
     "organ": (
         ("making insulin", "the pancreas", ("the spleen", "the gallbladder")),
         ("filtering the blood", "the kidneys", ("the stomach", "the thyroid")),
         ("pumping blood", "the heart", ("the lungs", "the appendix")),
-        ("making bile", "the liver", ("the bladder", "the tonsils")),
-        ("sensing balance", "the inner ear", ("the retina", "the larynx")),
-        ("exchanging oxygen", "the alveoli", ("the tendons", "the cornea")),
     ),
     "boiling": (
         ("water at sea level", "100 degrees Celsius", ("80 degrees Celsius", "150 degrees Celsius")),
-        ("nitrogen", "minus 196 degrees Celsius", ("minus 20 degrees Celsius", "40 degrees Celsius")),
         ("ethanol", "78 degrees Celsius", ("12 degrees Celsius", "210 degrees Celsius")),
-        ("mercury", "357 degrees Celsius", ("60 degrees Celsius", "900 degrees Celsius")),
     ),
 }
 
@@ -120,7 +105,6 @@ INSTRUCTIONS: Final[dict[str, tuple[str, ...]]] = {
     "child": ("Explain it for a child.", "Say it so that a small kid understands."),
     "expert": ("Explain it for an expert.", "I am a specialist, be technical."),
     "spanish": ("Answer in Spanish.", "Please reply in Spanish."),
-    "casual": ("Keep the tone casual.", "Be relaxed and chatty."),
 }
 
 # How an answer in each register reads. A response that ignores the instruction uses another one.
@@ -158,14 +142,6 @@ REGISTERS: Final[dict[str, tuple[str, ...]]] = {
         "Conviene revisar la fuente antes de citarla.",
         "Los detalles dependen de la definicion que se use.",
         "En la escuela se aprende durante el primer mes.",
-    ),
-    "casual": (
-        "Yeah, so this one is kinda fun, no stress.",
-        "Honestly, tons of folks get that wrong, lol.",
-        "Cool thing is, you only gotta learn it once.",
-        "Anyway, grab a coffee and you are good to go, buddy.",
-        "No worries, it happens to me too, haha.",
-        "Super handy at parties, trust me.",
     ),
 }
 

@@ -28,16 +28,16 @@ _SKILL: Final = (0.90, 0.82, 0.72, 0.62, 0.52, 0.42)
 class Weights:
     """What moves a vote, in logits of delta (A against B); tau is the log-weight of a tie."""
 
-    correct: float = 1.9
-    follows: float = 1.3
-    helpful: float = 0.5
-    hedging: float = -0.9
-    rude: float = -1.6
-    off_topic: float = -1.6
-    refusal: float = -2.6
-    length_bias: float = 0.7
+    correct: float = 2.4
+    follows: float = 1.7
+    helpful: float = 0.6
+    hedging: float = -1.1
+    rude: float = -2.0
+    off_topic: float = -2.0
+    refusal: float = -3.2
+    length_bias: float = 0.9
     """per unit of ln(words)"""
-    format_bias: float = 0.8
+    format_bias: float = 1.0
     """for a response with a heading or list"""
     position_bias: float = 0.10
     """toward the first response"""
