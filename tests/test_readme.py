@@ -1,0 +1,45 @@
+"""The README is true: its Python runs, its recipe loads, its commands exist."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import arena_ensemble
+from arena_ensemble import cli
+from arena_ensemble.recipes import recipe_from
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_examples_run(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_the_recipe_loads(text: str) -> None:
+    recipe = recipe_from(tomllib.loads(text), name="my-member")
+    assert recipe.adapter.r == 64
+
+
+def test_every_verb_is_in_the_readme_and_every_command_there_exists() -> None:
+    named = set(re.findall(r"`arena-ensemble ([a-z]+)", README))
+    assert named <= set(cli.VERBS)
+    assert set(cli.VERBS) - named <= {"doctor"}
+
+
+def test_every_public_name_is_there() -> None:
+    for name in arena_ensemble.__all__:
+        assert getattr(arena_ensemble, name).__module__.startswith("arena_ensemble")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = arena_ensemble.nothing
