@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_MAX_CHARS: Final = 1000
+
 
 class ArenaError(Exception):
     """A problem that the user can mend; its message says what, where and how. Exit code 1."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """One line of printable text, since messages quote what files hold: newlines, terminal codes."""
+        text = super().__str__()
+        if len(text) > _MAX_CHARS:
+            text = text[: _MAX_CHARS - 1] + "…"
+        if text.isprintable():
+            return text
+        return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class InputError(ArenaError):
