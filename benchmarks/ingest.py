@@ -270,9 +270,7 @@ def main() -> None:
     print(f"  {result['prompts']:,} prompts, {result['groups']:,} groups, largest {result['largest_group']}")
     if options.usual_python:
         features = result["seconds"]["features"]
-        print(
-            f"usual way (pandas {peer['pandas']}, re, apply), {peer['columns']} columns before odd and even forms:"
-        )
+        print(f"usual way (pandas {peer['pandas']}, re, apply), {peer['columns']} of our measures:")
         print(
             f"  read {peer['read']:.1f} s, features {peer['features']:.1f} s, peak {peer['peak_gib']:.2f} GiB"
         )
