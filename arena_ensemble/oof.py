@@ -26,7 +26,7 @@ from .backbones.base import Backbone, Fitted
 from .battles import Battles
 from .errors import ArtifactError, InputError, MemberError
 from .folds import Folds
-from .predictions import Floats, delta_tau
+from .predictions import Floats, Predictions, delta_tau
 from .recipes import Recipe
 
 log = logging.getLogger(__name__)
@@ -176,6 +176,12 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
             continue
         shown, other = _read(backbone, fitted, battles, task.recipe, on_progress)
         fold = np.full(len(battles), k, dtype=np.int64)
+        try:
+            Predictions(battles.ids, shown, fold, other)
+        except InputError as error:
+            raise MemberError(
+                f"it diverged: {error}; lower its rate and make it anew with --remake {task.member}"
+            ) from None
         member_files.write_shard(
             said / name, member_files.reading_frame(battles.ids, fold, shown, other), key
         )
@@ -198,24 +204,26 @@ def _fitted(
                 f"{final}: a file is missing or its SHA-256 differs from {store.CARD}; "
                 f"remove {final} and run again"
             )
-        return backbone.load(final, recipe=task.recipe, cache=workspace.cache)
+        with backbones.explained(final):
+            return backbone.load(final, recipe=task.recipe, cache=workspace.cache)
     check_not_stale(workspace, task)
     if train is None:
         raise ArtifactError(f"{final}: no fitted model; copy the folder of the training machine here")
     partial = final.with_name(final.name + ".partial")
     resume = _resumable(partial, task.key)
     start = time.monotonic()
-    fitted = backbone.fit(
-        train,
-        valid=valid,
-        soft_targets=None,
-        weights=None,
-        recipe=task.recipe,
-        folder=partial,
-        cache=workspace.cache,
-        resume=resume,
-        on_progress=on_progress,
-    )
+    with backbones.explained(partial):
+        fitted = backbone.fit(
+            train,
+            valid=valid,
+            soft_targets=None,
+            weights=None,
+            recipe=task.recipe,
+            folder=partial,
+            cache=workspace.cache,
+            resume=resume,
+            on_progress=on_progress,
+        )
     facts = {
         **task.key,
         "member": task.member,
@@ -231,7 +239,8 @@ def _fitted(
     store.write_card(partial, facts, contents)
     store.commit_folder(partial, final)
     # What is read below is what any later run will load, so load it now as well.
-    return backbone.load(final, recipe=task.recipe, cache=workspace.cache)
+    with backbones.explained(final):
+        return backbone.load(final, recipe=task.recipe, cache=workspace.cache)
 
 
 def _resumable(partial: Path, key: dict[str, Any]) -> bool:
@@ -338,7 +347,9 @@ def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> No
     """
     if job.train is None:
         return
-    job.workspace.cache.mkdir(parents=True, exist_ok=True)
-    backbones.get(recipe.backbone).prepare(
-        job.train.without_outcomes(), recipe=recipe, cache=job.workspace.cache, on_progress=on_progress
-    )
+    cache = job.workspace.cache
+    with backbones.explained(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        backbones.get(recipe.backbone).prepare(
+            job.train.without_outcomes(), recipe=recipe, cache=cache, on_progress=on_progress
+        )

@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import queue
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ Event = Callable[[str, float, float, str], None]
 DONE: Final = "[done]"
 FAILED: Final = "[failed]"
 
+_PATIENCE_SECONDS: Final = 10
 _THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -200,6 +202,7 @@ def _in_pool(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | No
     gpus = gpu_count()
     for index in range(workers):
         devices.put(index % gpus if gpus else None)
+    before = set(multiprocessing.active_children())
     stop = threading.Event()
     listener = threading.Thread(target=_forward, args=(events, on_event, stop), daemon=True)
     listener.start()
@@ -208,7 +211,8 @@ def _in_pool(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | No
             workers, mp_context=context, initializer=_start, initargs=(job, events, devices)
         )
         try:
-            running: dict[Future[None], FoldTask] = {pool.submit(_work, task): task for task in tasks}
+            with _interrupts_are_ours():
+                running: dict[Future[None], FoldTask] = {pool.submit(_work, task): task for task in tasks}
             for future in as_completed(running):
                 task = running[future]
                 if future.cancelled():
@@ -222,13 +226,33 @@ def _in_pool(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | No
                             other.cancel()
                 yield task, error
         except BaseException:
-            for process in multiprocessing.active_children():
-                process.terminate()
+            _end(set(multiprocessing.active_children()) - before)
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             stop.set()
             listener.join(timeout=2)
+
+
+@contextlib.contextmanager
+def _interrupts_are_ours() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C, which reaches a whole terminal: we end them ourselves."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def _end(processes: set[Any]) -> None:
+    """Ask processes to end, which lets a write in hand finish; insist after a while."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_PATIENCE_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 @contextlib.contextmanager
@@ -261,11 +285,20 @@ _worker: dict[str, Any] = {}
 
 def _start(job: Job, events: Any, devices: Any) -> None:
     """Set up one worker process: the run's shared data and, where there are GPUs, one of its own."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     device = devices.get()
     if device is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[device] if visible else str(device)
     _worker.update(job=job, events=events)
+
+
+def _die_with_parent() -> None:
+    """End this worker when the parent was killed: it no longer holds the workspace that we write to."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(task: FoldTask) -> None:

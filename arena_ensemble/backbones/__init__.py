@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Final, cast
 
-from ..errors import RecipeError
+from ..errors import ArenaError, RecipeError
 from .base import Backbone
 
 MODULES: Final = {
@@ -27,3 +30,21 @@ def get(name: str) -> Backbone:
     if name not in MODULES:
         raise RecipeError(f"unknown backbone {name!r}; there are: {', '.join(MODULES)}")
     return cast(Backbone, import_module(MODULES[name]))
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """What the disk says while a backbone works in ``folder``, as one clear error.
+
+    safetensors tells of a full disk by an exception of its own, which is no ``OSError``.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ArenaError(
+            f"{folder}: {reason}; nothing finished earlier was changed. Free some space or choose another "
+            "--workspace, then run the same command again"
+        ) from error

@@ -214,9 +214,14 @@ def run(argv: Sequence[str]) -> int:
     except _Terminated:
         print("terminated: finished folds are kept; run the same command to go on", file=sys.stderr)
         return TERMINATED
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever read our output has gone; the work itself is done and kept
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, MemoryError) as error:  # the machine's word, not our bug
+        print(f"error: {_told(error)}; finished folds are kept", file=sys.stderr)
+        if options.verbose:
+            traceback.print_exc()
+        return ArenaError.exit_code
     except Exception:
         traceback.print_exc()
         print("this is a bug in arena-ensemble; finished folds are kept", file=sys.stderr)
@@ -230,11 +235,18 @@ def _run_verb(verb: Verb, options: argparse.Namespace) -> int:
 
     module, function = verb.function.split(":")
     result: Result = getattr(import_module(f".{module}", __name__), function)(options)
-    if options.json:
-        print(json.dumps(result.facts, ensure_ascii=False))
-    elif result.text:
-        print(result.text)
+    # ASCII for machines: any locale can write it, and names with odd bytes survive
+    text = json.dumps(result.facts) if options.json else result.text
+    if text:
+        print(text, flush=True)
     return result.exit_code
+
+
+def _told(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "out of memory; use fewer --jobs or a machine with more"
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return f"{place}{error.strerror or error}"
 
 
 class Result(NamedTuple):

@@ -1,0 +1,144 @@
+"""Interrupted, terminated, killed: what is finished stays, no process stays behind, a rerun goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from arena_ensemble import sample, store
+
+HERE = Path(__file__).resolve().parent
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def workspace_of(folder: Path, *members: str) -> Path:
+    for name, text in sample.files(60, 6, seed=3).items():
+        (folder / name).write_text(text)
+    for name in members:
+        store.write_bytes(folder / "w" / "models" / name / "recipe.toml", b'backbone = "lexical"\n')
+    return folder / "w"
+
+
+def command(folder: Path, jobs: int, *members: str, verb: str = "oof") -> list[str]:
+    return [
+        sys.executable, str(HERE / "faulty_cli.py"), verb, "--data", str(folder / "train.csv"),
+        "--workspace", str(folder / "w"), "--models", ",".join(members), "--folds", "3",
+        "--jobs", str(jobs),
+    ]  # fmt: skip
+
+
+def asleep(workspace: Path) -> list[Path]:
+    return sorted(workspace.glob("models/*/*.partial/asleep"))
+
+
+def wait_for(condition: object, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def group_is_gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def check_whole(workspace: Path) -> None:
+    """No litter under temporary names, and every card's files are as written."""
+    assert not [p for p in workspace.rglob(".*") if p.name != ".arena-lock"]
+    for path in workspace.glob("models/*/fold-?/card.json"):
+        card = store.read_card(path.parent)
+        assert card is not None
+        assert store.is_whole(path.parent, card)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "jobs", "code", "word"),
+    [
+        (signal.SIGINT, 1, 130, "interrupted"),
+        (signal.SIGTERM, 1, 143, "terminated"),
+        (signal.SIGINT, 2, 130, "interrupted"),
+        (signal.SIGTERM, 2, 143, "terminated"),
+    ],
+)
+def test_a_signal_ends_the_run_and_keeps_what_is_finished(
+    tmp_path: Path, number: signal.Signals, jobs: int, code: int, word: str
+) -> None:
+    workspace = workspace_of(tmp_path, "sleeper")
+    process = subprocess.Popen(
+        command(tmp_path, jobs, "sleeper"), stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    done = workspace / "models" / "sleeper" / "fold-0" / "card.json"
+    wait_for(lambda: done.is_file() and asleep(workspace))
+    if number is signal.SIGINT:
+        os.killpg(process.pid, number)  # a terminal sends Ctrl-C to the whole group
+    else:
+        process.send_signal(number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == code, told
+    assert f"{word}: finished folds are kept; run the same command to go on" in told
+    assert "Traceback" not in told
+    wait_for(lambda: group_is_gone(process.pid), 5)
+    check_whole(workspace)
+    kept = done.read_bytes()
+    again = subprocess.run(
+        command(tmp_path, 1, "sleeper"), capture_output=True, text=True, check=False,
+        env={**ENVIRONMENT, "ARENA_TEST_CALM": "1"},
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert done.read_bytes() == kept
+
+
+@pytest.mark.slow
+def test_workers_do_not_outlive_a_killed_parent_and_the_lock_is_free(tmp_path: Path) -> None:
+    workspace = workspace_of(tmp_path, "sleeper")
+    process = subprocess.Popen(
+        command(tmp_path, 2, "sleeper"), stderr=subprocess.DEVNULL, start_new_session=True, env=ENVIRONMENT
+    )
+    wait_for(lambda: len(asleep(workspace)) == 2)
+    second = subprocess.run(
+        command(tmp_path, 1, "sleeper"), capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
+    assert second.returncode == 1
+    assert f"is in use by arena-ensemble oof, pid {process.pid}" in second.stderr
+    process.kill()
+    process.wait()
+    wait_for(lambda: group_is_gone(process.pid), 10)
+    with store.Workspace(workspace).locked("a test"):
+        check_whole(workspace)
+
+
+@pytest.mark.slow
+def test_members_that_fail_in_every_way_do_not_stop_the_others(tmp_path: Path) -> None:
+    names = ("calm", "killed", "raiser", "hog", "full", "diverger")
+    workspace = workspace_of(tmp_path, *names)
+    done = subprocess.run(
+        command(tmp_path, 2, *names, verb="stack"), capture_output=True, text=True, check=False,
+        env=ENVIRONMENT,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr
+    for name, why in (
+        ("killed", "its process was killed"),
+        ("raiser", "ValueError: no luck with these rows"),
+        ("hog", "MemoryError"),
+        ("full", "No space left on device"),
+        ("diverger", "it diverged"),
+    ):
+        line = next(x for x in done.stdout.splitlines() if f"member {name} FAILED" in x)
+        assert why in line
+    card = store.read_card(workspace / "oof" / "ensemble")
+    assert card is not None
+    assert list(card["members"]) == ["calm"]
+    assert store.Workspace(workspace).member_names() == ["calm"]
