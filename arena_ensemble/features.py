@@ -259,6 +259,8 @@ _SHARES: Final = frozenset(
 
 def _side(own: str) -> dict[str, pl.Expr]:
     """Measures of the answer ``own`` (``a`` or ``b``) in the table that :func:`_measure` builds."""
+    # Constants multiply and never divide: polars rounds ``column / 5`` by the number of rows (a single
+    # row is divided, more are multiplied by 0.2), and a row must not depend on its neighbours.
     text, low, distinct = pl.col(own), pl.col(f"{own}_low"), pl.col(f"{own}_set")
     chars, size = text.str.len_chars(), pl.col(f"{own}_words").list.len()
     vocabulary = distinct.list.len().cast(pl.Int64)
@@ -287,9 +289,9 @@ def _side(own: str) -> dict[str, pl.Expr]:
         "prompt_covered": _share(in_prompt, pl.col("p_set").list.len()),
         "prompt_echoed": _share(in_prompt, vocabulary),
         "novel_words": 1.0 - _share(in_other, vocabulary),
-        "word_length": _share(chars, size + 1).clip(0, 30) / 10,
-        "sentence_length": _share(size, marks["sentences"] + 1).clip(0, 100) / 20,
-        "line_length": _share(chars, marks["lines"] + 1).log1p() / 5,
+        "word_length": _share(chars, size + 1).clip(0, 30) * 0.1,
+        "sentence_length": _share(size, marks["sentences"] + 1).clip(0, 100) * 0.05,
+        "line_length": _share(chars, marks["lines"] + 1).log1p() * 0.2,
         "capital_share": _share(marks["capitals"], chars) * 10,
         "digit_share": _share(marks["digits"], chars) * 10,
         "symbol_share": _share(text.str.count_matches(_SYMBOL), chars) * 10,
