@@ -64,7 +64,8 @@ class Table:
         """
         with _explained(self.path):
             if self.kind == "parquet":
-                frame = pl.read_parquet(self.path, columns=list(dict.fromkeys(columns)), use_pyarrow=False)
+                # glob: a name such as train[1].parquet is a name and no pattern
+                frame = pl.read_parquet(self.path, columns=list(dict.fromkeys(columns)), glob=False)
                 for part in frame.iter_slices(BATCH_ROWS):
                     yield list(zip(*(part[name].to_list() for name in columns), strict=True))
                 return
@@ -136,7 +137,8 @@ def open_table(path: Path) -> Table:
         if not magic:
             raise InputError(f"{path} is empty")
         if magic == b"PAR1":
-            schema = pl.read_parquet_schema(path)
+            with path.open("rb") as file:
+                schema = pl.read_parquet_schema(file)
             return Table(path, "parquet", "", _usable(path, list(schema)))
         compression = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}.get(magic[:2], "")
         with _binary(path, compression) as stream:
