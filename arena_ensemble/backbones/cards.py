@@ -1,0 +1,79 @@
+"""Cards by name: usable memory and dense peak arithmetic, from the vendor's datasheets.
+
+Peaks are without structured sparsity (datasheets often print twice the dense figure) and, for 16-bit
+types, with float32 accumulation, which is what training uses.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from ..errors import InputError
+
+GIB: Final = 2**30
+
+
+@dataclass(frozen=True)
+class Card:
+    """One accelerator.
+
+    Parameters
+    ----------
+    memory
+        Bytes that CUDA reports as the device's total, rounded down: less than the name says, because
+        GB are not GiB and error correction takes its part.
+    half
+        Dense peak of bf16 (fp16 where bf16 is not native), FLOP/s.
+    single
+        Peak of float32 outside the tensor cores, FLOP/s.
+    bf16
+        Whether bfloat16 is native.
+    """
+
+    name: str
+    memory: float
+    half: float
+    single: float
+    bf16: bool = True
+
+
+CARDS: Final = {
+    card.name: card
+    for card in (
+        # NVIDIA T4 datasheet (2019): 16 GB, 65 TFLOPS mixed precision, 8.1 TFLOPS fp32; no bf16
+        Card("T4", 14.5 * GIB, 65e12, 8.1e12, bf16=False),
+        # NVIDIA L4 datasheet (2023): 24 GB, 242 TFLOPS bf16 with sparsity (121 dense), 30.3 TFLOPS fp32
+        Card("L4", 22 * GIB, 121e12, 30.3e12),
+        # NVIDIA Ada architecture white paper, appendix A: 24 GB, 165.2 TFLOPS bf16 with fp32 accumulate
+        Card("RTX4090", 23.5 * GIB, 165.2e12, 82.6e12),
+        # NVIDIA A100 datasheet (2021): 40 or 80 GB, 312 TFLOPS bf16 dense, 19.5 TFLOPS fp32
+        Card("A100-40", 39 * GIB, 312e12, 19.5e12),
+        Card("A100-80", 79 * GIB, 312e12, 19.5e12),
+        # NVIDIA H100 datasheet (2023), SXM: 80 GB, 1,979 TFLOPS bf16 with sparsity (989 dense), 67 fp32
+        Card("H100", 78 * GIB, 989e12, 67e12),
+        # NVIDIA H200 datasheet (2024), SXM: 141 GB, arithmetic as the H100
+        Card("H200", 139 * GIB, 989e12, 67e12),
+    )
+}
+
+
+def card_named(name: str) -> Card:
+    """The card of that name; case, spaces, hyphens and a trailing GB do not matter.
+
+    Raises
+    ------
+    InputError
+        No such card is in the table.
+    """
+
+    def plain(text: str) -> str:
+        return re.sub(r"[^a-z0-9]", "", text.lower()).removesuffix("gb")
+
+    aliases = {"a100": "A100-80", "4090": "RTX4090", "h10080": "H100"}
+    wanted = plain(name)
+    for card in CARDS.values():
+        if wanted == plain(card.name) or aliases.get(wanted) == card.name:
+            return card
+    raise InputError(f"--card {name}: unknown; the table has {', '.join(CARDS)}")
