@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from arena_ensemble import sample, store
+from arena_ensemble import backbones, cli, sample, store
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -23,6 +23,13 @@ def workspace_of(folder: Path, *members: str) -> Path:
     for name in members:
         store.write_bytes(folder / "w" / "models" / name / "recipe.toml", b'backbone = "lexical"\n')
     return folder / "w"
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The faulty backbone in this process too."""
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setitem(backbones.MODULES, "lexical", "faulty_backbone")
 
 
 def command(folder: Path, jobs: int, *members: str, verb: str = "oof") -> list[str]:
@@ -62,6 +69,7 @@ def check_whole(workspace: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("number", "jobs", "code", "word"),
     [
@@ -72,7 +80,7 @@ def check_whole(workspace: Path) -> None:
     ],
 )
 def test_a_signal_ends_the_run_and_keeps_what_is_finished(
-    tmp_path: Path, number: signal.Signals, jobs: int, code: int, word: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, jobs: int, code: int, word: str
 ) -> None:
     workspace = workspace_of(tmp_path, "sleeper")
     process = subprocess.Popen(
@@ -92,26 +100,23 @@ def test_a_signal_ends_the_run_and_keeps_what_is_finished(
     wait_for(lambda: group_is_gone(process.pid), 5)
     check_whole(workspace)
     kept = done.read_bytes()
-    again = subprocess.run(
-        command(tmp_path, 1, "sleeper"), capture_output=True, text=True, check=False,
-        env={**ENVIRONMENT, "ARENA_TEST_CALM": "1"},
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr
+    monkeypatch.setenv("ARENA_TEST_CALM", "1")
+    assert cli.run(command(tmp_path, 1, "sleeper")[2:]) == 0
     assert done.read_bytes() == kept
 
 
 @pytest.mark.slow
-def test_workers_do_not_outlive_a_killed_parent_and_the_lock_is_free(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("here")
+def test_workers_do_not_outlive_a_killed_parent_and_the_lock_is_free(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     workspace = workspace_of(tmp_path, "sleeper")
     process = subprocess.Popen(
         command(tmp_path, 2, "sleeper"), stderr=subprocess.DEVNULL, start_new_session=True, env=ENVIRONMENT
     )
     wait_for(lambda: len(asleep(workspace)) == 2)
-    second = subprocess.run(
-        command(tmp_path, 1, "sleeper"), capture_output=True, text=True, check=False, env=ENVIRONMENT
-    )
-    assert second.returncode == 1
-    assert f"is in use by arena-ensemble oof, pid {process.pid}" in second.stderr
+    assert cli.run(command(tmp_path, 1, "sleeper")[2:]) == 1
+    assert f"is in use by arena-ensemble oof, pid {process.pid}" in capsys.readouterr().err
     process.kill()
     process.wait()
     wait_for(lambda: group_is_gone(process.pid), 10)
@@ -120,25 +125,47 @@ def test_workers_do_not_outlive_a_killed_parent_and_the_lock_is_free(tmp_path: P
 
 
 @pytest.mark.slow
-def test_members_that_fail_in_every_way_do_not_stop_the_others(tmp_path: Path) -> None:
-    names = ("calm", "killed", "raiser", "hog", "full", "diverger")
-    workspace = workspace_of(tmp_path, *names)
+def test_a_worker_that_is_killed_costs_its_member_alone(tmp_path: Path) -> None:
+    workspace = workspace_of(tmp_path, "calm", "killed")
     done = subprocess.run(
-        command(tmp_path, 2, *names, verb="stack"), capture_output=True, text=True, check=False,
-        env=ENVIRONMENT,
-    )  # fmt: skip
+        command(tmp_path, 2, "killed", "calm"), capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr
+    assert "member killed FAILED: killed fold 1: its process was killed (out of memory?)" in done.stdout
+    assert store.Workspace(workspace).member_names() == ["calm"]
+    check_whole(workspace)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_members_that_fail_in_every_way_do_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("raiser", "hog", "calm", "full", "diverger")
+    workspace = workspace_of(tmp_path, *names)
+    assert cli.run(command(tmp_path, 1, *names, verb="stack")[2:]) == 4
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
     for name, why in (
-        ("killed", "its process was killed"),
-        ("raiser", "ValueError: no luck with these rows"),
-        ("hog", "MemoryError"),
-        ("full", "No space left on device"),
-        ("diverger", "it diverged"),
+        ("raiser", "fold 1: ValueError: no luck with these rows"),
+        ("hog", "fold 1: MemoryError"),
+        ("full", "fold-1.partial: No space left on device; nothing finished earlier was changed"),
+        ("diverger", "fold 0: it diverged: log_probs of id"),
     ):
-        line = next(x for x in done.stdout.splitlines() if f"member {name} FAILED" in x)
+        (line,) = [line for line in told.out.splitlines() if f"member {name} FAILED" in line]
         assert why in line
     card = store.read_card(workspace / "oof" / "ensemble")
     assert card is not None
     assert list(card["members"]) == ["calm"]
-    assert store.Workspace(workspace).member_names() == ["calm"]
+    check_whole(workspace)
+    # alone, a member that fails leaves nothing to stack
+    assert cli.run(command(tmp_path, 1, "raiser", verb="stack")[2:]) == 1
+    assert "no member is finished: raiser fold 1: ValueError" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("here")
+def test_our_own_bug_is_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace_of(tmp_path, "buggy")
+    assert cli.run(command(tmp_path, 1, "buggy")[2:]) == 3
+    assert "this is a bug in arena-ensemble; finished folds are kept" in capsys.readouterr().err
