@@ -105,14 +105,19 @@ def prompt_keys(battles: Battles) -> tuple[Ints, list[str]]:
 def _answer_links(battles: Battles) -> Ints:
     """Pairs of rows (m, 2) that show the same two answers, each row linked to the first such row."""
     sides = battles.frame.select(
-        a=pl.col("response_a").list.join("\n", ignore_nulls=True).str.strip_chars(),
-        b=pl.col("response_b").list.join("\n", ignore_nulls=True).str.strip_chars(),
-    ).with_row_index("row")
-    told = sides.filter(pl.col("a").str.len_chars() + pl.col("b").str.len_chars() >= _SHORT_ANSWERS)
-    pairs = told.select(
-        row=pl.col("row").cast(pl.Int64),
-        low=pl.min_horizontal(pl.col("a"), pl.col("b")),
-        high=pl.max_horizontal(pl.col("a"), pl.col("b")),
+        pl.col(name).list.join("\n", ignore_nulls=True).str.strip_chars().alias(name)
+        for name in ("response_a", "response_b")
+    )
+    # two 64-bit hashes stand for the two texts: equal by accident once in 10^27 pairs of rows
+    hashes = sides.select(
+        pl.int_range(pl.len()).alias("row"),
+        pl.sum_horizontal(pl.all().str.len_chars()).alias("chars"),
+        *(pl.col(name).hash(seed=7).alias(name) for name in sides.columns),
+    )
+    pairs = hashes.filter(pl.col("chars") >= _SHORT_ANSWERS).select(
+        "row",
+        low=pl.min_horizontal("response_a", "response_b"),
+        high=pl.max_horizontal("response_a", "response_b"),
     )
     linked = pairs.select("row", first=pl.col("row").min().over("low", "high"))
     return linked.filter(pl.col("row") != pl.col("first")).select("first", "row").to_numpy().astype(np.int64)

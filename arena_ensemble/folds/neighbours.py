@@ -8,7 +8,7 @@ each is checked on the sets of 5-grams themselves, so no text is joined by an un
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import numpy as np
@@ -25,7 +25,7 @@ GRAM: Final = 5
 MAX_CHARS: Final = 4000
 """Only this much of a text is compared: its first half and its last half when it is longer."""
 _PERMUTATIONS: Final = 128
-_CHUNK_GRAMS: Final = 1 << 20
+_CHUNK_CHARS: Final = 1 << 18
 _MISS_WEIGHT: Final = 0.99
 """A missed pair is a leak, a proposed pair costs microseconds: nearly all weight on not missing. A pair
 exactly as alike as the threshold is then proposed with probability 0.98 to 0.99."""
@@ -51,15 +51,14 @@ def near_duplicate_links(texts: Sequence[str], *, threshold: float) -> Ints:
         raise InputError(f"near_duplicates is {threshold}, expected a similarity above 0 and up to 1")
     links: list[tuple[int, int]] = []
     if len(texts) > 1:
-        grams, ends = _grams(texts)
         parent = list(range(len(texts)))
-        for bucket in _buckets(_signatures(grams, ends), threshold):
-            links.extend(_joined(bucket, parent, grams, ends, threshold))
+        for bucket in _buckets(_signatures(texts), threshold):
+            links.extend(_joined(bucket, parent, texts, threshold))
     return np.array(links, dtype=np.int64).reshape(-1, 2)
 
 
 def _joined(
-    bucket: list[int], parent: list[int], grams: Hashes, ends: Ints, threshold: float
+    bucket: list[int], parent: list[int], texts: Sequence[str], threshold: float
 ) -> Iterator[tuple[int, int]]:
     """Compare the texts of one bucket that no chain joins yet, and join those alike."""
     clusters: dict[int, list[int]] = {}
@@ -70,7 +69,7 @@ def _joined(
         for other in list(clusters):
             for i in clusters[other]:
                 tries -= 1
-                if _jaccard(grams[ends[i] : ends[i + 1]], grams[ends[j] : ends[j + 1]]) >= threshold:
+                if similarity(texts[i], texts[j]) >= threshold:
                     yield i, j
                     parent[other] = mine
                     members += clusters.pop(other)
@@ -89,51 +88,65 @@ def _root(parent: list[int], k: int) -> int:
 
 def similarity(a: str, b: str) -> float:
     """Jaccard similarity of two texts' sets of character 5-grams, as the search above measures it."""
-    grams, ends = _grams([a, b])
-    return _jaccard(grams[: ends[1]], grams[ends[1] :])
+    grams_a, grams_b = _distinct_grams(a), _distinct_grams(b)
+    shared = len(np.intersect1d(grams_a, grams_b, assume_unique=True))
+    return shared / (len(grams_a) + len(grams_b) - shared)
 
 
-def _grams(texts: Sequence[str]) -> tuple[Hashes, Ints]:
-    """Sorted distinct hashed 5-grams of every text, end to end, and where each text's begin, (n + 1,)."""
-    parts: list[Hashes] = []
-    ends = np.zeros(len(texts) + 1, dtype=np.int64)
-    for k, whole in enumerate(texts):
-        text = whole if len(whole) <= MAX_CHARS else whole[: MAX_CHARS // 2] + whole[-MAX_CHARS // 2 :]
-        codes = np.frombuffer(f" {text} ".ljust(GRAM).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        value = np.zeros(len(codes) - GRAM + 1, dtype=np.uint64)
-        for place in range(GRAM):
-            value = value * _BASE + codes[place : place + len(value)]
-        parts.append(np.unique(_mixed(value)))
-        ends[k + 1] = ends[k] + len(parts[-1])
-    return np.concatenate(parts), ends
+@lru_cache(maxsize=4096)
+def _distinct_grams(text: str) -> Hashes:
+    return np.unique(_hashed_grams(np.frombuffer(_padded(text), dtype=np.uint32)))
 
 
-_BASE: Final = np.uint64(0x9E3779B97F4A7C15)
+def _padded(text: str) -> bytes:
+    """Code points, four bytes each, of a text with a blank at both ends and at least 5 long."""
+    if len(text) > MAX_CHARS:
+        text = text[: MAX_CHARS // 2] + text[-MAX_CHARS // 2 :]
+    return f" {text} ".ljust(GRAM).encode("utf-32-le", "surrogatepass")
 
 
-def _mixed(value: Hashes) -> Hashes:
-    """Scatter the bits (the finaliser of splitmix64, Steele, Lea and Flood 2014)."""
+def _hashed_grams(codes: npt.NDArray[np.uint32]) -> Hashes:
+    """A 64-bit hash of every window of 5 code points, (len - 4,)."""
+    value = np.zeros(len(codes) - GRAM + 1, dtype=np.uint64)
+    for place in range(GRAM):
+        value *= _BASE
+        value += codes[place : place + len(value)]
+    # scatter the bits: the finaliser of splitmix64 (Steele, Lea and Flood 2014)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
 
 
-def _signatures(grams: Hashes, ends: Ints) -> npt.NDArray[np.uint32]:
+_BASE: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _signatures(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
     """MinHash signatures (n, 128): the least value of each text's grams under 128 fixed hash functions."""
     rng = np.random.default_rng(20240503)
-    factors = rng.integers(0, 1 << 63, size=_PERMUTATIONS, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    n = len(ends) - 1
-    signature = np.empty((n, _PERMUTATIONS), dtype=np.uint32)
+    factors = rng.integers(0, 1 << 31, size=_PERMUTATIONS, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    signature = np.empty((len(texts), _PERMUTATIONS), dtype=np.uint32)
     start = 0
-    while start < n:
-        stop = max(start + 1, int(np.searchsorted(ends, ends[start] + _CHUNK_GRAMS, side="right")) - 1)
-        part = grams[ends[start] : ends[stop]]
-        places = ends[start:stop] - ends[start]
+    while start < len(texts):
+        parts: list[bytes] = []
+        chars = 0
+        while start + len(parts) < len(texts) and chars < _CHUNK_CHARS:
+            parts.append(_padded(texts[start + len(parts)]))
+            chars += len(parts[-1]) // 4
+        sizes = np.array([len(part) // 4 for part in parts])
+        ends = np.cumsum(sizes)
+        grams = _hashed_grams(np.frombuffer(b"".join(parts), dtype=np.uint32))
+        # windows that run from one text into the next are left out
+        whole = np.ones(len(grams), dtype=np.bool_)
+        for place in range(1, GRAM):
+            whole[ends[:-1] - place] = False
+        values = (grams[whole] >> np.uint64(32)).astype(np.uint32)
+        begins = np.concatenate([[0], np.cumsum(sizes - GRAM + 1)[:-1]])
+        scattered = np.empty_like(values)
         for k, factor in enumerate(factors):
-            # multiply and shift: the upper half of an odd multiple (Dietzfelbinger et al. 1997)
-            values = ((part * factor) >> np.uint64(32)).astype(np.uint32)
-            signature[start:stop, k] = np.minimum.reduceat(values, places)
-        start = stop
+            # an odd multiple modulo 2**32 shuffles the hashes (Dietzfelbinger et al. 1997)
+            np.multiply(values, factor, out=scattered)
+            signature[start : start + len(parts), k] = np.minimum.reduceat(scattered, begins)
+        start += len(parts)
     return signature
 
 
@@ -148,8 +161,10 @@ def _buckets(signature: npt.NDArray[np.uint32], threshold: float) -> Iterator[li
     """Texts that agree in a whole band of their signatures, two or more at a time, in a fixed order."""
     bands, rows = _banding(min(threshold, _STRICTEST))
     for band in range(bands):
-        part = np.ascontiguousarray(signature[:, band * rows : (band + 1) * rows])
-        key = part.view([("", part.dtype)] * rows).ravel()
+        key = np.zeros(len(signature), dtype=np.uint64)
+        for column in signature[:, band * rows : (band + 1) * rows].T:
+            key = (key ^ column) * _BASE  # texts that meet by accident are told apart when compared
+            key ^= key >> np.uint64(29)
         _, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
         shared = np.flatnonzero(count[inverse] > 1)
         order = shared[np.argsort(inverse[shared], kind="stable")]
@@ -157,10 +172,3 @@ def _buckets(signature: npt.NDArray[np.uint32], threshold: float) -> Iterator[li
         for bucket in np.split(order, cuts):
             if len(bucket):
                 yield bucket.tolist()
-
-
-def _jaccard(a: Hashes, b: Hashes) -> float:
-    if min(len(a), len(b)) == 0:
-        return float(len(a) == len(b))
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    return shared / (len(a) + len(b) - shared)
