@@ -9,7 +9,7 @@ import numpy as np
 
 from ..calibrate.davidson import Problem, solve
 from ..pools import geometric_weights
-from ..predictions import Floats, from_delta_tau
+from ..predictions import Floats
 from ..score import Labels
 from .design import Design
 from .family import State
@@ -18,6 +18,8 @@ Terms = Literal["plain", "rich", "features", "all", "length"]
 
 RIDGES: Final = (1e4, 1e3, 1e2, 1e1)
 """Strengths of the ridge, as a number of rows; from the strongest, each fit starts from the last."""
+FEATURE_RIDGES: Final = (1e3, 3e2, 1e2, 3e1)
+BASE_RIDGE: Final = 10.0
 _CLIP: Final = 8.0
 """Products and squares see delta and tau within ±8: a hard zero counts as a firm opinion, not as 34."""
 _MAX_PAIRED_MEMBERS: Final = 4
@@ -58,7 +60,7 @@ def terms_of(design: Design, terms: Terms) -> tuple[Floats, Floats, int]:
     base = design.delta.shape[1]
     if terms in ("features", "length"):
         odd, even, base = [], [], 0
-    if terms in ("rich", "all") and design.members:
+    if terms == "rich" and design.members:
         rich = member_terms(design)
         odd.append(rich[0])
         even.append(rich[1])
@@ -137,7 +139,7 @@ class LogisticFamily:
     terms
         ``"plain"``: delta and tau of each member, shrunk toward the geometric pool; ``"rich"``: with
         products, saturations and disagreement; ``"features"``: features alone; ``"length"``: those of
-        length alone; ``"all"``: rich members and features.
+        length alone; ``"all"``: members and features, read at each ridge both with the members and without.
     ridges
         Strengths to read at, in rows, strongest first.
     """
@@ -163,19 +165,32 @@ class LogisticFamily:
             weights = geometric_weights(design.delta, design.tau, y, penalty=1e-6 / len(y))
             centre[:base], centre[k : k + base] = weights, weights
         problem = Problem(odd, np.hstack([even, np.ones((len(even), 1))]), y)
-        path, theta = [], centre
-        for ridge in self.ridges:
-            penalty = np.full(k + m + 1, ridge / len(y))
-            if self.terms != "plain":
-                # The members' own terms are held to the pool by far less than the extra terms to zero.
-                penalty[:base] = penalty[k : k + base] = min(ridge, 10.0) / len(y)
-            penalty[-1] = 1e-3 / len(y)
-            theta = solve(problem, penalty=penalty, centre=centre, start=theta, tolerance=1e-9)
-            path.append(theta)
+        # With weak members beside many features the members are better left out than let in.
+        without = base > 0 and self.terms == "all"
+        path = _path(problem, self.ridges, centre, base, k, plain=self.terms == "plain")
+        if without:
+            path += _path(problem, self.ridges, np.zeros(k + m + 1), base, k, plain=False, held=True)
         return Logistic(self.terms, odd_scale, even_mean, even_scale, np.stack(path))
 
 
-def log_probs_at(model: Logistic, design: Design, setting: int) -> Floats:
-    """Log-probabilities (n, 3) at one ridge."""
-    reading = model.readings(design)[setting]
-    return from_delta_tau(reading[:, 0], reading[:, 1])
+def _path(
+    problem: Problem,
+    ridges: tuple[float, ...],
+    centre: Floats,
+    base: int,
+    k: int,
+    *,
+    plain: bool,
+    held: bool = False,
+) -> list[Floats]:
+    """Coefficients at each ridge, each fit started from the last; ``held`` fixes the members' own."""
+    n, theta, path = len(problem.y), centre, []
+    for ridge in ridges:
+        penalty = np.full(problem.size, ridge / n)
+        if not plain:
+            # The members' own terms are held to the pool by far less than the extra terms to zero.
+            penalty[:base] = penalty[k : k + base] = 1e9 if held else min(ridge, BASE_RIDGE) / n
+        penalty[-1] = 1e-3 / n
+        theta = solve(problem, penalty=penalty, centre=centre, start=theta, tolerance=1e-8)
+        path.append(theta)
+    return path

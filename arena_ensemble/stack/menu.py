@@ -7,7 +7,7 @@ from typing import Final
 from .decision import Menu, Mix
 from .design import Design
 from .family import Family
-from .logistic import LogisticFamily, length_columns
+from .logistic import FEATURE_RIDGES, RIDGES, LogisticFamily, length_columns
 from .simple import Geometric, Greedy, Linear, Mean, Prior, Single
 from .trees import TreeFamily
 
@@ -15,13 +15,12 @@ MIN_TREE_ROWS: Final = 300
 """Below this many rows boosted trees are not tried: a leaf would hold a handful of votes."""
 
 
-SINGLE_THREAD_ROWS: Final = 20_000
-"""Up to this many rows LightGBM runs on one thread: handing out the work costs more than it saves."""
+MANY_ROWS: Final = 20_000
+"""Past this many rows every second ridge is skipped: the data decide by themselves."""
 
 
-def menu_for(design: Design, *, threads: int) -> Menu:
+def menu_for(design: Design) -> Menu:
     """Candidates from the simplest to the richest."""
-    threads = 1 if len(design) <= SINGLE_THREAD_ROWS else threads
     n, members, features = len(design), len(design.members), design.n_features
     families: list[Family] = [Prior()]
     order = ["prior"]
@@ -32,6 +31,9 @@ def menu_for(design: Design, *, threads: int) -> Menu:
             order.append(family.name)
 
     mixes: list[Mix] = []
+    ridges, feature_ridges = (
+        (RIDGES, FEATURE_RIDGES) if n <= MANY_ROWS else (RIDGES[1::2], FEATURE_RIDGES[1::2])
+    )
     if members:
         add(Single("best member", tempered=False))
         add(Single("best member, temperature", tempered=True))
@@ -41,27 +43,26 @@ def menu_for(design: Design, *, threads: int) -> Menu:
         add(Linear())
         add(Geometric())
     if members:
-        add(LogisticFamily("logistic", "plain"))
-        add(LogisticFamily("rich logistic", "rich"))
+        add(LogisticFamily("logistic", "plain", ridges))
+        add(LogisticFamily("rich logistic", "rich", ridges))
     if features:
         if length_columns(design.odd_names):
-            add(LogisticFamily("length only", "length"), choosable=not members)
-        add(LogisticFamily("features only", "features"), choosable=not members)
+            add(LogisticFamily("length only", "length", feature_ridges), choosable=not members)
+        add(LogisticFamily("features only", "features", feature_ridges), choosable=not members)
         if members:
-            add(LogisticFamily("rich logistic with features", "all"))
+            add(LogisticFamily("logistic with features", "all", feature_ridges))
     if n >= MIN_TREE_ROWS:
-        last = []
+        # A mix varies less than the trees in it, so that the trees alone are never the simpler choice.
+        last: list[str] = []
         if members:
-            add(TreeFamily("trees", features=False, threads=threads))
+            add(TreeFamily("trees", features=False), choosable=False)
+            mixes.append(Mix("mix", ("rich logistic", "trees"), learned=False))
             last = ["rich logistic", "trees"]
         if features:
-            add(TreeFamily("trees with features", features=True, threads=threads))
-            rich = "rich logistic with features" if members else "features only"
-            last = [*last, rich, "trees with features"]
-        if members:
-            mixes.append(Mix("mix", ("rich logistic", "trees"), learned=False))
-        if features:
-            mixes.append(Mix("mix with features", (rich, "trees with features"), learned=False))
+            add(TreeFamily("trees with features", features=True), choosable=False)
+            linear = "logistic with features" if members else "features only"
+            mixes.append(Mix("mix with features", (linear, "trees with features"), learned=False))
+            last = [*last, linear, "trees with features"]
         mixes.append(Mix("blend", tuple(last), learned=True))
         order += [mix.name for mix in mixes]
     return Menu(tuple(families), tuple(mixes), tuple(order))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ Codes = npt.NDArray[np.int64]
 class Readings:
     """Readings of one family on rows that its fits did not see.
 
-    ``outside[j]`` holds fold j's, by a fit without j; ``pair[i, j]`` fold j's, by a fit without i and j.
+    ``outside[j]`` holds fold j's, by a fit without j; ``pair[i, j]`` fold j's, by one without i and j.
     """
 
     outside: dict[int, Floats]
@@ -38,23 +39,47 @@ class Readings:
 
 
 def cross_readings(
-    family: Family, design: Design, y: Labels, folds: Codes, *, seed: int, pairs: bool
-) -> Readings:
-    """Fit a family on every set of folds that the nested score needs, and read the folds left out."""
+    families: Sequence[Family],
+    design: Design,
+    y: Labels,
+    folds: Codes,
+    *,
+    seed: int,
+    pairs: bool,
+    threads: int = 1,
+) -> dict[str, Readings]:
+    """Fit each family on every set of folds that the nested score needs, and read the folds left out.
+
+    The fits are independent and most of their time is spent outside Python's lock, so that they run
+    on ``threads`` threads; the result does not depend on how many.
+    """
     count = int(folds.max()) + 1
     rows = [np.flatnonzero(folds == j) for j in range(count)]
-    outside: dict[int, Floats] = {}
-    pair: dict[tuple[int, int], Floats] = {}
-    for j in range(count):
-        kept = np.flatnonzero(folds != j)
-        outside[j] = family.fit(design.take(kept), y[kept], seed).readings(design.take(rows[j]))
+    left_out: list[tuple[int, ...]] = [(j,) for j in range(count)]
     if pairs:
-        for i, j in itertools.combinations(range(count), 2):
-            kept = np.flatnonzero((folds != i) & (folds != j))
-            model = family.fit(design.take(kept), y[kept], seed)
-            pair[i, j] = model.readings(design.take(rows[j]))
-            pair[j, i] = model.readings(design.take(rows[i]))
-    return Readings(outside, pair)
+        left_out += list(itertools.combinations(range(count), 2))
+
+    def read(task: tuple[Family, tuple[int, ...]]) -> list[Floats]:
+        family, out = task
+        kept = np.flatnonzero(~np.isin(folds, out))
+        model = family.fit(design.take(kept), y[kept], seed)
+        return [model.readings(design.take(rows[j])) for j in out]
+
+    tasks = [(family, out) for family in families for out in left_out]
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        # The slowest families are listed last and started first, so that no thread waits at the end.
+        done = dict(zip(reversed(tasks), pool.map(read, reversed(tasks)), strict=True))
+    found: dict[str, Readings] = {}
+    for family in families:
+        outside = {out[0]: done[family, out][0] for out in left_out if len(out) == 1}
+        pair: dict[tuple[int, int], Floats] = {}
+        for out in left_out:
+            if len(out) == 2:
+                i, j = out
+                # The reading of fold i by the fit without i and j serves outer fold j, and vice versa.
+                pair[j, i], pair[i, j] = done[family, out]
+        found[family.name] = Readings(outside, pair)
+    return found
 
 
 def assembled(parts: dict[int, Floats], folds: Codes, use: Sequence[int]) -> tuple[Floats, Codes]:
@@ -73,7 +98,7 @@ class Outcome:
 
     decision: Decision
     fold_decisions: dict[int, Decision]
-    honest: dict[str, Floats]
+    scored: dict[str, Floats]
     """Candidate → (n, 3) log-probabilities, everything about a row learned on other folds."""
     chosen: Floats
     """The same of the procedure: each fold by what would have been chosen without it."""
@@ -87,31 +112,35 @@ def nested(
     folds: Codes,
     *,
     tolerance: float,
-    after: Callable[[int], None] | None = None,
+    honest: bool = True,
 ) -> Outcome:
-    """Choose on all rows, and once without each fold to score the choosing."""
+    """Choose on all rows, and once without each fold to score the choosing.
+
+    Without ``honest`` every fold is read by the choice made on all rows: an optimistic score.
+    """
     count = int(folds.max()) + 1
     everything = list(range(count))
     whole = {name: assembled(r.outside, folds, everything)[0] for name, r in readings.items()}
     decision = decide(menu, whole, y, groups, tolerance=tolerance)
     names = [*readings, *(mix.name for mix in menu.mixes)]
-    honest = {name: np.empty((len(y), 3)) for name in names}
+    scored = {name: np.empty((len(y), 3)) for name in names}
     chosen = np.empty((len(y), 3))
     fold_decisions: dict[int, Decision] = {}
     for i in everything:
         others = [j for j in everything if j != i]
-        inner = {}
         rows = np.flatnonzero(folds != i)
-        for name, r in readings.items():
-            inner[name] = assembled({j: r.pair[i, j] for j in others}, folds, others)[0]
-        made = decide(menu, inner, y[rows], groups[rows], tolerance=tolerance)
+        made = decision
+        if honest:
+            inner = {
+                name: assembled({j: r.pair[i, j] for j in others}, folds, others)[0]
+                for name, r in readings.items()
+            }
+            made = decide(menu, inner, y[rows], groups[rows], tolerance=tolerance)
         fold_decisions[i] = made
         held = folds == i
         here = {name: r.outside[i] for name, r in readings.items()}
         for name in names:
-            honest[name][held] = apply(menu, made, here, name)
+            scored[name][held] = apply(menu, made, here, name)
         chosen[held] = apply(menu, made, here)
         _log.debug("outer fold %d: %s", i, made.choice)
-        if after is not None:
-            after(i)
-    return Outcome(decision, fold_decisions, honest, chosen)
+    return Outcome(decision, fold_decisions, scored, chosen)

@@ -20,7 +20,7 @@ from .decision import Decision, Menu, combined
 from .design import Design, Members, make_design
 from .family import Model
 from .menu import menu_for
-from .nested import Readings, cross_readings, nested
+from .nested import cross_readings, nested
 from .saved import from_files, to_files
 from .simple import TEMPERATURE_ROWS
 
@@ -37,7 +37,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
     tolerance
         The simplest candidate within this many paired standard errors of the best is chosen.
     threads
-        LightGBM threads. Repeats are identical for one seed and one number of threads.
+        Fits that run side by side. Repeats are identical for one seed, whatever this number.
     honest
         False leaves out the nested score (``table_`` then holds what was chosen on, optimistic by the
         choosing): three times faster, the same model.
@@ -111,16 +111,19 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             raise InputError("every row has the same outcome; there is nothing to learn")
         codes = group_codes(groups, len(labels))
         parts = fold_codes(labels, codes, folds, n_folds=self.n_folds, seed=self.random_state)
-        menu: Menu = menu_for(design, threads=self.threads)
+        menu: Menu = menu_for(design)
         self.member_names_: tuple[str, ...] = design.members
         self.feature_names_ = (design.odd_names, design.even_names)
-        readings: dict[str, Readings] = {
-            family.name: cross_readings(
-                family, design, labels, parts, seed=self.random_state, pairs=self.honest
-            )
-            for family in menu.families
-        }
-        found = nested(menu, readings, labels, codes, parts, tolerance=self.tolerance)
+        readings = cross_readings(
+            menu.families,
+            design,
+            labels,
+            parts,
+            seed=self.random_state,
+            pairs=self.honest,
+            threads=self.threads,
+        )
+        found = nested(menu, readings, labels, codes, parts, tolerance=self.tolerance, honest=self.honest)
         self.decision_: Decision = found.decision
         self.fold_choices_ = {fold: made.choice for fold, made in found.fold_decisions.items()}
         self.choice_: str = found.decision.choice
@@ -146,10 +149,10 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             entries.append((name, "member", design.log_probs[place], None, True, ""))
             after = tempered_out_of_fold(design.log_probs[place], labels, parts)
             entries.append((f"{name}, temperature", "member", after, None, True, ""))
-        for name, log_probs in found.honest.items():
+        for name, log_probs in found.scored.items():
             if name != "prior":
-                entries.append((name, "candidate", log_probs, rank.get(name), True, ""))
-        entries.append(("ensemble", "choice", found.chosen, None, True, f"chosen: {self.choice_}"))
+                entries.append((name, "candidate", log_probs, rank.get(name), self.honest, ""))
+        entries.append(("ensemble", "choice", found.chosen, None, self.honest, f"chosen: {self.choice_}"))
         self.table_: list[ScoreRow] = score_rows(
             entries,
             labels,
