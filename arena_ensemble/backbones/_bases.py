@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -108,8 +109,8 @@ def source_of(recipe: Recipe) -> Source:
 
 
 @contextlib.contextmanager
-def _explained(source: Source, what: str) -> Iterator[None]:
-    """transformers' own notices off; its errors as one line that says what to do."""
+def quiet() -> Iterator[None]:
+    """transformers' own notices and bars off for a while: what matters is said by us."""
     from transformers.utils import logging as notices
 
     level = notices.get_verbosity()
@@ -117,14 +118,22 @@ def _explained(source: Source, what: str) -> Iterator[None]:
     notices.disable_progress_bar()
     try:
         yield
+    finally:
+        notices.set_verbosity(level)
+
+
+@contextlib.contextmanager
+def _explained(source: Source, what: str) -> Iterator[None]:
+    """Read a part of a base; transformers' errors as one line that says what to do."""
+    try:
+        with quiet():
+            yield
     except (OSError, ValueError, KeyError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RecipeError(
             f"base {source.name!r}: cannot load its {what}: {lines[0]} "
             "(give a folder with config.json, tokenizer and safetensors, or a hub id within reach)"
         ) from error
-    finally:
-        notices.set_verbosity(level)
 
 
 def load_config(source: Source) -> Any:
@@ -177,6 +186,16 @@ def load_model(
         raise RecipeError(f"base {source.name!r} lacks the weights {', '.join(sorted(fresh)[:3])}")
     model.config.use_cache = False
     return model, frozenset(fresh)
+
+
+def recompute_activations(model: Any) -> None:
+    """Gradient checkpointing. Not reentrant: layers below the lowest adapter keep no graph at all, so
+    they are neither stored nor computed again."""
+    # the newer name came during transformers 5; the older one warns there
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    names = inspect.signature(enable).parameters
+    [name] = [name for name in names if name.endswith("checkpointing_kwargs")]
+    enable(**{name: {"use_reentrant": False}})
 
 
 def _quantisation(recipe: Recipe, policy: Policy) -> Any:

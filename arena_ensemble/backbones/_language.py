@@ -246,7 +246,7 @@ class LanguageModel:
         if policy.autocast:
             _adapters.float32_head(model, head)
         if recipe.train.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            _bases.recompute_activations(model)
         scorer = self.head.build(model, reader).to(policy.device)
         scorer.eval()
         names = [f"model.{name}" for name in head]

@@ -32,6 +32,10 @@ class Scorer(nn.Module):
         self.segment_ids: list[int] | None = getattr(config, "segment_ids", None)
         self.body: list[nn.Module] = [_body(model)]  # in a list: registered once, inside ``model``
         self.causal = is_causal(model)
+        if self.causal:
+            # No mask is passed and the last token is pooled here, so nothing may look for pad ids: a
+            # pad token equal to eos would hide the true last token.
+            config.pad_token_id = None
 
     def last_hidden(self, batch: Batch) -> torch.Tensor:
         """(rows, hidden) of each row's last real token."""

@@ -17,8 +17,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from ..prompts import get_template
 from ..recipes import Recipe
+from ._bases import quiet
 
 _VERSION: Final = 1
 _SPECIAL: Final = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[PROMPT]", "[SIDE A]", "[SIDE B]")
@@ -34,8 +37,6 @@ def base_digest(recipe: Recipe, text_digest: str) -> str:
 
 def build(recipe: Recipe, texts: Iterable[str], folder: Path) -> None:
     """Make tokenizer and model and write them to ``folder`` (whole or absent)."""
-    import torch
-
     partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -44,7 +45,8 @@ def build(recipe: Recipe, texts: Iterable[str], folder: Path) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = _encoder(recipe, tokenizer) if recipe.base == "tiny:encoder" else _decoder(recipe, tokenizer)
-    model.save_pretrained(partial)
+    with quiet():  # a progress bar for one file of a megabyte
+        model.save_pretrained(partial)
     try:
         partial.rename(folder)
     except OSError:  # another process built the same base first
@@ -81,7 +83,6 @@ def _tokenizer(recipe: Recipe, texts: Iterable[str]) -> Any:
 
 
 def _encoder(recipe: Recipe, tokenizer: Any) -> Any:
-    import torch
     from transformers import BertConfig, BertForMaskedLM
 
     shape = recipe.tiny
@@ -106,7 +107,6 @@ def _encoder(recipe: Recipe, tokenizer: Any) -> Any:
 
 
 def _decoder(recipe: Recipe, tokenizer: Any) -> Any:
-    import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     shape = recipe.tiny
