@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,8 @@ from .battles import Battles
 from .errors import ArtifactError, InputError
 from .folds import Folds, make_folds
 from .predictions import Floats, Predictions
+
+log = logging.getLogger(__name__)
 
 FOLDS_FILE: Final = "folds.parquet"
 FOLDS_CARD: Final = "folds.json"
@@ -46,13 +49,19 @@ def write_shard(path: Path, frame: pl.DataFrame, key: dict[str, Any]) -> None:
 def is_merged(folder: Path, key: dict[str, Any]) -> bool:
     """Whether a member's OOF table is there, unchanged, and made with this key."""
     card = store.read_card(folder)
-    path = folder / OOF
     return (
-        card is not None
-        and not store.conflict(card, key)
-        and path.is_file()
-        and store.digest_file(path) == card["files"].get(OOF)
+        card is not None and not store.conflict(card, key) and _intact(folder / OOF, card["files"].get(OOF))
     )
+
+
+def _intact(path: Path, sha256: str | None) -> bool:
+    """Whether a table is there with this hash; a damaged one is told of, and is made again."""
+    if not path.is_file():
+        return False
+    if path.is_symlink() or store.digest_file(path) != sha256:
+        log.warning("%s: truncated or edited (its SHA-256 differs); it is made again", path)
+        return False
+    return True
 
 
 def shard_done(path: Path, key: dict[str, Any]) -> bool:
@@ -64,7 +73,7 @@ def shard_done(path: Path, key: dict[str, Any]) -> bool:
         found = store.read_json(note)
     except ArtifactError:
         return False
-    return not store.conflict(found, key) and found.get("sha256") == store.digest_file(path)
+    return not store.conflict(found, key) and _intact(path, found.get("sha256"))
 
 
 def load_table(folder: Path, name: str, card: store.Card) -> pl.DataFrame:
