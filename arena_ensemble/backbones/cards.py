@@ -28,6 +28,8 @@ class Card:
         Dense peak of bf16 (fp16 where bf16 is not native), FLOP/s.
     single
         Peak of float32 outside the tensor cores, FLOP/s.
+    bandwidth
+        Peak of the card's memory, bytes per second; from the same sheets.
     bf16
         Whether bfloat16 is native.
     """
@@ -36,6 +38,7 @@ class Card:
     memory: float
     half: float
     single: float
+    bandwidth: float
     bf16: bool = True
 
 
@@ -43,18 +46,18 @@ CARDS: Final = {
     card.name: card
     for card in (
         # NVIDIA T4 datasheet (2019): 16 GB, 65 TFLOPS mixed precision, 8.1 TFLOPS fp32; no bf16
-        Card("T4", 14.5 * GIB, 65e12, 8.1e12, bf16=False),
+        Card("T4", 14.5 * GIB, 65e12, 8.1e12, 320e9, bf16=False),
         # NVIDIA L4 datasheet (2023): 24 GB, 242 TFLOPS bf16 with sparsity (121 dense), 30.3 TFLOPS fp32
-        Card("L4", 22 * GIB, 121e12, 30.3e12),
+        Card("L4", 22 * GIB, 121e12, 30.3e12, 300e9),
         # NVIDIA Ada architecture white paper, appendix A: 24 GB, 165.2 TFLOPS bf16 with fp32 accumulate
-        Card("RTX4090", 23.5 * GIB, 165.2e12, 82.6e12),
+        Card("RTX4090", 23.5 * GIB, 165.2e12, 82.6e12, 1008e9),
         # NVIDIA A100 datasheet (2021): 40 or 80 GB, 312 TFLOPS bf16 dense, 19.5 TFLOPS fp32
-        Card("A100-40", 39 * GIB, 312e12, 19.5e12),
-        Card("A100-80", 79 * GIB, 312e12, 19.5e12),
+        Card("A100-40", 39 * GIB, 312e12, 19.5e12, 1555e9),
+        Card("A100-80", 79 * GIB, 312e12, 19.5e12, 2039e9),
         # NVIDIA H100 datasheet (2023), SXM: 80 GB, 1,979 TFLOPS bf16 with sparsity (989 dense), 67 fp32
-        Card("H100", 78 * GIB, 989e12, 67e12),
+        Card("H100", 78 * GIB, 989e12, 67e12, 3350e9),
         # NVIDIA H200 datasheet (2024), SXM: 141 GB, arithmetic as the H100
-        Card("H200", 139 * GIB, 989e12, 67e12),
+        Card("H200", 139 * GIB, 989e12, 67e12, 4800e9),
     )
 }
 

@@ -27,8 +27,11 @@ from .workload import Work, padded
 CONTEXT: Final = int(0.75 * GIB)
 """CUDA context and libraries"""
 FRAGMENTATION: Final = 0.05
-EAGER_SHARE: Final = 0.4
-"""of those, where attention is not fused: whole score matrices wait for memory, not for arithmetic"""
+EAGER_TRAFFIC: Final = 40.0
+"""bytes moved per score and forward pass where attention is not fused: about ten passes over a matrix of
+2 to 4 bytes each (scale, soft-cap, mask, softmax in float32, casts); twice that in the backward pass"""
+BANDWIDTH_SHARE: Final = 0.8
+"""of the card's peak bandwidth, for that traffic"""
 _rehearsals: dict[Any, _rehearsal.Lived] = {}
 _QUANTISED: Final = {"4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "8bit": 1.0}
 """Bytes per weight. NF4 has one 8-bit scale per 64 weights and a float32 per 256 of those
@@ -152,9 +155,14 @@ def estimate(recipe: Recipe, card: Card, work: Work) -> Estimate:
     needed, performed = passes.training(trained) if recipe.train.epochs else (0.0, 0.0)
     reading = passes.reading(read)
     card_peak = card.single if dtype == "fp32" else card.half
-    peak = card_peak * (1.0 if fused else EAGER_SHARE)
-    fit_seconds = performed / (peak * work.train_utilisation)
-    read_seconds = reading / (peak * work.read_utilisation)
+    fit_seconds = performed / (card_peak * work.train_utilisation)
+    read_seconds = reading / (card_peak * work.read_utilisation)
+    if not fused:  # whole score matrices wait for memory, not for arithmetic
+        traffic = EAGER_TRAFFIC * int(config.num_attention_heads) / (card.bandwidth * BANDWIDTH_SHARE)
+        layers, depth = int(config.num_hidden_layers), _depth(recipe, config, model)
+        often = layers + depth * (3 if recipe.train.gradient_checkpointing else 2)
+        fit_seconds += traffic * often * trained.squares if recipe.train.epochs else 0.0
+        read_seconds += traffic * layers * read.squares
     return Estimate(
         name=recipe.name,
         base=recipe.base,
@@ -236,6 +244,7 @@ def built(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = None)
     loader = transformers.AutoModelForSequenceClassification if labels else transformers.AutoModelForCausalLM
     with torch.device("meta"), no_init_weights():
         model = loader.from_config(config, **options)
+        model.tie_weights()  # a model without values was not tied as it was made
         head = head_parameters(model, set()) if labels else set()
         if recipe.train.epochs:
             attach(model, settings, head)
@@ -346,7 +355,9 @@ def _rehearsed(
         if checkpointed:
             options = {"use_reentrant": False}
             model: Any = scorer.model
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+            # the newer name where transformers has it
+            enable = getattr(model, "activation_checkpointing_enable", None)
+            (enable or model.gradient_checkpointing_enable)(options)
         return scorer
 
     half = None if dtype == "fp32" else torch.bfloat16  # as wide as float16, and known to a CPU's kernels

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from ..errors import ArenaError
+from . import doctor_arguments
 
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
@@ -153,6 +154,11 @@ VERBS: Final[dict[str, Verb]] = {
         "say what a file of battles holds, and what is wrong with it", _validate, "files:validate"
     ),
     "sample": Verb("write the sample arena: battles with known true probabilities", _sample, "files:sample"),
+    "doctor": Verb(
+        "say whether this machine is ready; --plan: what each recipe needs on a card",
+        doctor_arguments.doctor,
+        "doctor:doctor",
+    ),
 }
 
 

@@ -1,0 +1,134 @@
+"""``doctor --plan``: what each recipe would need on a card, estimated from shapes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from .. import readers, store
+from ..errors import ArenaError, InputError
+from ..recipes import Recipe, load_recipe
+from . import Result, tables
+from .progress import clock
+
+log = logging.getLogger(__name__)
+
+
+def plan(options: argparse.Namespace) -> Result:
+    """What each recipe would need on a card, estimated from shapes."""
+    from ..backbones.cards import card_named
+    from ..backbones.estimate import estimate
+    from ..backbones.workload import Work, lengths_of, typical_lengths
+
+    if options.rows < 1 or options.tokens <= 0 or options.folds < 2:
+        raise InputError("--rows and --tokens must be positive, --folds at least 2")
+    if options.utilisation is not None and not 0 < options.utilisation <= 1:
+        raise InputError(f"--utilisation {options.utilisation}: a share between 0 and 1 is expected")
+    card = card_named(options.card)
+    recipes, skipped = _planned(store.Workspace(options.workspace), options.models)
+    if options.data is not None:
+        battles = readers.read_battles(options.data)
+        lengths, rows, of = lengths_of(battles), len(battles), str(options.data)
+    else:
+        lengths, rows = typical_lengths(options.tokens), options.rows
+        of = f"log-normal lengths of mean {options.tokens:g} tokens"
+    shares = {}
+    if options.utilisation is not None:
+        shares = {"train_utilisation": options.utilisation, "read_utilisation": options.utilisation}
+    work = Work(lengths, rows, options.folds, **shares)
+    made = []
+    for name, recipe in recipes.items():
+        log.info("planning %s", name)
+        made.append(estimate(recipe, card, work))
+    facts = {
+        "estimate": True,
+        "card": card.name,
+        "rows": rows,
+        "folds": options.folds,
+        "mean_tokens": float(lengths.sum(axis=1).mean()),
+        "train_utilisation": work.train_utilisation,
+        "read_utilisation": work.read_utilisation,
+        "recipes": [one.facts() for one in made],
+        "skipped": skipped,
+    }
+    title = (
+        f"ESTIMATES from shapes, nothing run: {rows:,} battles, {of}, {options.folds} folds, one {card.name}"
+    )
+    return Result(facts, _plan_text(made, title, facts))
+
+
+def _planned(workspace: store.Workspace, names: str | None) -> tuple[dict[str, Recipe], dict[str, str]]:
+    if names:
+        wanted = [name.strip() for name in names.split(",")]
+        return {name: load_recipe(workspace.recipe_path(name)) for name in wanted}, {}
+    good, skipped = all_recipes(workspace)
+    real = {name: recipe for name, recipe in good.items() if recipe.base and not recipe.is_tiny}
+    skipped |= dict.fromkeys(good.keys() - real.keys(), "built on the spot; no GPU is needed")
+    return real, dict(sorted(skipped.items()))
+
+
+def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for name in (
+        "params",
+        "trained",
+        "weights",
+        "states",
+        "activ.",
+        "fit",
+        "read",
+        "fold",
+        "all",
+        "fits",
+        "MFU",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    units = ["", "B", "M", "GB", "GB", "GB", "peak GB", "peak GB", "fit+read", "GPU-h", "", "implied"]
+    table.add_row(*(Text(unit, style="dim") for unit in units))
+    for one in made:
+        states = one.trained_bytes + one.gradient_bytes + one.optimizer_bytes
+        trains = one.fit_seconds > 0
+        table.add_row(
+            one.name,
+            f"{one.parameters / 1e9:.2f}",
+            f"{one.trained_parameters / 1e6:.0f}",
+            f"{one.weight_bytes / 1e9:.1f}",
+            f"{states / 1e9:.1f}",
+            f"{one.activation_bytes / 1e9:.1f}",
+            f"{one.train_peak_bytes / 1e9:.1f}" if trains else "–",
+            f"{one.read_peak_bytes / 1e9:.1f}",
+            clock(one.fit_seconds + one.read_seconds),
+            f"{one.gpu_hours:.1f}",
+            "yes" if one.fits_training and one.fits_reading else ("no" if one.fits_reading else "not at all"),
+            f"{one.implied_mfu:.0%}" if trains else "–",
+        )
+    lines = [tables.rendered(table), ""]
+    lines.append(
+        f"Assumed: {facts['train_utilisation']:.0%} (fit) and {facts['read_utilisation']:.0%} (read) of the "
+        "card's dense peak for the operations performed,"
+    )
+    lines.append(
+        "recomputation included; 5 % fragmentation and 0.75 GiB of CUDA context; 4 bytes of text per token."
+    )
+    lines += [f"{one.name}: {note}" for one in made for note in one.notes]
+    if facts["skipped"]:
+        lines.append(f"not planned: {', '.join(facts['skipped'])}")
+    return "\n".join(lines)
+
+
+def all_recipes(workspace: store.Workspace) -> tuple[dict[str, Recipe], dict[str, str]]:
+    """Every recipe of the workspace and the package by name, and why the others cannot be read."""
+    own = [path.parent.name for path in workspace.models.glob("*/recipe.toml")]
+    good: dict[str, Recipe] = {}
+    broken: dict[str, str] = {}
+    for name in sorted({*own, *store.packaged_names()}):
+        try:
+            good[name] = load_recipe(workspace.recipe_path(name))
+        except ArenaError as error:
+            broken[name] = str(error)
+    return good, broken
