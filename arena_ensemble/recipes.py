@@ -32,7 +32,7 @@ Verdicts = Annotated[tuple[str, str, str], BeforeValidator(lambda v: tuple(v) if
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class PromptSettings(_Section):
@@ -213,7 +213,10 @@ class Recipe(_Section):
         """
         if not self.base or self.is_tiny:
             return None
-        path = Path(self.base).expanduser()
+        try:
+            path = Path(self.base).expanduser()
+        except RuntimeError as error:
+            raise RecipeError(f"member {self.name!r}: base = {self.base!r}: {error}") from None
         written_as_path = self.base.startswith(("/", ".", "~"))
         if not written_as_path and _HUB_ID.match(self.base):
             return path if path.is_dir() else None
@@ -259,7 +262,7 @@ def load_recipe(path: Path) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"no recipe at {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"{path}: not a TOML file: {error}") from None
     return recipe_from(
         values, name=path.resolve().parent.name, source=str(path), folder=path.resolve().parent

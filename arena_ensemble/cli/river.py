@@ -84,6 +84,7 @@ def predict(options: argparse.Namespace) -> Result:
     """Read new battles with the workspace's fold models and its ensemble."""
     workspace = store.Workspace(options.workspace)
     out: Path = options.out or workspace.root / "submission.csv"
+    _check_jobs(options.jobs)
     test = readers.read_battles(options.test)
     with workspace.locked("arena-ensemble predict"):
         built = ensemble.load(workspace)
@@ -134,9 +135,11 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     recipes = {name: load_recipe(workspace.recipe_path(name)) for name in trained}
     for recipe in recipes.values():
         recipe.base_path()  # a missing folder is named before anything is read or written
-    train = readers.read_battles(options.data)
-    train.outcomes()
+    _check_jobs(options.jobs)
+    train = readers.read_battles(options.data, need_outcomes=True)
     test = None if options.test is None else readers.read_battles(options.test)
+    if test is not None and getattr(options, "sample_submission", None) is not None:
+        readers.check_sample(options.sample_submission, test.ids)  # now, not after hours of training
     log.info(
         "%s: %d battles%s", options.data, len(train), "" if test is None else f", {len(test)} to predict"
     )
@@ -148,6 +151,11 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
         outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
     outcome.finished += imported
     return _Run(workspace, train, test, folds, outcome)
+
+
+def _check_jobs(jobs: int | None) -> None:
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs {jobs}: expected at least 1 process")
 
 
 def _tasks_left(job: oof.Job, recipes: dict[str, Recipe]) -> int:

@@ -5,7 +5,7 @@ from .columns import read_columns
 from .formats import FORMATS, Format
 from .prediction_files import read_labels, read_predictions
 from .report import Report, Spread, Suspicion
-from .submission import COLUMNS, check_submission, write_submission, write_winners
+from .submission import COLUMNS, check_sample, check_submission, write_submission, write_winners
 
 __all__ = [
     "COLUMNS",
@@ -15,6 +15,7 @@ __all__ = [
     "Report",
     "Spread",
     "Suspicion",
+    "check_sample",
     "check_submission",
     "read",
     "read_battles",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import secrets
@@ -105,7 +106,7 @@ def _write(
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists already; remove it or allow it to be replaced")
     if sample is not None:
-        _check_sample(Path(sample), ids, columns)
+        check_sample(Path(sample), ids, columns)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("x", newline="", encoding="utf-8") as file:
@@ -118,10 +119,18 @@ def _write(
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}; nothing was changed") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
-def _check_sample(sample: Path, ids: pl.Series, columns: Sequence[str]) -> None:
+def check_sample(sample: Path, ids: pl.Series, columns: Sequence[str] = COLUMNS) -> None:
+    """Check before any work that a sample submission has these columns and the ids of the test file.
+
+    Raises
+    ------
+    InputError
+        Other columns, a repeated id, or ids that differ.
+    """
     table = open_table(sample)
     if table.columns != tuple(columns):
         raise InputError(
