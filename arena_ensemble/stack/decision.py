@@ -34,7 +34,7 @@ class Menu:
     mixes: tuple[Mix, ...]
     order: tuple[str, ...]
     """Names from the simplest to the richest; families not listed serve only as parts or baselines."""
-    raw: tuple[str, ...] = ("prior", "best member")
+    raw: tuple[str, ...] = ("prior", "best member", "greedy selection")
     """Candidates that are read as they are, with no temperature of their own."""
 
     def family(self, name: str) -> Family:

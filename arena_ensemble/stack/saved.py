@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -75,10 +76,10 @@ def from_files(
         model has another width than it was written with.
     """
     try:
-        content = json.loads(files[MAIN])
+        content = json.loads(files[MAIN], parse_constant=_refused)
     except KeyError:
         raise ArtifactError(f"the stacker lacks {MAIN}; run `arena-ensemble stack` again") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{MAIN} is no whole JSON ({error}); run `arena-ensemble stack` again") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ArtifactError(f"{MAIN} has another format than {FORMAT}; run `arena-ensemble stack` again")
@@ -97,11 +98,20 @@ def from_files(
         choice = str(content["choice"])
         mix = content["mix"]
         weights = {} if mix is None else {choice: tuple(float(w) for w in mix)}
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        if not models or (len(mix) != len(models) if mix is not None else choice not in models):
+            raise ValueError(f"the choice {choice[:60]!r} is not made of its {len(models)} models")
+        numbers = [*betas.values(), *weights.get(choice, ())]
+        if not all(map(math.isfinite, numbers)) or min(betas.values()) < 0:
+            raise ValueError("a sharpness or a weight is no number to use")
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise ArtifactError(
             f"{MAIN} is not as written ({type(error).__name__}: {error}); run `arena-ensemble stack` again"
         ) from None
     return models, factored, Decision(settings, betas, weights, choice, {}), names
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} among the numbers")
 
 
 def _checked(files: Mapping[str, bytes], file: str, sha256: str) -> str:

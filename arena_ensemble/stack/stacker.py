@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import StratifiedGroupKFold
 
 from ..calibrate import fit_temperature
 from ..errors import InputError
 from ..features import Features
+from ..folds.split import stratified_group_folds
 from ..predictions import Floats
 from ..score import ScoreRow, checked_labels, group_codes, prior_log_probs, score_rows
 from .decision import Decision, Menu, combined
@@ -266,11 +266,7 @@ def fold_codes(
         count = int(groups.max()) + 1
         if count < n_folds:
             raise InputError(f"{count} groups cannot fill {n_folds} folds; use fewer folds")
-        splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        codes = np.empty(n, dtype=np.int64)
-        for fold, (_, held) in enumerate(splitter.split(np.zeros(n), y, groups)):
-            codes[held] = fold
-        return group_codes(codes, n)
+        return group_codes(stratified_group_folds(y, groups, n_folds=n_folds, seed=seed), n)
     codes = group_codes(folds, n)
     if codes.max() < 2:
         raise InputError("nested cross-fitting needs at least three folds")

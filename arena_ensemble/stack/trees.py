@@ -22,6 +22,7 @@ from .family import State
 from .logistic import Logistic, LogisticFamily
 
 ROUNDS: Final = (0, 25, 50, 75, 100, 150, 200, 300)
+MANY_ROWS: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class TreeSettings:
 
 def for_rows(n: int, *, features: bool) -> TreeSettings:
     """Settings by the number of training rows: fewer rows, more bags; more rows, larger leaves."""
-    if features and n <= 20_000:
+    if features and n <= MANY_ROWS:
         # Measured on three files of votes: random thresholds and larger trees beat best thresholds.
         return TreeSettings(
             leaves=16,
@@ -55,10 +56,11 @@ def for_rows(n: int, *, features: bool) -> TreeSettings:
             by_column=True,
         )
     return TreeSettings(
+        rounds=ROUNDS if n <= MANY_ROWS else ROUNDS[:-1],
         min_leaf=int(np.clip(n / 60, 10, 300)),
         columns=0.3 if features else 0.7,
         bags=1 if n > 5000 else 2,
-        bins=63 if n <= 20_000 else 127,
+        bins=63 if n <= MANY_ROWS else 127,
         by_column=features,
     )
 
