@@ -353,11 +353,7 @@ def _rehearsed(
     def build() -> Scorer:
         scorer = built(recipe, config, dtype, layers=layers)
         if checkpointed:
-            options = {"use_reentrant": False}
-            model: Any = scorer.model
-            # the newer name where transformers has it
-            enable = getattr(model, "activation_checkpointing_enable", None)
-            (enable or model.gradient_checkpointing_enable)(options)
+            _bases.recompute_activations(scorer.model)
         return scorer
 
     half = None if dtype == "fp32" else torch.bfloat16  # as wide as float16, and known to a CPU's kernels

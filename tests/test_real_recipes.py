@@ -1,0 +1,124 @@
+"""Every recipe that travels with the package: it loads strictly, states only differences, keeps the rules."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arena_ensemble import store
+from arena_ensemble.backbones import estimate
+from arena_ensemble.backbones._adapters import trained_parameters
+from arena_ensemble.backbones.shapes import SHAPES
+from arena_ensemble.prompts import get_template
+from arena_ensemble.recipes import Recipe, load_recipe, recipe_from
+
+PATHS = sorted(path for folder in store.packaged_models() for path in folder.glob("*/recipe.toml"))
+RECIPES = {path.parent.name: load_recipe(path) for path in PATHS}
+REAL = {name: recipe for name, recipe in RECIPES.items() if recipe.base and not recipe.is_tiny}
+
+
+@pytest.mark.parametrize("path", [p for p in PATHS if p.parent.name in REAL], ids=lambda p: p.parent.name)
+def test_recipes_state_only_differences(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert 2 <= sum(bool(line.strip()) for line in text.splitlines()) <= 20
+    values = tomllib.loads(text)
+    assert values["description"]
+    plain = recipe_from({k: values[k] for k in ("backbone", "base") if k in values})
+    said = recipe_from(values).settings()
+    for key, value in _leaves(values):
+        if key[0] not in ("description", "backbone", "base"):
+            default = _at(plain.settings(), key)
+            assert _at(said, key) != default, f"{'.'.join(key)} = {value!r} is the default"
+
+
+def _leaves(values: dict[str, Any], at: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for key, value in values.items():
+        found += _leaves(value, (*at, key)) if isinstance(value, dict) else [((*at, key), value)]
+    return found
+
+
+def _at(values: dict[str, Any], key: tuple[str, ...]) -> Any:
+    for part in key:
+        values = values[part]
+    return values
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_prompts_and_verdicts_are_valid(name: str) -> None:
+    recipe = REAL[name]
+    template = get_template(recipe.prompt.template)
+    assert template.cue
+    words = recipe.prompt.verdicts
+    assert len({word.strip() for word in words}) == 3
+    assert all(word == word.strip() and word for word in words)
+    assert recipe.prompt.cut == "middle"  # beat head and tail cuts in the write-ups
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_rules_of_the_field_hold(name: str) -> None:
+    recipe = REAL[name]
+    train, adapter = recipe.train, recipe.adapter
+    assert recipe.base in SHAPES, "a published shape lets --plan work offline"
+    assert (adapter.rslora, adapter.dora) == (False, False), "did not help in the write-ups"
+    if adapter.kind == "lora":
+        assert (adapter.target, adapter.r) == ("linear", 64)
+        assert train.gradient_checkpointing, "a 7B base does not fit otherwise on 40 GB"
+    if "gemma" in recipe.base:
+        assert train.precision != "fp16", "Gemma-2 overflows float16"
+        assert train.attention in ("auto", "eager"), "other kernels leave out its soft-cap"
+    if "deberta" in recipe.base:
+        assert recipe.swap == "none", "concatenated orders hurt a DeBERTa: 0.997 to 1.011"
+    if recipe.swap == "paired":
+        assert recipe.read_orders != 1, "a member trained on both orders is read in both"
+        assert 2 * recipe.prompt.max_tokens <= train.batch_tokens, "a pair is one micro-batch"
+    if adapter.quantise == "4bit":
+        assert train.precision == "fp16"
+        assert adapter.kind == "lora"
+    if recipe.soft.teacher:
+        teacher = RECIPES[recipe.soft.teacher]
+        assert _size(teacher) > _size(recipe), "a teacher is larger than its student"
+
+
+def _size(recipe: Recipe) -> int:
+    values = SHAPES[recipe.base].values
+    return int(values["num_hidden_layers"] * values["hidden_size"] ** 2)
+
+
+@pytest.mark.parametrize("name", [n for n, r in REAL.items() if r.backbone == "classify"])
+def test_heads_are_trained_in_float32_and_nothing_frozen_is(name: str) -> None:
+    recipe = REAL[name]
+    config, _ = estimate.config_of(recipe)
+    scorer = estimate.built(recipe, config, "bf16", layers=2)  # the engine's own adapters, on the meta device
+    trained = trained_parameters(scorer)
+    assert any(".score." in key or ".classifier." in key for key in trained)
+    assert {str(parameter.dtype) for parameter in trained.values()} == {"torch.float32"}
+    if recipe.adapter.kind == "lora":
+        kinds = {key.split(".lora_")[0].split(".")[-1] for key in trained if "lora_" in key}
+        assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+        assert all("lora_" in key or ".score." in key for key in trained)
+    else:
+        assert trained.keys() == {key for key, _ in scorer.named_parameters()}
+
+
+def test_swap_variants_and_both_heads_are_there() -> None:
+    assert {recipe.backbone for recipe in REAL.values()} >= {"classify", "generate"}
+    assert {recipe.swap for recipe in REAL.values()} == {"none", "augment", "paired"}
+    assert {recipe.read_orders for recipe in REAL.values()} == {1, 2, "uncertain"}
+    assert {r.base.split("/")[0] for r in REAL.values()} == {
+        "google", "meta-llama", "Qwen", "microsoft", "answerdotai",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_four_bit_recipes_fit_a_t4() -> None:
+    from arena_ensemble.backbones.cards import card_named
+    from arena_ensemble.backbones.workload import Work, typical_lengths
+
+    work = Work(typical_lengths(800, count=200), 1000)
+    made = estimate.estimate(REAL["qwen2.5-7b-4bit"], card_named("T4"), work)  # the larger of the two
+    assert made.fits_training
+    assert made.dtype == "fp16"
