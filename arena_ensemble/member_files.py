@@ -155,6 +155,8 @@ def load_test(workspace: store.Workspace, member: str) -> list[Predictions]:
     if store.digest_bytes(content) != store.read_json(note).get("sha256"):
         raise ArtifactError(f"{path}: SHA-256 differs from {note.name}; remove both and run again")
     frame = store.read_table(path, content)
+    if "fold" not in frame.columns or frame.is_empty():
+        raise ArtifactError(f"{path}: no rows by fold; remove it and run again")
     return [to_predictions(part) for part in frame.partition_by("fold", maintain_order=True)]
 
 
