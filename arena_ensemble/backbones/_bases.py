@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import inspect
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -16,6 +18,7 @@ from ..errors import DependencyError, RecipeError
 from ..recipes import Recipe
 
 _log = logging.getLogger(__name__)
+_EDGE: Final = 1 << 20
 _OVERFLOWS_FP16: Final = ("gemma",)
 """Model families whose activations leave float16's range."""
 
@@ -134,6 +137,27 @@ def _explained(source: Source, what: str) -> Iterator[None]:
             f"base {source.name!r}: cannot load its {what}: {lines[0]} "
             "(give a folder with config.json, tokenizer and safetensors, or a hub id within reach)"
         ) from error
+
+
+def fingerprint(source: Source) -> str:
+    """Which weights these are: of a folder, its configuration and the edges of its weight files; of a
+    hub id, its name and revision.
+
+    Hashing 18 GB per fold would cost more than it protects, so a weight file counts by its size, first
+    and last MiB (the first holds safetensors' table of tensors).
+    """
+    folder = Path(source.name)
+    if not folder.is_dir():
+        return hashlib.sha256(f"{source.name}@{source.revision}".encode()).hexdigest()
+    state = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        state.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as stream:
+            state.update(stream.read(_EDGE))
+            stream.seek(max(0, size - _EDGE))
+            state.update(stream.read(_EDGE))
+    return state.hexdigest()
 
 
 def load_config(source: Source) -> Any:

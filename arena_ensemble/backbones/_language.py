@@ -11,7 +11,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,15 +22,17 @@ from ..battles import SWAP, Battles
 from ..calibrate import fit_temperature
 from ..errors import ArenaError, ArtifactError, RecipeError
 from ..predictions import Floats, normalised
-from ..prompts import Encoded, Pieces, assemble, assemble_singles, room_for_texts, template_digest, turns_of
 from ..prompts import get_template as template_of
+from ..prompts import turns_of
 from ..recipes import Recipe
 from . import _adapters, _bases, _checkpoints, tiny
-from ._literals import encode_literals
-from ._readings import Readings
+from ._hidden import Vectors, with_features
+from ._prediction import read, read_features
+from ._reader import Reader, identity, inner_split
+from ._readings import Readings, collate
+from ._reports import reporter
 from ._scorers import Scorer
-from ._tokens import TokenStore
-from ._training import Lessons, Trainer, read
+from ._training import Lessons, Trainer
 from .base import Progress
 
 _log = logging.getLogger(__name__)
@@ -38,54 +40,6 @@ _SETTINGS: Final = "settings.json"
 _WEIGHTS: Final = "weights.safetensors"
 _BASE: Final = "base"
 _INNER_SHARE: Final = 0.125
-
-
-@dataclass(frozen=True, eq=False)
-class Reader:
-    """A base's tokenizer with a recipe's template: battles in, rows of token ids out."""
-
-    recipe: Recipe
-    source: _bases.Source
-    config: Any
-    tokenizer: Any
-    pieces: Pieces
-    store: TokenStore
-
-    @classmethod
-    def open(cls, recipe: Recipe, source: _bases.Source, cache: Path) -> Reader:
-        """Load configuration and tokenizer, and check that the window fits the base.
-
-        Raises
-        ------
-        RecipeError
-            No such base, a window that it cannot take, or a template that leaves no room.
-        """
-        config = _bases.load_config(source)
-        limit = getattr(config, "max_position_embeddings", None)
-        if limit and recipe.prompt.max_tokens > limit:
-            raise RecipeError(
-                f"prompt.max_tokens = {recipe.prompt.max_tokens}: the base {recipe.base!r} reads at most "
-                f"{limit} tokens; set prompt.max_tokens = {limit} or less"
-            )
-        tokenizer = _bases.load_tokenizer(source)
-        pieces = encode_literals(tokenizer, recipe.prompt, causal=recipe.backbone == "generate")
-        room_for_texts(pieces, recipe.prompt)
-        return cls(recipe, source, config, tokenizer, pieces, TokenStore(tokenizer, cache))
-
-    @property
-    def pad_id(self) -> int:
-        """Any id will do: what is padded is masked or stands behind every real token."""
-        for name in ("pad_token_id", "eos_token_id"):
-            if (found := getattr(self.tokenizer, name, None)) is not None:
-                return int(found)
-        return 0
-
-    def encode(self, battles: Battles, *, singles: bool = False) -> tuple[Encoded, ...]:
-        """One table of rows, or two (of A, of B) for the reward head."""
-        turns = self.store.look_up(turns_of(battles, template_of(self.recipe.prompt.template)))
-        if singles:
-            return assemble_singles(turns, self.pieces, self.recipe.prompt)
-        return (assemble(turns, self.pieces, self.recipe.prompt),)
 
 
 @dataclass(frozen=True)
@@ -115,6 +69,8 @@ class Member:
     scorer: Scorer
     policy: _bases.Policy
     facts: dict[str, Any] = field(default_factory=dict)
+    hidden: Path | None = None
+    """where a frozen base's vectors are kept, or None when the base runs every time"""
     shift: Floats | None = None
     """(3,) subtracted from the log-probabilities: zero-shot calibration"""
 
@@ -135,7 +91,7 @@ class LanguageModel:
             return (turn for column in turns for battle in column for turn in battle)
 
         if recipe.is_tiny:
-            source = _build_tiny(recipe, battles, cache, texts, on_progress)
+            source = tiny.prepare(recipe, cache, texts, on_progress)
         else:
             source = _bases.source_of(recipe)
         reader = Reader.open(recipe, source, cache)
@@ -162,7 +118,7 @@ class LanguageModel:
         would flatter the report. Early stopping holds out an eighth of the training prompts instead.
         """
         start = time.perf_counter()
-        source = _tiny_source(recipe, cache) if recipe.is_tiny else _bases.source_of(recipe)
+        source = tiny.prepared(recipe, cache) if recipe.is_tiny else _bases.source_of(recipe)
         reader = Reader.open(recipe, source, cache)
         if not resume:
             _checkpoints.clear(folder)
@@ -172,12 +128,17 @@ class LanguageModel:
             member, head, facts = self._model(reader)
             trained = _adapters.trained_parameters(member.scorer)
             if recipe.train.epochs:
-                kept, held = _inner_split(train, recipe)
+                if recipe.train.packing and not member.scorer.causal:
+                    raise RecipeError(
+                        "train.packing needs a causal base: only its attention can be cut by row"
+                    )
+                kept, held = inner_split(train, recipe)
                 lessons, cut = self._lessons(reader, train, kept, soft_targets, weights)
                 facts["truncation"] = cut
+                facts |= self._check(member, lessons)
                 facts |= self._train(member, head, lessons, train, held, folder, resume, on_progress)
             else:
-                member.shift = zero_shot_shift(self, member, train)
+                member.shift = self._zero_shot_shift(member, train)
         facts["trained_parameters"] = sum(p.numel() for p in trained.values())
         facts["fit_seconds"] = round(time.perf_counter() - start, 3)
         self._write(member, folder, facts)
@@ -195,7 +156,7 @@ class LanguageModel:
         own = folder / _BASE
         source = _bases.Source(str(own)) if own.is_dir() else _bases.source_of(recipe)
         reader = Reader.open(recipe, source, cache)
-        for name, value in _identity(reader).items():
+        for name, value in identity(reader).items():
             if kept.get(name) != value:
                 raise ArtifactError(
                     f"{folder}: was trained with another {name.replace('_', ' ')} than the recipe and base "
@@ -219,14 +180,7 @@ class LanguageModel:
         return self._log_probs(fitted, readings, on_progress)
 
     def _log_probs(self, member: Member, readings: Readings, on_progress: Progress | None) -> Floats:
-        logits = read(
-            member.scorer,
-            readings,
-            policy=member.policy,
-            pad_id=member.reader.pad_id,
-            batch_tokens=member.reader.recipe.train.predict_tokens,
-            on_progress=on_progress,
-        )
+        logits = _read(member, _from_frozen(member, readings), on_progress)
         if not np.isfinite(logits).all():
             row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
             raise ArenaError(f"row {row + 1}: the model's logits are NaN or infinite; try precision = 'fp32'")
@@ -261,7 +215,26 @@ class LanguageModel:
             "parameters": sum(p.numel() for p in model.parameters()),
             "head_parameters": sorted(names),
         }
-        return Member(reader, scorer, policy), names, facts
+        member = Member(reader, scorer, policy)
+        if recipe.adapter.kind == "frozen" and recipe.train.epochs and _only_labels(scorer, head):
+            kind = [_bases.fingerprint(reader.source), facts["dtype"], type(model).__name__]
+            name = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]
+            member.hidden = reader.cache / "hidden" / name
+        return member, names, facts
+
+    def _check(self, member: Member, lessons: Lessons) -> dict[str, Any]:
+        """Let the scorer look at the shortest reading before it is trained."""
+        shortest = np.argsort(lessons.readings.lengths, kind="stable")[:1]
+        batch = collate(
+            lessons.readings,
+            shortest,
+            pad_id=member.reader.pad_id,
+            segment_ids=member.scorer.segment_ids,
+            causal=member.scorer.causal,
+            device=member.policy.device,
+        )
+        with member.policy.context():
+            return member.scorer.check(batch)
 
     def _lessons(
         self,
@@ -307,7 +280,7 @@ class LanguageModel:
         recipe = member.reader.recipe
         trainer = Trainer(
             member.scorer,
-            lessons,
+            replace(lessons, readings=_from_frozen(member, lessons.readings, on_progress)),
             recipe.train,
             policy=member.policy,
             seed=recipe.seed,
@@ -329,10 +302,40 @@ class LanguageModel:
                 refined = fit_temperature(log_probs, outcomes).apply(log_probs)
                 return float(-refined[np.arange(len(outcomes)), outcomes].mean())
 
-        facts = trainer.run(checkpoints=folder, resume=resume, evaluate=evaluate, on_progress=on_progress)
+        log = close = None
+        if recipe.train.report_to:
+            place = member.reader.cache / "reports" / (recipe.name or recipe.digest()[:12])
+            log, close = reporter(recipe.train.report_to, place, trainer.steps)
+        try:
+            facts = trainer.run(
+                checkpoints=folder, resume=resume, evaluate=evaluate, on_progress=on_progress, on_log=log
+            )
+        finally:
+            if close is not None:
+                close()
         if len(held):
             facts["inner_validation_rows"] = len(held)
         return facts
+
+    def _zero_shot_shift(self, member: Member, train: Battles) -> Floats | None:
+        """The verdict words' own bias (3,), from training rows only; None where none is wanted.
+
+        ``contextual`` asks about battles without content (Zhao et al. 2021, arXiv:2102.09690); ``batch``
+        takes the mean probabilities over training rows (Zhou et al. 2023, arXiv:2309.17249).
+        """
+        how = member.reader.recipe.generate.calibration
+        if how == "none":
+            return None
+        if how == "contextual":
+            blanks = ("N/A", "", "[MASK]")
+            rows = [
+                {"id": k, "prompt": [t], "response_a": [t], "response_b": [t]} for k, t in enumerate(blanks)
+            ]
+            probs = np.exp(self.predict(member, Battles.from_rows(rows)))
+        else:
+            some = np.random.default_rng(member.reader.recipe.seed).permutation(len(train))[:512]
+            probs = np.exp(self.predict(member, train.take(np.sort(some)).without_outcomes()))
+        return np.asarray(np.log(probs.mean(axis=0)), dtype=np.float64)
 
     def _write(self, member: Member, folder: Path, facts: dict[str, Any]) -> None:
         recipe, own = member.reader.recipe, folder / _BASE
@@ -342,7 +345,7 @@ class LanguageModel:
         if recipe.is_tiny and not own.exists():  # a tiny base exists nowhere else
             shutil.copytree(member.reader.source.name, own)
         kept = {
-            **_identity(member.reader),
+            **identity(member.reader),
             "base": recipe.base,
             "revision": recipe.revision,
             "shift": None if member.shift is None else member.shift.tolist(),
@@ -359,81 +362,42 @@ class LanguageModel:
         return member
 
 
-def _identity(reader: Reader) -> dict[str, str]:
-    """What a fold's weights depend on besides the recipe: checked when they are read back."""
-    return {"template": template_digest(reader.recipe), "tokenizer": reader.store.digest}
+def _only_labels(scorer: Scorer, head: set[str]) -> bool:
+    """Whether all that a frozen base's head trains stands after its features, so these can be kept."""
+    names = {name.rpartition(".")[0] for name in head}
+    if not head:
+        return True
+    return names == {scorer.head_name} and isinstance(
+        scorer.model.get_submodule(scorer.head_name), torch.nn.Linear
+    )
 
 
-def _pointer(recipe: Recipe, cache: Path) -> Path:
-    return cache / "tiny" / f"{tiny.base_digest(recipe, '')[:16]}.json"
+def _read(member: Member, readings: Readings, on_progress: Progress | None) -> Floats:
+    recipe = member.reader.recipe
+    return read(
+        member.scorer,
+        readings,
+        policy=member.policy,
+        pad_id=member.reader.pad_id,
+        batch_tokens=recipe.train.predict_tokens,
+        on_progress=on_progress,
+        packed=recipe.train.packing,
+    )
 
 
-def _build_tiny(
-    recipe: Recipe,
-    battles: Battles,
-    cache: Path,
-    texts: Callable[[], Iterable[str]],
-    on_progress: Progress | None,
-) -> _bases.Source:
-    """Build the base for these texts unless it is there, and note it as this recipe's base."""
-    state = hashlib.sha256()
-    for text in texts():
-        state.update(hashlib.blake2b(text.encode("utf-8", "replace")).digest())
-    name = tiny.base_digest(recipe, state.hexdigest())[:16]
-    folder = cache / "tiny" / name
-    if not (folder / "config.json").is_file():
-        if on_progress:
-            on_progress(0, 1, "building the tiny base")
-        tiny.build(recipe, texts(), folder)
-    pointer = _pointer(recipe, cache)
-    partial = pointer.with_suffix(".tmp-json")
-    partial.write_text(json.dumps({"base": name}))
-    partial.replace(pointer)
-    return _bases.Source(str(folder))
+def _from_frozen(member: Member, readings: Readings, on_progress: Progress | None = None) -> Readings:
+    """Vectors instead of token ids where the base is frozen; else the readings as they are."""
+    if member.hidden is None:
+        return readings
 
+    def compute(wanted: Readings) -> Vectors:
+        return read_features(
+            member.scorer,
+            wanted,
+            policy=member.policy,
+            pad_id=member.reader.pad_id,
+            batch_tokens=member.reader.recipe.train.predict_tokens,
+            on_progress=on_progress,
+        )
 
-def _tiny_source(recipe: Recipe, cache: Path) -> _bases.Source:
-    try:
-        name = json.loads(_pointer(recipe, cache).read_text())["base"]
-    except (OSError, ValueError, KeyError):
-        raise ArtifactError(
-            f"{cache / 'tiny'}: the base {recipe.base!r} is not built; call prepare() with all battles first"
-        ) from None
-    return _bases.Source(str(cache / "tiny" / name))
-
-
-def _inner_split(
-    train: Battles, recipe: Recipe
-) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.int64]]]:
-    """Rows to learn from and rows to stop by: whole prompts, chosen by a hash of the first turn."""
-    rows = np.arange(len(train))
-    if not recipe.train.early_stopping:
-        return rows, rows[:0]
-    draws = []
-    for turns in train.frame["prompt"].to_list():
-        first = " ".join((turns[0] if turns and turns[0] else "").lower().split())
-        mark = hashlib.blake2b(f"{recipe.seed}|{first}".encode("utf-8", "replace"), digest_size=8).digest()
-        draws.append(int.from_bytes(mark, "big") / 2**64)
-    held = np.asarray(draws) < _INNER_SHARE
-    if not held.any() or held.all():
-        raise RecipeError("train.early_stopping: too few different prompts to hold any out; set it to 0")
-    return rows[~held], rows[held]
-
-
-def zero_shot_shift(model: LanguageModel, member: Member, train: Battles) -> Floats | None:
-    """The verdict words' own bias (3,), from training rows only; None where none is wanted.
-
-    ``contextual`` asks about battles without content (Zhao et al. 2021, arXiv:2102.09690); ``batch``
-    takes the mean probabilities over training rows (Zhou et al. 2023, arXiv:2309.17249).
-    """
-    how = member.reader.recipe.generate.calibration
-    if how == "none":
-        return None
-    if how == "contextual":
-        blanks = ("N/A", "", "[MASK]")
-        rows = [{"id": k, "prompt": [t], "response_a": [t], "response_b": [t]} for k, t in enumerate(blanks)]
-        probs = np.exp(model.predict(member, Battles.from_rows(rows)))
-    else:
-        some = np.random.default_rng(member.reader.recipe.seed).permutation(len(train))[:512]
-        probs = np.exp(model.predict(member, train.take(np.sort(some)).without_outcomes()))
-    return np.asarray(np.log(probs.mean(axis=0)), dtype=np.float64)
+    return with_features(readings, member.hidden, compute)

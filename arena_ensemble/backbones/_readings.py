@@ -80,15 +80,23 @@ def collate(
     causal: bool,
     device: torch.device | str = "cpu",
     left: bool = False,
+    packed: bool = False,
 ) -> dict[str, torch.Tensor]:
     """One micro-batch on its device.
 
     Rows are padded on the right. A causal model then needs no mask; other models get one only where
     there is padding. ``left`` pads on the other side, with mask and positions: same answers, slower.
+    ``packed`` lays all rows end to end in one; positions that start again at 0 tell a causal model's
+    attention where a row ends. Readings that are already vectors become ``features``.
     """
     sequence = readings.sequence[rows].T.reshape(-1)
+    vectors = getattr(readings, "vectors", None)
+    if vectors is not None:
+        return _moved({"features": torch.from_numpy(vectors[sequence])}, device)
     starts = readings.offsets[sequence]
     lengths = readings.offsets[sequence + 1] - starts
+    if packed:
+        return _moved(_packed(readings, starts, lengths, segment_ids), device)
     part = pad(readings.tokens, readings.segments, starts, lengths, pad_id=pad_id, left=left)
     arrays = {"input_ids": part.tokens, "last": part.last}
     if segment_ids is not None:
@@ -98,7 +106,28 @@ def collate(
         arrays["position_ids"] = np.maximum(part.mask.cumsum(axis=1) - 1, 0)
     elif not causal and int(lengths.min()) != int(lengths.max()):
         arrays["attention_mask"] = part.mask
-    batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return _moved({name: torch.from_numpy(array) for name, array in arrays.items()}, device)
+
+
+def _packed(
+    readings: Readings, starts: Index, lengths: Index, segment_ids: Sequence[int] | None
+) -> dict[str, torch.Tensor]:
+    """Rows end to end as one row of ids, with each token's place in its own row."""
+    ends = np.cumsum(lengths)
+    place = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    source = np.repeat(starts, lengths) + place
+    arrays = {
+        "input_ids": readings.tokens[source][None].astype(np.int64),
+        "position_ids": place[None],
+        "last": ends - 1,
+        "row": np.zeros(len(ends), dtype=np.int64),
+    }
+    if segment_ids is not None:
+        arrays["token_type_ids"] = np.asarray(segment_ids, dtype=np.int64)[readings.segments[source]][None]
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _moved(batch: dict[str, torch.Tensor], device: torch.device | str) -> dict[str, torch.Tensor]:
     if torch.device(device).type == "cpu":
         return batch
     return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}

@@ -17,13 +17,13 @@ from torch import nn
 from ..errors import RecipeError
 
 Batch = Mapping[str, torch.Tensor]
-_SELF_CHECK_TOLERANCE: Final = 1e-3
+_EXACT: Final = 1e-3
+_ROUNDED: Final = 0.05
+"""Tolerated difference of sliced and full logits, relative to the largest, in float32 and in 16 bits."""
 
 
 class Scorer(nn.Module):
-    """A base and its head. ``sequences`` is how many rows of ids one battle takes."""
-
-    sequences = 1
+    """A base and its head: ``features`` is what the base says of each row, ``logits`` the head."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -37,15 +37,51 @@ class Scorer(nn.Module):
             # pad token equal to eos would hide the true last token.
             config.pad_token_id = None
 
-    def last_hidden(self, batch: Batch) -> torch.Tensor:
-        """(rows, hidden) of each row's last real token."""
-        inputs = {k: v for k, v in batch.items() if k != "last"}
+    @property
+    def head_name(self) -> str:
+        """The module of a classification model that makes labels of features."""
+        return "score" if self.causal else "classifier"
+
+    def features(self, batch: Batch) -> torch.Tensor:
+        """(rows, hidden): a decoder's last real token, or what meets an encoder's classifier."""
+        inputs = {k: v for k, v in batch.items() if k not in ("last", "row")}
+        if not self.causal:
+            return self._before_classifier(inputs)
         hidden = self.body[0](**inputs).last_hidden_state
-        last: torch.Tensor = hidden[torch.arange(len(hidden), device=hidden.device), batch["last"]]
+        row = batch.get("row")
+        if row is None:
+            row = torch.arange(len(hidden), device=hidden.device)
+        last: torch.Tensor = hidden[row, batch["last"]]
         return last
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def _before_classifier(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        seen: list[torch.Tensor] = []
+        head = self.model.get_submodule(self.head_name)
+        hook = head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+        try:
+            self.model(**inputs)
+        finally:
+            hook.remove()
+        return seen[0]
+
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits (battles, 3) from features (rows, hidden)."""
         raise NotImplementedError
+
+    def labels(self, features: torch.Tensor) -> torch.Tensor:
+        """The classification head in float32."""
+        with torch.autocast(features.device.type, enabled=False):
+            said: torch.Tensor = self.model.get_submodule(self.head_name)(features.float())
+        return said
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Logits (battles, 3), float32; from ``features`` where the batch brings them."""
+        given = batch.get("features")
+        return self.logits(self.features(batch) if given is None else given)
+
+    def check(self, batch: Batch) -> dict[str, Any]:
+        """Look at a row of one battle before training; facts for the card."""
+        return {}
 
 
 def _body(model: nn.Module) -> nn.Module:
@@ -69,20 +105,9 @@ def is_causal(model: nn.Module) -> bool:
 class ClassifyScorer(Scorer):
     """Three labels. A decoder is pooled at its last real token; an encoder by its own head."""
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (rows, 3)."""
-        if self.causal:
-            pooled = self.last_hidden(batch)
-            return _exact(self.model.score, pooled)
-        inputs = {k: v for k, v in batch.items() if k != "last"}
-        logits: torch.Tensor = self.model(**inputs).logits
-        return logits.float()
-
-
-def _exact(head: Any, hidden: torch.Tensor) -> torch.Tensor:
-    with torch.autocast(hidden.device.type, enabled=False):
-        logits: torch.Tensor = head(hidden.float())
-    return logits
+        return self.labels(features)
 
 
 class GenerateScorer(Scorer):
@@ -114,16 +139,12 @@ class GenerateScorer(Scorer):
         if own_rows:
             self.rows = nn.Parameter(output.weight[list(verdicts)].detach().float().clone())
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (rows, 3), equal to those columns of the full output layer."""
-        return self.from_hidden(self.last_hidden(batch))
-
-    def from_hidden(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits (rows, 3) from the last hidden state (rows, hidden)."""
         output, ids = self.output[0], self.verdicts
         rows = self.rows if self.rows is not None else output.weight[ids]
-        with torch.autocast(hidden.device.type, enabled=False):
-            logits = hidden.float() @ rows.float().T
+        with torch.autocast(features.device.type, enabled=False):
+            logits = features.float() @ rows.float().T
             if getattr(output, "bias", None) is not None:
                 logits = logits + output.bias[ids].float()
             logits = logits * self.scale
@@ -132,34 +153,30 @@ class GenerateScorer(Scorer):
         return logits
 
     @torch.inference_mode()
-    def self_check(self, batch: Batch) -> float:
-        """Compare with the model's own full-vocabulary logits on one batch.
+    def check(self, batch: Batch) -> dict[str, Any]:
+        """Compare with the model's own full-vocabulary logits on one row.
 
-        Returns the probability mass that lies outside the verdict tokens, mean over rows.
+        The fact is the probability that the base gives to anything but a verdict.
 
         Raises
         ------
         RecipeError
             The model's output layer is more than a matrix, a bias, a scale and a soft-cap.
         """
-        inputs = {k: v for k, v in batch.items() if k != "last"}
-        hidden = self.last_hidden(batch)
-        full = self.model(**inputs, logits_to_keep=0).logits
-        full = full[torch.arange(len(full), device=full.device), batch["last"]].float()
-        own = self.from_hidden(hidden)
+        inputs = {k: v for k, v in batch.items() if k not in ("last", "row")}
+        full = self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
+        features = self.features(batch)
+        own = self.logits(features)
         away = float((full[:, self.verdicts] - own).abs().max())
-        if not away <= _SELF_CHECK_TOLERANCE * (1 + float(own.abs().max())) + _rounding(full, hidden):
+        exact = features.dtype is torch.float32 and self.output[0].weight.dtype is torch.float32
+        allowed = _EXACT if exact else _ROUNDED
+        if not away <= allowed * max(1.0, float(full.abs().max())):
             raise RecipeError(
                 f"{type(self.model).__name__}: its output layer differs from the sliced one by {away:.2g}; "
-                "this architecture is not supported by the generation head, use backbone = 'classify'"
+                "this architecture does not suit the generation head, use backbone = 'classify'"
             )
         kept = torch.logsumexp(full[:, self.verdicts], -1) - torch.logsumexp(full, -1)
-        return float(1 - kept.exp().mean())
-
-
-def _rounding(full: torch.Tensor, hidden: torch.Tensor) -> float:
-    """What 16-bit arithmetic may differ by at these magnitudes; nothing in float32."""
-    return 0.0 if hidden.dtype is torch.float32 else 0.05 * float(full.abs().max())
+        return {"mass_outside_verdicts": round(float(1 - kept.exp().mean()), 6)}
 
 
 class RewardScorer(Scorer):
@@ -169,19 +186,13 @@ class RewardScorer(Scorer):
     holds all first responses, then all second ones.
     """
 
-    sequences = 2
-
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         self.tie_bias = nn.Parameter(torch.zeros(()))
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (battles, 3): ``[delta/2, -delta/2, tau]``."""
-        if self.causal:
-            score = _exact(self.model.score, self.last_hidden(batch))
-        else:
-            score = self.model(**{k: v for k, v in batch.items() if k != "last"}).logits.float()
-        first, second = score.chunk(2)
+        first, second = self.labels(features).chunk(2)
         half = (first[:, 0] - second[:, 0]) / 2
         tau = self.tie_bias + first[:, 1] + second[:, 1]
         return torch.stack([half, -half, tau], dim=1)

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
@@ -24,7 +23,7 @@ from ..errors import MemberError
 from . import _checkpoints
 from ._adapters import layer_of, trained_parameters
 from ._alarms import Floats, collapse_alarms, vital_signs
-from ._batches import Index, plan_epoch, plan_reading
+from ._batches import Index, plan_epoch
 from ._readings import Readings, collate
 from ._scorers import Scorer
 
@@ -175,7 +174,12 @@ class Trainer:
         n = len(lessons.readings)
         self.seen_logits = np.full((n, 3), np.nan)
         unit_lengths = lessons.readings.lengths[lessons.units]
-        self.unit_lengths = np.asarray(unit_lengths.max(axis=1) * lessons.units.shape[1])
+        self.unit_lengths: Index = np.asarray(unit_lengths.max(axis=1) * lessons.units.shape[1])
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return len(self.plan(0)) * int(self.settings.epochs)
 
     def plan(self, epoch: int) -> list[list[Index]]:
         """The optimizer steps of one epoch, as micro-batches of units."""
@@ -206,7 +210,7 @@ class Trainer:
         """
         settings, state = self.settings, self.state
         per_epoch = len(self.plan(0))
-        steps = per_epoch * settings.epochs
+        steps = self.steps
         if resume and checkpoints is not None:
             _checkpoints.restore(self, checkpoints)
         self.scorer.train()
@@ -263,7 +267,8 @@ class Trainer:
             said.append(logits.detach())
             losses.append(loss.detach())
             self.state.real += int(lessons.readings.real_tokens[part].sum())
-            self.state.padded += int(batch["input_ids"].numel())
+            shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
+            self.state.padded += int(shape.numel())
         values = torch.stack(losses).cpu()  # the step's only wait for the device
         if not bool(torch.isfinite(values).all()):
             bad = rows[int(np.flatnonzero(~torch.isfinite(values).numpy())[0])]
@@ -295,6 +300,7 @@ class Trainer:
             segment_ids=self.scorer.segment_ids,
             causal=self.scorer.causal,
             device=self.policy.device,
+            packed=self.settings.packing,
         )
 
     def _evaluate(
@@ -363,35 +369,3 @@ class Trainer:
         if device.type == "cuda":
             facts["peak_device_bytes"] = torch.cuda.max_memory_allocated(device)
         return facts
-
-
-@torch.inference_mode()
-def read(
-    scorer: Scorer,
-    readings: Readings,
-    *,
-    policy: Any,
-    pad_id: int,
-    batch_tokens: int,
-    on_progress: Progress | None = None,
-    left: bool = False,
-) -> npt.NDArray[np.float64]:
-    """Logits (n, 3) float64 of every reading, in input order."""
-    logits = np.empty((len(readings), 3))
-    done = 0
-    for rows in plan_reading(readings.lengths, batch_tokens):
-        batch = collate(
-            readings,
-            rows,
-            pad_id=pad_id,
-            segment_ids=scorer.segment_ids,
-            causal=scorer.causal,
-            device=policy.device,
-            left=left,
-        )
-        with policy.context():
-            logits[rows] = scorer(batch).double().cpu().numpy()
-        done += len(rows)
-        if on_progress:
-            on_progress(done, len(readings), "reading")
-    return logits

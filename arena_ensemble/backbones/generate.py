@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._language import Head, LanguageModel, Reader
+from ._language import Head, LanguageModel
 from ._literals import verdict_ids
+from ._reader import Reader
 from ._scorers import GenerateScorer
 
 

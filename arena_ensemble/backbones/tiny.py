@@ -13,15 +13,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
+from ..errors import ArtifactError
 from ..prompts import get_template
 from ..recipes import Recipe
-from ._bases import quiet
+from ._bases import Source, quiet
+from .base import Progress
 
 _VERSION: Final = 1
 _SPECIAL: Final = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[PROMPT]", "[SIDE A]", "[SIDE B]")
@@ -130,3 +132,47 @@ def _decoder(recipe: Recipe, tokenizer: Any) -> Any:
     with torch.no_grad():
         model.transformer.wpe.weight.mul_(0.2)
     return model
+
+
+def _pointer(recipe: Recipe, cache: Path) -> Path:
+    return cache / "tiny" / f"{base_digest(recipe, '')[:16]}.json"
+
+
+def prepare(
+    recipe: Recipe,
+    cache: Path,
+    texts: Callable[[], Iterable[str]],
+    on_progress: Progress | None,
+) -> Source:
+    """Build the base for these texts unless it is there, and note it as this recipe's base."""
+    state = hashlib.sha256()
+    for text in texts():
+        state.update(hashlib.blake2b(text.encode("utf-8", "replace")).digest())
+    name = base_digest(recipe, state.hexdigest())[:16]
+    folder = cache / "tiny" / name
+    if not (folder / "config.json").is_file():
+        if on_progress:
+            on_progress(0, 1, "building the tiny base")
+        build(recipe, texts(), folder)
+    pointer = _pointer(recipe, cache)
+    partial = pointer.with_suffix(".tmp-json")
+    partial.write_text(json.dumps({"base": name}))
+    partial.replace(pointer)
+    return Source(str(folder))
+
+
+def prepared(recipe: Recipe, cache: Path) -> Source:
+    """The base that :func:`prepare` noted for this recipe.
+
+    Raises
+    ------
+    ArtifactError
+        There is none.
+    """
+    try:
+        name = json.loads(_pointer(recipe, cache).read_text())["base"]
+    except (OSError, ValueError, KeyError):
+        raise ArtifactError(
+            f"{cache / 'tiny'}: the base {recipe.base!r} is not built; call prepare() with all battles first"
+        ) from None
+    return Source(str(cache / "tiny" / name))

@@ -13,7 +13,10 @@ from arena_ensemble.backbones._bases import quiet
 from arena_ensemble.battles import Battles
 from arena_ensemble.recipes import Recipe, recipe_from
 
-WORDS = "the answer is blue green red because seven rivers meet near old towers and nobody asked why".split()
+WORDS = [
+    *("the", "answer", "is", "blue", "green", "red", "because", "seven", "rivers", "meet", "near"),
+    *("old", "towers", "and", "nobody", "asked", "why"),
+]
 ENCODERS = ("bert", "deberta-v2", "modernbert")
 DECODERS = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "gpt2")
 
