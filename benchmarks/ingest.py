@@ -6,7 +6,7 @@ it, groups prompts with near-duplicates, folds, and computes all features. The p
 is what public notebooks do: ``pandas.read_csv``, ``json.loads`` and ``re`` in ``apply``, for the same
 patterns. pandas is no dependency of ours: give the interpreter of an environment that has it.
 
-    python benchmarks/ingest.py [--rows 57477] [--usual-python PATH] [--keep FILE] [--json]
+    python benchmarks/ingest.py [--rows 57477] [--usual-python PATH] [--usual-rows N] [--keep FILE] [--json]
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ import json, re, resource, sys, time
 import pandas as pd
 patterns = json.load(open(sys.argv[2]))
 start = time.perf_counter()
-df = pd.read_csv(sys.argv[1])
+df = pd.read_csv(sys.argv[1], nrows=int(sys.argv[3]) or None)
 for side in ("prompt", "response_a", "response_b"):
     df[side] = df[side].apply(lambda cell: "\\n".join(turn or "" for turn in json.loads(cell)))
 read = time.perf_counter() - start
@@ -209,22 +209,22 @@ def usual_patterns() -> dict[str, Any]:
     }
 
 
-def usual(path: Path, python: str, folder: Path) -> dict[str, Any]:
+def usual(path: Path, python: str, folder: Path, rows: int) -> dict[str, Any]:
     """The peer's figures, in its own interpreter."""
     patterns = folder / "patterns.json"
     patterns.write_text(json.dumps(usual_patterns()))
     done = subprocess.run(
-        [python, "-c", USUAL, str(path), str(patterns)], capture_output=True, text=True, check=True
+        [python, "-c", USUAL, str(path), str(patterns), str(rows)], capture_output=True, text=True, check=True
     )
     return dict(json.loads(done.stdout))
 
 
-def agreement(path: Path, sums: dict[str, float]) -> list[str]:
+def agreement(path: Path, sums: dict[str, float], rows: int) -> list[str]:
     """Columns whose sums differ from ours by more than 2 %: the peer computes the same things."""
     from arena_ensemble.features import side_counts
     from arena_ensemble.readers import read_battles
 
-    table = side_counts(read_battles(path))
+    table = side_counts(read_battles(path).take(range(rows)))
     differ = []
     for name, value in sums.items():
         side, _, measure = name.removeprefix("response_").partition("_")
@@ -246,6 +246,9 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=57_477)
     parser.add_argument("--usual-python", help="an interpreter that can import pandas")
+    parser.add_argument(
+        "--usual-rows", type=int, default=0, help="the peer's rows (its time grows linearly); 0: all"
+    )
     parser.add_argument("--keep", type=Path, help="write the synthetic file here, or use it if it is there")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -263,8 +266,8 @@ def main() -> None:
         result = json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
         result["megabytes"] = megabytes
         if options.usual_python:
-            result["usual"] = peer = usual(path, options.usual_python, folder)
-            peer["differ"] = agreement(path, peer.pop("sums"))
+            result["usual"] = peer = usual(path, options.usual_python, folder, options.usual_rows)
+            peer["differ"] = agreement(path, peer.pop("sums"), peer["rows"])
     if options.json:
         print(json.dumps(result))
         return
@@ -275,11 +278,14 @@ def main() -> None:
     print(f"  {result['prompts']:,} prompts, {result['groups']:,} groups, largest {result['largest_group']}")
     if options.usual_python:
         features = result["seconds"]["features"]
-        print(f"usual way (pandas {peer['pandas']}, re, apply), {peer['columns']} of our measures:")
+        print(f"usual way (pandas {peer['pandas']}, re, apply):")
+        print(f"  {peer['columns']} of our measures, {peer['rows']:,} rows")
         print(
             f"  read {peer['read']:.1f} s, features {peer['features']:.1f} s, peak {peer['peak_gib']:.2f} GiB"
         )
-        ratio, cpu = peer["features"] / features, peer["features_cpu"] / result["cpu_seconds"]["features"]
+        share = result["rows"] / peer["rows"]
+        ratio = peer["features"] / features * share
+        cpu = peer["features_cpu"] / result["cpu_seconds"]["features"] * share
         print(f"  features: ours are {ratio:.1f} times faster (to reach: 8); by CPU seconds {cpu:.1f} times")
         print(f"  columns that differ by more than 2 %: {', '.join(peer['differ']) or 'none'}")
     else:
