@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .. import bring, readers, store
+from .. import readers, store
 from ..errors import InputError
 from . import Result, tables
 
@@ -38,6 +38,8 @@ def validate(options: argparse.Namespace) -> Result:
 
 def import_member(options: argparse.Namespace) -> Result:
     """Keep predictions that another tool made as a member."""
+    from .. import bring  # with the stackers behind it, which `validate` need not wait for
+
     workspace = store.Workspace(options.workspace)
     with workspace.locked("arena-ensemble import"):
         card = bring.keep(workspace, options.name, options.oof, options.test)

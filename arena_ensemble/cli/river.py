@@ -39,6 +39,8 @@ def oof_verb(options: argparse.Namespace) -> Result:
     workspace = store.Workspace(options.workspace)
     with workspace.locked("arena-ensemble oof"):
         made = _cross_fitted(workspace, options)
+    if not made.outcome.finished:
+        raise MemberError("; ".join(f"member {name}: {why}" for name, why in made.outcome.failed.items()))
     facts = _facts(made)
     return Result(facts, _members_text(made), _exit_code(made.outcome))
 
