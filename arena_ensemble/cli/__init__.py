@@ -61,6 +61,14 @@ def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveG
     parser.add_argument(
         "--remake", action="append", default=[], metavar="NAME", help="forget this member first"
     )
+    _offline(parser)
+
+
+def _offline(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--offline", action="store_true",
+        help="open no connection; a base must be a folder or in the hub's cache (as HF_HUB_OFFLINE=1)",
+    )  # fmt: skip
 
 
 def _oof(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +129,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs", type=int, help="processes side by side (default: by device and member size)"
     )
+    _offline(parser)
 
 
 def _import(parser: argparse.ArgumentParser) -> None:
@@ -210,7 +219,8 @@ def run(argv: Sequence[str]) -> int:
     try:
         return _run_verb(VERBS[options.verb], options)
     except ArenaError as error:
-        print(f"error: {error}", file=sys.stderr)
+        one_line = str(error).replace("\n", "\\n")  # a file's name may hold one
+        print(f"error: {one_line}", file=sys.stderr)
         if options.verbose:
             traceback.print_exc()
         return error.exit_code

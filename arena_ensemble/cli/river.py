@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from .. import bring, ensemble, member_files, oof, readers, run, store, submit
+from ..backbones import hub
 from ..battles import Battles
 from ..errors import InputError, MemberError
 from ..folds import Folds
@@ -95,6 +96,7 @@ def predict(options: argparse.Namespace) -> Result:
                 f"the ensemble holds imported members ({', '.join(imported)}); they cannot read new battles"
             )
         recipes = {name: load_recipe(workspace.recipe_path(name)) for name in built.members}
+        _check_bases(recipes, options)
         job = oof.Job(workspace.root, None, None, test)
         with Bars(_tasks_left(job, recipes)) as bars:
             outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
@@ -135,8 +137,7 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     imported = [name for name in map(str.strip, names) if bring.is_imported(workspace, name)]
     trained = [name for name in map(str.strip, names) if name not in imported]
     recipes = {name: load_recipe(workspace.recipe_path(name)) for name in trained}
-    for recipe in recipes.values():
-        recipe.base_path()  # a missing folder is named before anything is read or written
+    _check_bases(recipes, options)
     _check_jobs(options.jobs)
     train = readers.read_battles(options.data, need_outcomes=True)
     test = None if options.test is None else readers.read_battles(options.test)
@@ -153,6 +154,15 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
         outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
     outcome.finished += imported
     return _Run(workspace, train, test, folds, outcome)
+
+
+def _check_bases(recipes: dict[str, Recipe], options: argparse.Namespace) -> None:
+    """A missing folder, or offline a missing hub file, is named before anything is read or written."""
+    if options.offline:
+        hub.go_offline()
+    for recipe in recipes.values():
+        recipe.base_path()
+        hub.check_cached(recipe)
 
 
 def _check_jobs(jobs: int | None) -> None:
