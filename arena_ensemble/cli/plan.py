@@ -88,7 +88,7 @@ def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
         "MFU",
     ):
         table.add_column(name, justify="right", no_wrap=True)
-    units = ["", "B", "M", "GB", "GB", "GB", "peak GB", "peak GB", "fit+read", "GPU-h", "", "implied"]
+    units = ["", "B", "M", "GB", "GB", "GB", "GB peak", "GB peak", "fit+read", "GPU-h", "", ""]
     table.add_row(*(Text(unit, style="dim") for unit in units))
     for one in made:
         states = one.trained_bytes + one.gradient_bytes + one.optimizer_bytes
@@ -103,8 +103,8 @@ def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
             f"{one.train_peak_bytes / 1e9:.1f}" if trains else "–",
             f"{one.read_peak_bytes / 1e9:.1f}",
             clock(one.fit_seconds + one.read_seconds),
-            f"{one.gpu_hours:.1f}",
-            "yes" if one.fits_training and one.fits_reading else ("no" if one.fits_reading else "not at all"),
+            f"{one.gpu_hours:.3g}",
+            "no" if not one.fits_reading else "yes" if one.fits_training or not trains else "read only",
             f"{one.implied_mfu:.0%}" if trains else "–",
         )
     lines = [tables.rendered(table), ""]
