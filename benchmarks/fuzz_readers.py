@@ -161,14 +161,18 @@ def counted(content: bytes) -> int:
     text = unpacked(content).decode("utf-8", "surrogatepass").removeprefix("\ufeff")
     if text.lstrip()[:1] == "{":
         return sum(not line.isspace() for line in io.StringIO(text, newline=None))
-    rows, inside, seen = 0, False, False
-    for char in text.replace("\r\n", "\n"):
-        if char == '"':
-            inside, seen = not inside, True
-        elif char in "\r\n" and not inside:
-            rows, seen = rows + seen, False
+    rows, quoted, fresh, seen = 0, False, True, False
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    for k, char in enumerate(text):
+        if quoted:
+            # a doubled quote closes here and opens again at the next character
+            quoted = char != '"'
+        elif char == '"' and (fresh or text[k - 1] == '"'):
+            quoted, fresh, seen = True, False, True  # a quote opens a cell only at its beginning
+        elif char == "\n":
+            rows, fresh, seen = rows + seen, True, False
         else:
-            seen = True
+            fresh, seen = char == ",", True
     return rows + seen - 1
 
 

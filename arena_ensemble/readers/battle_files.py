@@ -14,7 +14,7 @@ import polars as pl
 from ..battles import TURNS, Battles
 from ..errors import InputError
 from .cells import ReadRow, RowProblem
-from .formats import FORMATS, Format, detect, require_columns
+from .formats import FORMATS, Format, detect, require_columns, shared_columns
 from .report import Report, describe
 from .tables import Row, Table, open_table
 
@@ -108,7 +108,7 @@ def _format_of(table: Table, wanted: str | None) -> Format:
         form = FORMATS[wanted]
     else:
         first: Sequence[Row] = ()
-        if "prompt" in table.columns:
+        if shared_columns(table.columns):
             first = next(table.batches(["prompt"]), [])[:50]
         form = detect(table.columns, [row[0] for row in first], file=table.name)
     require_columns(form, table.columns, file=table.name)

@@ -177,7 +177,7 @@ def detect(columns: Sequence[str], first: Sequence[Any], *, file: str) -> Format
     if set(_TEXTS) <= present:
         if present.intersection(WINNERS):
             return FORMATS["kaggle"]
-        if "winner" in present or "scored" in present:
+        if not shared_columns(columns):
             return FORMATS["wsdm"]
         listed = sum(isinstance(cell, list) or str(cell).lstrip()[:1] == "[" for cell in first)
         return FORMATS["kaggle" if 2 * listed >= max(len(first), 1) else "wsdm"]
@@ -194,6 +194,11 @@ def detect(columns: Sequence[str], first: Sequence[Any], *, file: str) -> Format
         f"{file} has columns that fit no known format: {shown}; expected for instance id, prompt, "
         "response_a, response_b, winner_model_a, winner_model_b, winner_tie"
     )
+
+
+def shared_columns(columns: Sequence[str]) -> bool:
+    """Whether the columns fit both Kaggle's test file and WSDM Cup's, so that cells must decide."""
+    return set(_TEXTS) <= set(columns) and not {*WINNERS, "winner", "scored"}.intersection(columns)
 
 
 def require_columns(form: Format, columns: Sequence[str], *, file: str) -> None:
