@@ -70,7 +70,7 @@ class Estimate:
     fits_reading: bool
     padding_share: float
     train_tokens: int
-    """per fold and epoch, padding included"""
+    """per fold, all epochs and orders, padding included"""
     train_flops: float
     """per fold, as the model needs them"""
     performed_flops: float
@@ -178,7 +178,7 @@ def estimate(recipe: Recipe, card: Card, work: Work) -> Estimate:
         read_seconds=read_seconds,
         gpu_hours=work.folds * (fit_seconds + read_seconds) / 3600,
         padding_share=trained.padding_share if recipe.train.epochs else read.padding_share,
-        train_tokens=round(trained.tokens / max(recipe.train.epochs, 1)),
+        train_tokens=round(trained.tokens) if recipe.train.epochs else 0,
         fits_training=_needs(memory.train) <= card.memory,
         fits_reading=_needs(memory.read) <= card.memory,
         notes=_notes(recipe, card, config, dtype),

@@ -89,7 +89,9 @@ def padded(recipe: Recipe, work: Work) -> tuple[Padded, Padded]:
     share = work.rows / len(lengths)
     fitted = _padded_sum([micro for step in steps for micro in step], readings, together)
     # a paired unit already holds both orders
-    fitted = fitted.times(share * (work.folds - 1) / work.folds * max(train.epochs, 1) * orders / together)
+    # a frozen base is read once, whatever the epochs
+    epochs = 1 if recipe.adapter.kind == "frozen" else max(train.epochs, 1)
+    fitted = fitted.times(share * (work.folds - 1) / work.folds * epochs * orders / together)
     read_share = (
         1 + recipe.uncertain_share if recipe.read_orders == "uncertain" else float(recipe.read_orders)
     )
