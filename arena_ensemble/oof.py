@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from . import alarm, backbones, member_files, score, store
+from . import alarm, backbones, lessons, member_files, score, store
 from .backbones.base import Backbone, Fitted
 from .battles import Battles
 from .errors import ArtifactError, InputError, MemberError
@@ -32,6 +32,7 @@ from .recipes import Recipe
 log = logging.getLogger(__name__)
 
 Progress = Callable[[float, float, str], None]
+_KEY: Final = ("recipe", "data", "folds", "extra", "teacher", "fold")
 _LIBRARIES: Final = ("torch", "transformers", "peft", "scikit-learn", "lightgbm", "numpy", "polars")
 
 
@@ -43,6 +44,7 @@ class Job:
     train: Battles | None
     folds: Folds | None
     test: Battles | None = None
+    extra: lessons.Extra | None = None
 
     @property
     def workspace(self) -> store.Workspace:
@@ -84,12 +86,19 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
     Raises
     ------
     InputError
-        There is nothing to train on and the member was never trained here.
+        There is nothing to train on and the member was never trained here, or its teacher is not
+        finished.
     """
     if job.train is None or job.folds is None:
         keys = _keys_of_fitted(job.workspace, member)
     else:
-        base = {"recipe": recipe.fit_digest(), "data": job.train.digest(), "folds": job.folds.digest}
+        base = {
+            "recipe": recipe.fit_digest(),
+            "data": job.train.digest(),
+            "folds": job.folds.digest,
+            "extra": None if job.extra is None else job.extra.digest,
+            "teacher": lessons.teacher_digest(job.workspace, recipe),
+        }
         keys = [{**base, "fold": fold} for fold in range(job.folds.n_folds)]
     test_digest = None if job.test is None else job.test.digest(outcomes=False)
     tasks = []
@@ -104,7 +113,7 @@ def _keys_of_fitted(workspace: store.Workspace, member: str) -> list[dict[str, A
     """The keys that the fold models on disk were made with."""
     keys: list[dict[str, Any]] = []
     while (card := store.read_card(workspace.models / member / f"fold-{len(keys)}")) is not None:
-        keys.append({name: card.get(name) for name in ("recipe", "data", "folds", "fold")})
+        keys.append({name: card.get(name) for name in _KEY})
     if not keys:
         raise InputError(
             f"member {member!r} has no fitted models in {workspace.models / member}; train it first"
@@ -160,13 +169,22 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
     """
     workspace, k = job.workspace, task.fold
     backbone = backbones.get(task.recipe.backbone)
-    train = valid = None
+    train = valid = soft = weights = None
+    learned: dict[str, Any] = {}
     if job.train is not None and job.folds is not None:
         inside = job.folds.fold == k
         if np.intersect1d(job.folds.group[inside], job.folds.group[~inside]).size:
             raise MemberError(f"{task.label}: a group is on both sides of the fold; remove {workspace.oof}")
-        train, valid = job.train.take(np.flatnonzero(~inside)), job.train.take(np.flatnonzero(inside))
-    fitted = _fitted(workspace, task, backbone, train, valid, on_progress)
+        outside = np.flatnonzero(~inside)
+        train, valid = job.train.take(outside), job.train.take(np.flatnonzero(inside))
+        if store.read_card(workspace.models / task.member / f"fold-{k}") is None:  # still to be trained
+            teacher = lessons.teacher_of(workspace, task.recipe, job.train, job.folds)
+            if teacher is not None:
+                soft, learned["teacher"] = teacher.log_probs[outside], teacher.facts
+            if job.extra is not None:
+                learned["extra"] = job.extra.facts(k)
+            train, weights, soft = lessons.joined(job.extra, train, k, soft)
+    fitted = _fitted(workspace, task, backbone, train, valid, soft, weights, learned, on_progress)
     said = workspace.oof / task.member
     for battles, name, key in (
         (valid, f"fold-{k}.parquet", task.read_key),
@@ -193,6 +211,9 @@ def _fitted(
     backbone: Backbone,
     train: Battles | None,
     valid: Battles | None,
+    soft: Floats | None,
+    weights: Floats | None,
+    learned: dict[str, Any],
     on_progress: Progress | None,
 ) -> Fitted:
     """The fold's model: loaded if it is there and whole, else trained, kept and loaded."""
@@ -216,8 +237,8 @@ def _fitted(
         fitted = backbone.fit(
             train,
             valid=valid,
-            soft_targets=None,
-            weights=None,
+            soft_targets=soft,
+            weights=weights,
             recipe=task.recipe,
             folder=partial,
             cache=workspace.cache,
@@ -231,6 +252,7 @@ def _fitted(
         "seed": task.recipe.seed,
         "seconds": round(time.monotonic() - start, 3),
         "rows": len(train),
+        "learned_from": learned,
         "versions": versions(),
         "facts": fitted.facts,
     }
@@ -333,6 +355,7 @@ def _merge_oof(workspace: store.Workspace, train: Battles, folds: Folds, tasks: 
         **alarm.facts(log_probs, y, prior),
         "alarms": found if len(y) >= alarm.ENOUGH_ROWS else [],
         "too_few_rows_to_tell": found if len(y) < alarm.ENOUGH_ROWS else [],
+        "learned_from": [card.get("learned_from", {}) for card in cards],
         "fold_facts": [card.get("facts", {}) for card in cards],
     }
     store.write_bytes(said / member_files.OOF, store.parquet_bytes(table))

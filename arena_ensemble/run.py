@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from . import oof
+from . import lessons, oof
 from .errors import ArenaError, MemberError
 from .oof import FoldTask, Job
 from .recipes import Recipe
@@ -105,6 +105,22 @@ def cross_fit(
         An earlier fold was made from something else; raised before any work starts.
     """
     outcome = Outcome()
+    for wave in lessons.in_order(recipes):  # teachers before their pupils
+        ready = {}
+        for name, recipe in wave.items():
+            teacher = lessons.teacher_member(recipe)
+            if teacher in outcome.failed:
+                outcome.failed[name] = f"its teacher {teacher} failed"
+            else:
+                ready[name] = recipe
+        _cross_fit(job, ready, outcome, jobs, on_event)
+    return outcome
+
+
+def _cross_fit(
+    job: Job, recipes: dict[str, Recipe], outcome: Outcome, jobs: int | None, on_event: Event | None
+) -> None:
+    """One wave of members, none of which waits for another."""
     planned = {name: oof.plan(job, name, recipe) for name, recipe in recipes.items()}
     for tasks in planned.values():
         for task in tasks:
@@ -132,7 +148,6 @@ def cross_fit(
             outcome.finished.append(name)
             if card.get("alarms"):
                 outcome.alarms[name] = card["alarms"]
-    return outcome
 
 
 def _guarded(outcome: Outcome, name: str, action: Callable[[], T]) -> T | None:

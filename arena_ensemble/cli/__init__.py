@@ -61,6 +61,10 @@ def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveG
     parser.add_argument(
         "--remake", action="append", default=[], metavar="NAME", help="forget this member first"
     )
+    parser.add_argument(
+        "--extra", action="append", default=[], metavar="FILE[:WEIGHT]",
+        help="more training battles, kept from folds that hold their prompts (repeat)",
+    )  # fmt: skip
     _offline(parser)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from .. import bring, ensemble, member_files, oof, readers, run, store, submit
+from .. import bring, ensemble, lessons, member_files, oof, readers, run, store, submit
 from ..backbones import hub
 from ..battles import Battles
 from ..errors import InputError, MemberError
@@ -149,7 +149,8 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     folds = member_files.ensure_folds(workspace, train, n_folds=options.folds, seed=options.seed)
     for name in options.remake:
         member_files.remake(workspace, name)
-    job = oof.Job(workspace.root, train, folds, test)
+    extra = lessons.gather_extra([lessons.named_weight(text) for text in options.extra], train, folds)
+    job = oof.Job(workspace.root, train, folds, test, extra)
     with Bars(_tasks_left(job, recipes)) as bars:
         outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
     outcome.finished += imported
@@ -171,7 +172,18 @@ def _check_jobs(jobs: int | None) -> None:
 
 
 def _tasks_left(job: oof.Job, recipes: dict[str, Recipe]) -> int:
-    return sum(not oof.is_done(job, task) for name, r in recipes.items() for task in oof.plan(job, name, r))
+    left = 0
+    for name, recipe in recipes.items():
+        teacher = lessons.teacher_member(recipe)
+        if (
+            teacher in recipes
+            and job.folds is not None
+            and store.read_card(job.workspace.oof / teacher) is None
+        ):
+            left += job.folds.n_folds  # cannot be planned before its teacher has spoken
+        else:
+            left += sum(not oof.is_done(job, task) for task in oof.plan(job, name, recipe))
+    return left
 
 
 def _built(made: _Run, options: argparse.Namespace) -> ensemble.Ensemble:
