@@ -175,6 +175,27 @@ def ensure_folds(workspace: store.Workspace, battles: Battles, *, n_folds: int, 
         store.write_bytes(path, content)
         store.write_json(note, {**folds.meta(), "sha256": store.digest_bytes(content)})
         return folds
+    folds = read_folds(workspace, battles)
+    if (folds.n_folds, folds.seed) != (n_folds, seed):
+        raise store.stale(
+            path,
+            ["number of folds or seed"],
+            f"it has {folds.n_folds} folds with seed {folds.seed}; pass those, or use another --workspace",
+        )
+    return folds
+
+
+def read_folds(workspace: store.Workspace, battles: Battles) -> Folds:
+    """The workspace's fold file, checked against its hash and the battles.
+
+    Raises
+    ------
+    ArtifactError
+        It is missing, truncated or edited.
+    StaleError
+        It belongs to other battles.
+    """
+    path, note = workspace.oof / FOLDS_FILE, workspace.oof / FOLDS_CARD
     meta = store.read_json(note)
     content = store.read_content(path)
     if store.digest_bytes(content) != meta.get("sha256"):
@@ -183,12 +204,6 @@ def ensure_folds(workspace: store.Workspace, battles: Battles, *, n_folds: int, 
         )
     folds = Folds.from_frame(store.read_table(path, content), meta)
     folds.check(battles)
-    if (folds.n_folds, folds.seed) != (n_folds, seed):
-        raise store.stale(
-            path,
-            ["number of folds or seed"],
-            f"it has {folds.n_folds} folds with seed {folds.seed}; pass those, or use another --workspace",
-        )
     return folds
 
 

@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     "errors", "battles", "predictions", "recipes", "readers", "_sample_texts", "sample", "folds", "prompts",
     "features", "score", "calibrate", "pools", "stack", "ledger", "alarm", "atomic", "store", "backbones", "member_files",
-    "lessons", "oof", "run", "ensemble", "submit", "bring", "cli", "__main__",
+    "lessons", "oof", "run", "ensemble", "submit", "bring", "inspection", "cli", "__main__",
 ]  # fmt: skip
 TORCH = {
     "torch",

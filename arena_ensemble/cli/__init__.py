@@ -151,6 +151,18 @@ def _sample(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _audit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="battles with votes")
+    parser.add_argument(
+        "--fold-file", type=Path, metavar="FILE", help="folds of another tool: columns id and fold"
+    )
+    parser.add_argument(
+        "--trust", metavar="NAME,…", help="imported members and teachers whose folds you vouch for"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the canary (default 0)")
+    parser.add_argument("--no-canary", action="store_true", help="leave out the shuffled-label canary")
+
+
 def _validate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="battles, in any format that is read")
 
@@ -166,6 +178,7 @@ VERBS: Final[dict[str, Verb]] = {
     "validate": Verb(
         "say what a file of battles holds, and what is wrong with it", _validate, "files:validate"
     ),
+    "audit": Verb("look for leaks: folds, members, canary, template, stacker", _audit, "audit:audit"),
     "sample": Verb("write the sample arena: battles with known true probabilities", _sample, "files:sample"),
     "doctor": Verb(
         "say whether this machine is ready; --plan: what each recipe needs on a card",
