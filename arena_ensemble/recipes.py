@@ -127,15 +127,13 @@ class GenerateSettings(_Section):
 
 
 class TinySettings(_Section):
-    """Shape of ``tiny:encoder`` and ``tiny:decoder``, and their warm-up on the text alone."""
+    """Shape of ``tiny:encoder`` and ``tiny:decoder``; their weights start random."""
 
     hidden: Count = 64
     layers: Count = 2
     heads: Count = 2
     vocabulary: Annotated[int, Field(ge=300)] = 2048
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
-    """self-supervised passes over the texts before any vote is seen; 0 leaves random weights"""
 
 
 class LexicalSettings(_Section):

@@ -28,6 +28,7 @@ from .base import Progress
 _VERSION: Final = 1
 _SPECIAL: Final = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[PROMPT]", "[SIDE A]", "[SIDE B]")
 _LITERAL_REPEATS: Final = 200
+"""At least so often stands a literal in the tokenizer's text; else as often as there are texts."""
 
 
 def base_digest(recipe: Recipe, text_digest: str) -> str:
@@ -66,9 +67,11 @@ def _tokenizer(recipe: Recipe, texts: Iterable[str]) -> Any:
     literals += [template.cue + template.gap + word for word in recipe.prompt.verdicts]
 
     def corpus() -> Iterator[str]:
-        yield from texts
-        for literal in literals:
-            yield from [literal] * _LITERAL_REPEATS
+        count = 0
+        for count, text in enumerate(texts, start=1):  # noqa: B007
+            yield text
+        for literal in literals:  # as in the rows: literals and verdicts become few, whole tokens
+            yield from [literal] * max(_LITERAL_REPEATS, count)
 
     pairs = ByteLevelBPETokenizer()
     pairs.train_from_iterator(

@@ -15,8 +15,9 @@ from architectures import DECODERS, ENCODERS, battles, recipe, save_base
 from safetensors.torch import load_file, save_file
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones import _adapters, _training
-from arena_ensemble.backbones._language import LanguageModel, Member, Reader, _bases
+from arena_ensemble.backbones import _adapters, _bases, _prediction, _training
+from arena_ensemble.backbones._language import LanguageModel, Member
+from arena_ensemble.backbones._reader import Reader
 from arena_ensemble.backbones._readings import Readings, collate
 from arena_ensemble.errors import ArtifactError
 
@@ -87,7 +88,7 @@ def test_same_answers_for_either_padding_side(folds: dict[Any, Fold], case: tupl
     reader = fold.fitted.reader
     readings = Readings.of(*reader.encode(battles(), singles=single), paired=single)
     sides = [
-        _training.read(
+        _prediction.read(
             fold.fitted.scorer,
             readings,
             policy=fold.fitted.policy,

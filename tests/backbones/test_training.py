@@ -1,0 +1,298 @@
+"""The training loop: resume after a kill, soft targets, averages, early stopping, alarms, broken losses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from architectures import battles, recipe, save_base
+
+from arena_ensemble import backbones
+from arena_ensemble.backbones import _alarms, _training
+from arena_ensemble.battles import Battles
+from arena_ensemble.errors import ArtifactError, DependencyError, MemberError, RecipeError
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return save_base(tmp_path_factory.mktemp("base") / "llama", "llama")
+
+
+def fit(
+    base: Path, folder: Path, head: str = "classify", *, data: Battles | None = None, **sections: Any
+) -> Any:
+    chosen = recipe(base, head, **{k: v for k, v in sections.items() if k not in ("soft_targets", "weights")})
+    folder.mkdir(exist_ok=True)
+    given = {k: sections[k] for k in ("soft_targets", "weights") if k in sections}
+    module = backbones.get(head)
+    rows = battles() if data is None else data
+    fitted = module.fit(rows, recipe=chosen, folder=folder, cache=folder.parent / "cache", **given)
+    return fitted, module.predict(fitted, battles().without_outcomes())
+
+
+JOB = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import numpy as np, torch
+torch.set_num_threads(1)
+from architectures import battles, recipe
+from arena_ensemble import backbones
+base, folder = Path(sys.argv[2]), Path(sys.argv[3])
+chosen = recipe(base, train={"epochs": 10, "checkpoint_every": 2, "ema": 0.9}, adapter={"dropout": 0.2})
+module = backbones.get("classify")
+fitted = module.fit(battles(), recipe=chosen, folder=folder, cache=folder.parent / "cache", resume=True)
+np.save(folder.parent / "said.npy", module.predict(fitted, battles().without_outcomes()))
+"""
+
+
+@pytest.mark.slow
+def test_killed_inside_a_fold_and_resumed_says_the_same_bits(base: Path, tmp_path: Path) -> None:
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        folder.mkdir(parents=True, exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-c", JOB, str(Path(__file__).parent), str(base), str(folder)]
+        )
+
+    whole = start(tmp_path / "whole" / "fold")
+    assert whole.wait() == 0
+    killed = tmp_path / "killed" / "fold"
+    steps: list[int] = []
+    for least in (2, 16):
+        process = start(killed)
+        while process.poll() is None:
+            found = [int(p.name.split("-")[1]) for p in killed.glob("checkpoint-*") if ".tmp-" not in p.name]
+            if max(found, default=0) >= least:
+                os.kill(process.pid, signal.SIGKILL)
+                steps += found
+                break
+            time.sleep(0.002)
+        process.wait()
+    assert steps, "no checkpoint was ever seen: the kills came too late to test anything"
+    (killed / "checkpoint-99").mkdir()  # an empty checkpoint of a higher number must not win
+    (killed / "checkpoint-98.tmp-1").mkdir()
+    assert start(killed).wait() == 0
+    said = [np.load(tmp_path / name / "said.npy").tobytes() for name in ("whole", "killed")]
+    assert said[0] == said[1]
+    assert not list(killed.glob("checkpoint-*"))
+    weights = [(tmp_path / n / "fold" / "weights.safetensors").read_bytes() for n in ("whole", "killed")]
+    assert weights[0] == weights[1]
+
+
+def test_same_seed_same_bits_and_input_order_is_kept(base: Path, tmp_path: Path) -> None:
+    _, first = fit(base, tmp_path / "a")
+    _, again = fit(base, tmp_path / "b")
+    _, other = fit(base, tmp_path / "c", seed=1)
+    assert first.tobytes() == again.tobytes()
+    assert np.abs(first - other).max() > 1e-6
+    np.testing.assert_allclose(np.exp(first).sum(axis=1), 1, atol=1e-12)
+
+
+def test_outcomes_are_never_read_at_prediction(base: Path, tmp_path: Path) -> None:
+    fitted, said = fit(base, tmp_path / "a")
+    assert backbones.get("classify").predict(fitted, battles()).tobytes() == said.tobytes()
+
+
+def test_soft_targets_pull_towards_the_teacher(base: Path, tmp_path: Path) -> None:
+    n = len(battles())
+    teacher = np.log(np.tile([0.05, 0.05, 0.9], (n, 1)))
+    train = {"epochs": 8}
+    _, hard = fit(base, tmp_path / "hard", train=train)
+    _, soft = fit(base, tmp_path / "soft", train=train, soft_targets=teacher, soft={"weight": 1.0})
+    assert np.exp(soft[:, 2]).mean() > np.exp(hard[:, 2]).mean() + 0.2
+    untaught = np.full((n, 3), np.nan)
+    _, none = fit(base, tmp_path / "none", train=train, soft_targets=untaught, soft={"weight": 1.0})
+    assert none.tobytes() == hard.tobytes(), "a row without a teacher learns from its vote alone"
+
+
+def test_soft_loss_is_the_divergence_it_says() -> None:
+    logits = torch.tensor([[1.0, 0.2, -0.5], [0.0, 0.3, 0.1]], dtype=torch.float64)
+    teacher = torch.log(torch.tensor([[0.2, 0.5, 0.3], [float("nan")] * 3], dtype=torch.float64))
+    labels = torch.tensor([1, 2])
+    loss = _training.reading_loss(logits, labels, teacher, temperature=2.0, share=0.25)
+    p = np.exp(teacher[0].numpy() / 2)
+    p /= p.sum()
+    q = np.exp(logits[0].numpy() / 2)
+    q /= q.sum()
+    hard = -torch.log_softmax(logits, 1)[[0, 1], labels].numpy()
+    expected = [0.75 * hard[0] + 0.25 * 4 * (p * np.log(p / q)).sum(), hard[1]]
+    np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-12)
+
+
+def test_a_row_of_weight_zero_teaches_nothing(base: Path, tmp_path: Path) -> None:
+    rows = battles()
+    flipped = rows.frame["outcome"].to_numpy().copy()
+    flipped[:4] = (flipped[:4] + 1) % 3
+    other = Battles(rows.frame.with_columns(outcome=flipped))
+    weights = np.asarray([0.0] * 4 + [1.0] * 8)
+    _, one = fit(base, tmp_path / "one", weights=weights)
+    _, two = fit(base, tmp_path / "two", data=other, weights=weights)
+    assert one.tobytes() == two.tobytes()
+
+
+def test_a_broken_loss_names_its_rows(base: Path, tmp_path: Path) -> None:
+    weights = np.ones(len(battles()))
+    weights[7] = np.nan
+    with pytest.raises(MemberError, match=r"NaN or infinite in a batch of rows .*\b7\b"):
+        fit(base, tmp_path / "a", weights=weights)
+
+
+def test_early_stopping_holds_out_prompts_and_keeps_the_best(base: Path, tmp_path: Path) -> None:
+    train = {"epochs": 12, "early_stopping": 1, "learning_rate": 0.05}
+    fitted, said = fit(base, tmp_path / "a", data=battles(40), train=train)
+    assert fitted.facts["stopped_early"]
+    assert fitted.facts["optimizer_steps"] < fitted.facts["planned_steps"]
+    assert 0 < fitted.facts["inner_validation_rows"] < 20
+    assert np.isfinite(said).all()
+    same = Battles.from_rows([{**row, "prompt": ["same"]} for row in battles().frame.to_dicts()])
+    with pytest.raises(RecipeError, match="too few different prompts"):
+        fit(base, tmp_path / "b", data=same, train=train)
+
+
+def test_average_of_weights_differs_and_is_what_is_kept(base: Path, tmp_path: Path) -> None:
+    _, plain = fit(base, tmp_path / "plain", train={"epochs": 4})
+    fitted, averaged = fit(base, tmp_path / "ema", train={"epochs": 4, "ema": 0.99})
+    assert np.abs(plain - averaged).max() > 1e-5
+    loaded = backbones.get("classify").load(
+        tmp_path / "ema", recipe=fitted.reader.recipe, cache=tmp_path / "cache"
+    )
+    again = backbones.get("classify").predict(loaded, battles().without_outcomes())
+    assert again.tobytes() == averaged.tobytes()
+
+
+@pytest.mark.parametrize("swap", ["augment", "paired"])
+def test_swap_training_reads_both_orders(base: Path, tmp_path: Path, swap: str) -> None:
+    fitted, _ = fit(base, tmp_path / "a", swap=swap, train={"batch_rows": 12})
+    single, _ = fit(base, tmp_path / "b", train={"batch_rows": 12})
+    assert fitted.facts["last_epoch"]["rows"] == 2 * single.facts["last_epoch"]["rows"]
+    steps = {"augment": 2, "paired": 1}[swap]
+    assert fitted.facts["optimizer_steps"] == steps
+    low, high = (fitted.facts["last_epoch"]["prior_log_loss"], single.facts["last_epoch"]["prior_log_loss"])
+    assert low == pytest.approx(high, abs=0.05)
+
+
+def test_reward_head_is_equivariant_to_the_bit(base: Path, tmp_path: Path) -> None:
+    fitted, said = fit(base, tmp_path / "a", "reward")
+    swapped = backbones.get("reward").predict(fitted, battles().swapped().without_outcomes())
+    np.testing.assert_allclose(swapped[:, [1, 0, 2]], said, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["classify", "generate"])
+@pytest.mark.parametrize("kind", ["frozen", "full"])
+def test_other_kinds_of_training(base: Path, tmp_path: Path, head: str, kind: str) -> None:
+    fitted, said = fit(base, tmp_path / "a", head, adapter={"kind": kind}, train={"epochs": 3})
+    module = backbones.get(head)
+    loaded = module.load(tmp_path / "a", recipe=fitted.reader.recipe, cache=tmp_path / "cache")
+    assert module.predict(loaded, battles().without_outcomes()).tobytes() == said.tobytes()
+    size = fitted.facts["trained_parameters"] / fitted.facts["parameters"]
+    assert size < 0.02 if kind == "frozen" else size >= 1
+    if kind == "frozen":
+        tables = list((tmp_path / "cache" / "hidden").glob("*/*/keys.npy"))
+        assert len(tables) == 1, "every row was computed once"
+        assert len(np.load(tables[0])) == len(battles())
+
+
+def test_hidden_states_change_nothing_but_the_time(base: Path, tmp_path: Path) -> None:
+    fitted, said = fit(base, tmp_path / "a", adapter={"kind": "frozen"})
+    fitted.hidden = None
+    again = backbones.get("classify").predict(fitted, battles())
+    np.testing.assert_allclose(again, said, atol=1e-5)
+
+
+def test_packed_rows_do_not_see_each_other(base: Path, tmp_path: Path) -> None:
+    _, padded = fit(base, tmp_path / "a", train={"epochs": 2})
+    _, packed = fit(base, tmp_path / "b", train={"epochs": 2, "packing": True})
+    np.testing.assert_allclose(packed, padded, atol=2e-4)
+
+
+def test_layers_below_the_adapters_are_left_alone(base: Path, tmp_path: Path) -> None:
+    fitted, _ = fit(base, tmp_path / "a", adapter={"first_layer": 1})
+    names = [name for name, p in fitted.scorer.named_parameters() if p.requires_grad]
+    assert all("layers.1." in name or "score" in name for name in names)
+    below = fitted.scorer.model.model.layers[0]
+    seen: list[bool] = []
+    hook = below.register_forward_hook(
+        lambda _, __, out: seen.append(bool(torch.is_tensor(out) and out.requires_grad))
+    )
+    fitted.scorer({"input_ids": torch.tensor([[5, 6, 7]]), "last": torch.tensor([2])})
+    hook.remove()
+    assert seen == [False], "a frozen lower layer keeps a graph"
+    with pytest.raises(RecipeError, match="leaves no linear layer"):
+        fit(base, tmp_path / "b", adapter={"first_layer": 9})
+
+
+@pytest.mark.parametrize("calibration", ["none", "contextual", "batch"])
+def test_zero_shot_reads_without_training(base: Path, tmp_path: Path, calibration: str) -> None:
+    fitted, said = fit(
+        base, tmp_path / "a", "generate", train={"epochs": 0}, generate={"calibration": calibration}
+    )
+    assert not (tmp_path / "a" / "weights.safetensors").exists()
+    loaded = backbones.get("generate").load(
+        tmp_path / "a", recipe=fitted.reader.recipe, cache=tmp_path / "cache"
+    )
+    again = backbones.get("generate").predict(loaded, battles())
+    assert again.tobytes() == said.tobytes()
+    if calibration == "batch":
+        shares = np.exp(said).mean(axis=0)
+        assert shares.max() < 0.75, "the verdict words' own bias is gone"
+
+
+def test_verdict_mass_is_reported_before_training(base: Path, tmp_path: Path) -> None:
+    fitted, _ = fit(base, tmp_path / "a", "generate")
+    assert 0.5 < fitted.facts["mass_outside_verdicts"] < 1
+
+
+def test_adapter_variants_learn(base: Path, tmp_path: Path) -> None:
+    for k, adapter in enumerate(
+        ({"rslora": True}, {"dora": True}, {"target": "attention"}, {"also": ["embeddings", "norms"]})
+    ):
+        fitted, _ = fit(base, tmp_path / str(k), adapter=adapter, train={"epochs": 6})
+        losses = fitted.facts["epoch_losses"]
+        assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    ("sections", "error", "says"),
+    [
+        ({"adapter": {"quantise": "4bit"}}, DependencyError, "bitsandbytes|needs a GPU"),
+        ({"loader": "unsloth"}, DependencyError, "unsloth"),
+        ({"train": {"precision": "fp16"}}, RecipeError, "needs a GPU"),
+        ({"train": {"report_to": ["nowhere"]}}, RecipeError, "nowhere"),
+        ({"prompt": {"max_tokens": 512}}, RecipeError, "at most 256 tokens"),
+        ({"prompt": {"template": "chat-1"}}, RecipeError, "no chat template"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    base: Path, tmp_path: Path, sections: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says) as caught:
+        fit(base, tmp_path / "a", **sections)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fold_of_another_base_is_refused(base: Path, tmp_path: Path) -> None:
+    fit(base, tmp_path / "a")
+    other = save_base(tmp_path / "other", "mistral")
+    with pytest.raises(ArtifactError, match="another base model"):
+        backbones.get("classify").load(tmp_path / "a", recipe=recipe(other), cache=tmp_path / "cache")
+
+
+def test_alarms_name_a_member_that_says_one_thing() -> None:
+    outcomes = np.arange(300) % 3
+    stuck = np.log(np.tile([0.9, 0.05, 0.05], (300, 1)))
+    alarms = _alarms.collapse_alarms(stuck, outcomes)
+    assert len(alarms) == 2
+    assert "gives A to 100%" in alarms[0]
+    assert "worse than the prior" in alarms[1]
+    good = np.log(np.where(np.eye(3)[outcomes] > 0, 0.6, 0.2))
+    assert _alarms.collapse_alarms(good, outcomes) == []
+    assert _alarms.prior_loss(outcomes) == pytest.approx(np.log(3))
