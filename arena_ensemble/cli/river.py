@@ -53,6 +53,7 @@ def stack(options: argparse.Namespace) -> Result:
     if len(options.test) > 1:
         raise InputError("--test is given more than once; with --data there is one test file")
     options.test = Path(options.test[0]) if options.test else None
+    _check_folds(options)
     workspace = store.Workspace(options.workspace)
     with workspace.locked("arena-ensemble stack"):
         made = _cross_fitted(workspace, options)
@@ -65,6 +66,7 @@ def submission(options: argparse.Namespace) -> Result:
     """Do what is missing and write the submission."""
     workspace = store.Workspace(options.workspace)
     out: Path = options.out or workspace.root / "submission.csv"
+    _check_folds(options)
     with workspace.locked("arena-ensemble submission"):
         made = _cross_fitted(workspace, options)
         built = _built(made, options)
@@ -164,6 +166,12 @@ def _check_bases(recipes: dict[str, Recipe], options: argparse.Namespace) -> Non
     for recipe in recipes.values():
         recipe.base_path()
         hub.check_cached(recipe)
+
+
+def _check_folds(options: argparse.Namespace) -> None:
+    """Said before the hours of training: the choice among stackers is itself scored out of fold."""
+    if options.folds < 3:
+        raise InputError(f"--folds {options.folds}: stacking needs at least 3 folds")
 
 
 def _check_jobs(jobs: int | None) -> None:

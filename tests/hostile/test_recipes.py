@@ -95,6 +95,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "absent data": (["--data", "absent.csv"], "absent.csv does not exist"),
     "data in /dev": (["--data", "/dev/null"], "is not a regular file|is empty"),
     "absent test": (["--test", "absent.csv"], "absent.csv does not exist"),
+    "two folds": (["--folds", "2"], "stacking needs at least 3 folds"),
     "one fold": (["--folds", "1"], "fold"),
     "no folds": (["--folds", "0"], "fold"),
     "negative folds": (["--folds", "-3"], "fold"),
