@@ -40,6 +40,11 @@ class Ensemble:
     card: store.Card
 
     @property
+    def outcomes(self) -> int:
+        """3, or 2 where no tie can be voted."""
+        return int(self.card.get("outcomes", 3))
+
+    @property
     def members(self) -> list[str]:
         """Names of the members that it reads, in its order."""
         return list(self.card["members"])
@@ -53,6 +58,7 @@ def build(
     *,
     seed: int = 0,
     truth: Floats | None = None,
+    outcomes: int = 3,
 ) -> Ensemble:
     """Fit the stacker on the members' OOF predictions and the features, or load it if nothing changed.
 
@@ -63,6 +69,8 @@ def build(
     truth
         True log-probabilities (n, 3) of the battles where they are known (sample arena): only the
         table's ``gap_closed`` reads them.
+    outcomes
+        2 where no tie can be voted: P(tie) is then absent from members and ensemble.
 
     Raises
     ------
@@ -78,7 +86,8 @@ def build(
         predictions, card = member_files.load_member(workspace, name)
         if card.get("folds_verified") and card.get("folds") != folds.digest:
             raise store.stale(workspace.oof / name, ["fold file"], f"make it anew with --remake {name}")
-        said[name] = predictions.aligned_to(battles.ids, name=f"member {name!r}")
+        aligned = predictions.aligned_to(battles.ids, name=f"member {name!r}")
+        said[name] = aligned.without_ties() if outcomes == 2 else aligned
         hashes[name] = card["files"]["oof.parquet"]
         seconds[name] = float(card.get("seconds", 0.0))
     key = {
@@ -87,6 +96,7 @@ def build(
         "members": hashes,
         "seed": seed,
         "truth": truth is not None,
+        "outcomes": outcomes,
         "versions": oof.versions(),
     }
     folder = workspace.oof / ENSEMBLE
@@ -115,6 +125,9 @@ def build(
         "member_seconds": seconds,
     }
     honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
+    if outcomes == 2:
+        honest = honest.without_ties()
+        facts["log_loss"] = score.log_loss(honest.log_probs, y)
     card = write(folder, honest, stacker, table, facts)
     return Ensemble(stacker, table, card)
 

@@ -45,6 +45,8 @@ class Job:
     folds: Folds | None
     test: Battles | None = None
     extra: lessons.Extra | None = None
+    outcomes: int = 3
+    """2 where no tie can be voted: then no member says P(tie)"""
 
     @property
     def workspace(self) -> store.Workspace:
@@ -103,7 +105,7 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
     test_digest = None if job.test is None else job.test.digest(outcomes=False)
     tasks = []
     for fold, key in enumerate(keys):
-        read_key = {**key, "read_orders": str(recipe.read_orders)}
+        read_key = {**key, "read_orders": str(recipe.read_orders), "outcomes": job.outcomes}
         test_key = None if test_digest is None else {**read_key, "test": test_digest}
         tasks.append(FoldTask(member, recipe, fold, key, read_key, test_key))
     return tasks
@@ -195,14 +197,15 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
         shown, other = _read(backbone, fitted, battles, task.recipe, on_progress)
         fold = np.full(len(battles), k, dtype=np.int64)
         try:
-            Predictions(battles.ids, shown, fold, other)
+            reading = Predictions(battles.ids, shown, fold, other)
         except InputError as error:
             raise MemberError(
                 f"it diverged: {error}; lower its rate and make it anew with --remake {task.member}"
             ) from None
-        member_files.write_shard(
-            said / name, member_files.reading_frame(battles.ids, fold, shown, other), key
-        )
+        if job.outcomes == 2:
+            reading = reading.without_ties()
+        frame = member_files.reading_frame(battles.ids, fold, reading.log_probs, reading.swap_log_probs)
+        member_files.write_shard(said / name, frame, key)
 
 
 def _fitted(

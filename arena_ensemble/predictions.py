@@ -44,6 +44,13 @@ def normalised(log_probs: npt.ArrayLike) -> Floats:
     return np.asarray(log_softmax(np.asarray(log_probs, dtype=np.float64), axis=1), dtype=np.float64)
 
 
+def without_ties(log_probs: npt.ArrayLike) -> Floats:
+    """Log-probabilities (n, 3) of a task in which no tie can be voted: P(tie) is 0, not merely small."""
+    rows = np.array(log_probs, dtype=np.float64)
+    rows[:, 2] = -np.inf
+    return normalised(rows)
+
+
 @dataclass(frozen=True, eq=False)
 class Predictions:
     """What one member said of some battles.
@@ -136,6 +143,15 @@ class Predictions:
             missing = ids.filter(rows.is_null())
             raise InputError(f"{name}: {len(missing)} ids are missing, the first is {missing[0]!r}")
         return self.take(rows.to_numpy())
+
+    def without_ties(self) -> Self:
+        """The same for a task of two outcomes, in which P(tie) is absent."""
+        other = self.swap_log_probs
+        return replace(
+            self,
+            log_probs=without_ties(self.log_probs),
+            swap_log_probs=None if other is None else without_ties(other),
+        )
 
     def combined(self) -> Self:
         """One reading: the mean of both orders in (delta, tau), or the only reading there is.

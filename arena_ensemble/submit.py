@@ -11,7 +11,7 @@ from .battles import Battles
 from .calibrate import fold_average_gamma
 from .ensemble import Ensemble
 from .features import extract
-from .predictions import Floats, Predictions, average_folds, delta_tau, from_delta_tau
+from .predictions import Floats, Predictions, average_folds, delta_tau, from_delta_tau, without_ties
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ class TestPrediction:
 
     log_probs: Floats
     gammas: dict[str, float]
+    outcomes: int = 3
 
 
 def predict(workspace: store.Workspace, ensemble: Ensemble, test: Battles) -> TestPrediction:
@@ -42,6 +43,8 @@ def predict(workspace: store.Workspace, ensemble: Ensemble, test: Battles) -> Te
     for name in ensemble.members:
         parts = member_files.load_test(workspace, name)
         aligned = [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in parts]
+        if ensemble.outcomes == 2:
+            aligned = [part.without_ties() for part in aligned]
         readings = [part.combined().log_probs for part in aligned]
         gammas[name] = fold_average_gamma(readings)
         average = average_folds(aligned)
@@ -50,11 +53,17 @@ def predict(workspace: store.Workspace, ensemble: Ensemble, test: Battles) -> Te
         members[name] = replace(average, log_probs=sharpened)
     log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in gammas.items()))
     log_probs = ensemble.stacker.predict_log_proba(members, features=extract(test))
-    return TestPrediction(log_probs, gammas)
+    if ensemble.outcomes == 2:
+        log_probs = without_ties(log_probs)
+    return TestPrediction(log_probs, gammas, ensemble.outcomes)
 
 
 def write(
     path: Path, test: Battles, prediction: TestPrediction, *, sample_submission: Path | None = None
 ) -> None:
-    """Write the submission: ids and order of the test file, rows sum to one, whole or absent."""
-    readers.write_submission(path, test.ids, prediction.log_probs, sample=sample_submission)
+    """Write the submission: ids and order of the test file, rows sum to one, whole or absent.
+
+    A task of two outcomes gets its own kind: ``id,winner``.
+    """
+    write_file = readers.write_winners if prediction.outcomes == 2 else readers.write_submission
+    write_file(path, test.ids, prediction.log_probs, sample=sample_submission)

@@ -33,6 +33,7 @@ class _Run(NamedTuple):
     test: Battles | None
     folds: Folds
     outcome: run.Outcome
+    outcomes: int = 3
 
 
 def oof_verb(options: argparse.Namespace) -> Result:
@@ -99,7 +100,7 @@ def predict(options: argparse.Namespace) -> Result:
             )
         recipes = {name: load_recipe(workspace.recipe_path(name)) for name in built.members}
         _check_bases(recipes, options)
-        job = oof.Job(workspace.root, None, None, test)
+        job = oof.Job(workspace.root, None, None, test, outcomes=built.outcomes)
         with Bars(_tasks_left(job, recipes)) as bars:
             outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
         if outcome.failed:
@@ -141,10 +142,12 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     recipes = {name: load_recipe(workspace.recipe_path(name)) for name in trained}
     _check_bases(recipes, options)
     _check_jobs(options.jobs)
-    train = readers.read_battles(options.data, need_outcomes=True)
+    reading = readers.read(options.data, need_outcomes=True)
+    train, outcomes = reading.battles, reading.outcomes
     test = None if options.test is None else readers.read_battles(options.test)
     if test is not None and getattr(options, "sample_submission", None) is not None:
-        readers.check_sample(options.sample_submission, test.ids)  # now, not after hours of training
+        columns = readers.WINNER_COLUMNS if outcomes == 2 else readers.COLUMNS
+        readers.check_sample(options.sample_submission, test.ids, columns)  # not after hours of training
     log.info(
         "%s: %d battles%s", options.data, len(train), "" if test is None else f", {len(test)} to predict"
     )
@@ -152,11 +155,11 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     for name in options.remake:
         member_files.remake(workspace, name)
     extra = lessons.gather_extra([lessons.named_weight(text) for text in options.extra], train, folds)
-    job = oof.Job(workspace.root, train, folds, test, extra)
+    job = oof.Job(workspace.root, train, folds, test, extra, outcomes)
     with Bars(_tasks_left(job, recipes)) as bars:
         outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
     outcome.finished += imported
-    return _Run(workspace, train, test, folds, outcome)
+    return _Run(workspace, train, test, folds, outcome, outcomes)
 
 
 def _check_bases(recipes: dict[str, Recipe], options: argparse.Namespace) -> None:
@@ -199,7 +202,15 @@ def _built(made: _Run, options: argparse.Namespace) -> ensemble.Ensemble:
     if not members:
         raise InputError("no member is finished: " + "; ".join(made.outcome.failed.values()))
     truth = None if options.truth is None else _truth(options.truth, made.train)
-    return ensemble.build(made.workspace, made.train, made.folds, members, seed=options.seed, truth=truth)
+    return ensemble.build(
+        made.workspace,
+        made.train,
+        made.folds,
+        members,
+        seed=options.seed,
+        truth=truth,
+        outcomes=made.outcomes,
+    )
 
 
 def _truth(path: Path, train: Battles) -> Floats:
@@ -214,6 +225,7 @@ def _facts(made: _Run) -> dict[str, Any]:
     keep = ("backbone", "log_loss", "standard_error", "seconds", "alarms")
     return {
         "battles": len(made.train),
+        "outcomes": made.outcomes,
         "folds": made.folds.digest,
         "members": {name: {k: card.get(k) for k in keep} for name, card in cards.items()},
         "failed": made.outcome.failed,

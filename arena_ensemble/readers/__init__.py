@@ -5,11 +5,19 @@ from .columns import read_columns
 from .formats import FORMATS, Format
 from .prediction_files import read_labels, read_predictions
 from .report import Report, Spread, Suspicion
-from .submission import COLUMNS, check_sample, check_submission, write_submission, write_winners
+from .submission import (
+    COLUMNS,
+    WINNER_COLUMNS,
+    check_sample,
+    check_submission,
+    write_submission,
+    write_winners,
+)
 
 __all__ = [
     "COLUMNS",
     "FORMATS",
+    "WINNER_COLUMNS",
     "Format",
     "Reading",
     "Report",

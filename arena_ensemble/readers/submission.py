@@ -20,7 +20,7 @@ from .cells import WINNERS
 from .tables import open_table
 
 COLUMNS: Final = ("id", *WINNERS)
-_TWO_OUTCOMES: Final = ("id", "winner")
+WINNER_COLUMNS: Final = ("id", "winner")
 _SUM_TOLERANCE: Final = 1e-9
 
 
@@ -87,7 +87,7 @@ def write_winners(
         raise InputError(f"submission row {row + 1} (id {ids[row]}): {rows[row].tolist()} is no distribution")
     winners = np.where(rows[:, 1] > rows[:, 0], "model_b", "model_a").tolist()
     lines = [list(pair) for pair in zip(ids.to_list(), winners, strict=True)]
-    _write(Path(path), ids, _TWO_OUTCOMES, lines, sample=sample, overwrite=overwrite)
+    _write(Path(path), ids, WINNER_COLUMNS, lines, sample=sample, overwrite=overwrite)
 
 
 def _write(
@@ -123,7 +123,7 @@ def _write(
             part.unlink(missing_ok=True)
 
 
-def check_sample(sample: Path, ids: pl.Series, columns: Sequence[str] = COLUMNS) -> None:
+def check_sample(sample: Path, ids: pl.Series, columns: Sequence[str]) -> None:
     """Check before any work that a sample submission has these columns and the ids of the test file.
 
     Raises
