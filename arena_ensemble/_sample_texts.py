@@ -13,29 +13,22 @@ FACTS: Final[dict[str, tuple[tuple[str, str, tuple[str, ...]], ...]]] = {
     "capital": (
         ("Australia", "Canberra", ("Sydney", "Melbourne")),
         ("Canada", "Ottawa", ("Toronto", "Montreal")),
-        ("Turkey", "Ankara", ("Istanbul", "Izmir")),
-        ("Brazil", "Brasilia", ("Sao Paulo", "Salvador")),
     ),
     "symbol": (
         ("gold", "Au", ("Gd", "Go")),
         ("iron", "Fe", ("Ir", "In")),
-        ("sodium", "Na", ("So", "Sd")),
-        ("potassium", "K", ("Po", "Pt")),
     ),
     "author": (
         ("Moby-Dick", "Herman Melville", ("Mark Twain", "Jack London")),
         ("Frankenstein", "Mary Shelley", ("Bram Stoker", "Edgar Allan Poe")),
-        ("Don Quixote", "Miguel de Cervantes", ("Lope de Vega", "Dante")),
     ),
     "complexity": (
         ("binary search", "O(log n)", ("O(n)", "O(n^2)")),
-        ("merge sort", "O(n log n)", ("O(n^3)", "O(2^n)")),
         ("a hash table lookup", "O(1) on average", ("O(n!) on average", "O(n^2) on average")),
     ),
     "organ": (
         ("making insulin", "the pancreas", ("the spleen", "the gallbladder")),
         ("filtering the blood", "the kidneys", ("the stomach", "the thyroid")),
-        ("pumping blood", "the heart", ("the lungs", "the appendix")),
     ),
     "boiling": (
         ("water at sea level", "100 degrees Celsius", ("80 degrees Celsius", "150 degrees Celsius")),

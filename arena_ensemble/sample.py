@@ -28,8 +28,8 @@ _SKILL: Final = (0.90, 0.82, 0.72, 0.62, 0.52, 0.42)
 class Weights:
     """What moves a vote, in logits of delta (A against B); tau is the log-weight of a tie."""
 
-    correct: float = 2.4
-    follows: float = 1.7
+    correct: float = 3.0
+    follows: float = 0.8
     helpful: float = 0.6
     hedging: float = -1.1
     rude: float = -2.0
