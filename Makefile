@@ -55,8 +55,9 @@ $(SAMPLE)/train.csv: | $(READY)
 	$(ARENA) sample --out "$(SAMPLE)"
 endif
 
+# One process per core, one thread each; a file's tests stay together.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
