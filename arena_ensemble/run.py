@@ -34,7 +34,7 @@ EXPECTED: Final = (ArenaError, ArithmeticError, MemoryError, OSError, RuntimeErr
 """What a member may fail with and be named for; anything else is our bug and ends the run."""
 
 Event = Callable[[str, float, float, str], None]
-"""``(task label, done, total, text)``: how far one task is; the last one's text is DONE or FAILED."""
+"""``(task label, done, total, text)``: how far a task is; the last text is FAILED, or DONE and where it ran."""
 
 DONE: Final = "[done]"
 FAILED: Final = "[failed]"
@@ -141,7 +141,7 @@ def _cross_fit(
             outcome.failed.setdefault(task.member, f"{task.label}: {_described(error)}")
             log.error("%s failed: %s", task.label, _described(error))
         if on_event is not None:
-            on_event(task.label, 1, 1, DONE if error is None else FAILED)
+            on_event(task.label, 1, 1, FAILED if error is not None else DONE + oof.told(job, task))
     for name, recipe in recipes.items():
         card = _guarded(outcome, name, partial(oof.finish_member, job, name, recipe))
         if card is not None:

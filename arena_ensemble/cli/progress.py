@@ -48,9 +48,9 @@ class Bars:
         self._progress.stop()
 
     def __call__(self, label: str, done: float, total: float, text: str) -> None:
-        """One event: ``label`` has done ``done`` of ``total``; text DONE or FAILED ends it."""
-        if text in (DONE, FAILED):
-            self._end(label, "done" if text == DONE else "FAILED")
+        """One event: ``label`` has done ``done`` of ``total``; text FAILED, or DONE and more, ends it."""
+        if text.startswith((DONE, FAILED)):
+            self._end(label, text.removeprefix(DONE).strip() or "done" if text != FAILED else "FAILED")
         elif self._live:
             if label not in self._running:
                 self._running[label] = self._progress.add_task("  " + label, total=total, text="")
@@ -66,7 +66,9 @@ class Bars:
         elapsed = time.monotonic() - self._start
         left = elapsed / self._finished * max(self._total - self._finished, 0)
         if not self._live:
-            log.info("%s %s (%d of %d, about %s left)", label, text, self._finished, self._total, clock(left))
+            log.info(
+                "%s: %s (%d of %d, about %s left)", label, text, self._finished, self._total, clock(left)
+            )
 
 
 def clock(seconds: float) -> str:
