@@ -34,7 +34,7 @@ EXPECTED: Final = (ArenaError, ArithmeticError, MemoryError, OSError, RuntimeErr
 """What a member may fail with and be named for; anything else is our bug and ends the run."""
 
 Event = Callable[[str, float, float, str], None]
-"""``(task label, done, total, text)``: how far a task is; the last text is FAILED, or DONE and where it ran."""
+"""``(task label, done, total, text)``: how far a task is; last: FAILED, or DONE and where it ran."""
 
 DONE: Final = "[done]"
 FAILED: Final = "[failed]"
