@@ -16,6 +16,7 @@ from .score import Labels
 _MAX_STEPS: Final = 200
 _WARM_STEPS: Final = 20
 _TIE: Final = 1e-12
+_LAYERS: Final = 16
 
 
 def true_class_probs(log_probs: Floats, y: Labels) -> Floats:
@@ -96,22 +97,29 @@ def geometric_weights(delta: Floats, tau: Floats, y: Labels, *, penalty: float =
 def greedy_path(true_probs: Floats, rounds: int = 25) -> list[int]:
     """Members in the order greedy selection with replacement adds them (Caruana et al. 2004, ICML).
 
-    Each round adds the member whose addition to the running mean lowers the log-loss most; the first
-    of equals wins. Reads only the true-class columns (n, M), never the other two.
+    Each round adds the member whose addition to the running mean lowers the log-loss most; of equals,
+    one that is already in, then the first. Reads only the true-class columns (n, M), never the other two.
     """
     n, members = true_probs.shape
-    columns = np.ascontiguousarray(true_probs.T)
-    total = np.zeros(n)
-    mixed = np.empty(n)
+    # Rows are folded into 16 layers, padded with ones that add nothing to a sum of logarithms of
+    # ratios; the product of a layer stack (at least 1e-15 each) stays far above the smallest float.
+    width = -(-n // _LAYERS)
+    columns = np.ones((members, width * _LAYERS))
+    columns[:, :n] = true_probs.T
+    columns = columns.reshape(members, _LAYERS, width)
+    total, mixed = np.zeros((_LAYERS, width)), np.empty((_LAYERS, width))
+    spare = width * _LAYERS - n
     path: list[int] = []
     for count in range(1, rounds + 1):
         losses = np.empty(members)
         for m in range(members):
             np.add(total, columns[m], out=mixed)
-            losses[m] = -np.log(mixed, out=mixed).mean() + np.log(count)
-        best = int(np.flatnonzero(losses <= losses.min() + _TIE)[0])
-        path.append(best)
-        total += columns[best]
+            summed = float(np.log(np.multiply.reduce(mixed, axis=0)).sum())
+            losses[m] = np.log(count) - (summed - spare * np.log(count)) / n
+        equal = np.flatnonzero(losses <= losses.min() + _TIE)
+        used = [int(m) for m in equal if m in path]
+        path.append(used[0] if used else int(equal[0]))
+        total += columns[path[-1]]
     return path
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..predictions import LOG_FLOOR, Floats, normalised
+from ..predictions import Floats, normalised
 from .symmetric import fit_symmetric
-from .temperature import fit_temperature
+from .temperature import finite, fit_temperature
 
 Input = Literal["proba", "logproba", "logits"]
 _SUM_TOLERANCE = 1e-3
@@ -44,8 +45,7 @@ def log_probabilities(values: npt.ArrayLike, kind: Input) -> Floats:
             )
     elif kind != "logits":
         raise ValueError(f"input={kind!r}; expected 'proba', 'logproba' or 'logits'")
-    top = array.max(axis=1, keepdims=True)
-    return normalised(np.maximum(array - top, LOG_FLOOR))
+    return normalised(finite(array))
 
 
 class _Calibrator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
@@ -66,10 +66,14 @@ class _Calibrator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
             )
         return log_probabilities(array, self.input)
 
-    def _labels(self, y: Any, n: int) -> npt.NDArray[np.int64]:
+    def _check_targets(self, y: Any) -> None:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        if np.asarray(y).dtype.kind == "f":
+            assert_all_finite(y, input_name="y")
         check_classification_targets(y)
+
+    def _labels(self, y: Any, n: int) -> npt.NDArray[np.int64]:
         column = np.asarray(y)
         if column.ndim == 2 and column.shape[1] == 1:
             column = column[:, 0]
@@ -122,6 +126,7 @@ class TemperatureScaler(_Calibrator):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Find the temperature of least log-loss on X (n, 3) and y (n,)."""
+        self._check_targets(y)
         log_probs = self._read(X, reset=True)
         self.fitted_ = fit_temperature(log_probs, self._labels(y, len(log_probs)))
         self.beta_ = self.fitted_.beta
@@ -153,6 +158,7 @@ class SymmetricCalibrator(_Calibrator):
 
     def fit(self, X: Any, y: Any) -> Self:
         """Find the three numbers of least log-loss on X (n, 3) and y (n,)."""
+        self._check_targets(y)
         log_probs = self._read(X, reset=True)
         self.fitted_ = fit_symmetric(log_probs, self._labels(y, len(log_probs)))
         self.a_, self.c_, self.g_ = self.fitted_.a, self.fitted_.c, self.fitted_.g

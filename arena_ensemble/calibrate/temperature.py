@@ -35,12 +35,25 @@ class Temperature:
 
     def apply(self, log_probs: Floats) -> Floats:
         """Log-probabilities (n, 3) at this temperature; the order within a row is kept."""
-        return normalised(self.beta * np.maximum(log_probs, LOG_FLOOR))
+        return normalised(self.beta * finite(log_probs))
+
+
+def finite(log_probs: Floats) -> Floats:
+    """Log-probabilities (n, 3) with -inf read as probability 1e-15, or as the row's least if that is less.
+
+    Finite values stay: a sharp member's -200 says something that 1e-15 would not.
+    """
+    array = np.asarray(log_probs, dtype=np.float64)
+    hard = np.isneginf(array)
+    if not hard.any():
+        return array
+    least = np.min(np.where(hard, LOG_FLOOR, array), axis=1, keepdims=True)
+    return np.where(hard, np.minimum(least, LOG_FLOOR), array)
 
 
 def _margins(log_probs: Floats, y: Labels) -> Floats:
     """(2, n): how far each of the other two outcomes lies above the true one."""
-    columns = np.maximum(np.asarray(log_probs, dtype=np.float64), LOG_FLOOR).T
+    columns = finite(log_probs).T
     truth = np.where(y == 0, columns[0], np.where(y == 1, columns[1], columns[2]))
     margins = np.empty((2, len(y)))
     np.subtract(np.where(y == 0, columns[1], columns[0]), truth, out=margins[0])

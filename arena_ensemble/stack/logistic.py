@@ -23,6 +23,7 @@ BASE_RIDGE: Final = 10.0
 _CLIP: Final = 8.0
 """Products and squares see delta and tau within ±8: a hard zero counts as a firm opinion, not as 34."""
 _MAX_PAIRED_MEMBERS: Final = 4
+_MAX_RICH_MEMBERS: Final = 10
 _FEATURE_CLIP: Final = 5.0
 
 
@@ -30,6 +31,14 @@ def member_terms(design: Design) -> tuple[Floats, Floats]:
     """Rich terms of the members, odd (n, k) and even (n, m), beyond delta and tau themselves."""
     delta, tau = np.clip(design.delta, -_CLIP, _CLIP), np.clip(design.tau, -_CLIP, _CLIP)
     members = delta.shape[1]
+    if members > _MAX_RICH_MEMBERS:
+        # Fifty members would mean a thousand terms: the shape of their mean and their spread will do.
+        centre, tie = delta.mean(axis=1, keepdims=True), tau.mean(axis=1, keepdims=True)
+        spread = delta.std(axis=1, keepdims=True), tau.std(axis=1, keepdims=True)
+        size = np.abs(centre)
+        odd = [np.tanh(centre), np.tanh(3 * centre), centre * size / 4, centre * tie, centre * spread[0]]
+        even = [size, centre**2 / 4, np.tanh(3 * tie), tie**2, size * tie, *spread]
+        return np.hstack(odd), np.hstack(even)
     size = np.abs(delta)
     odd = [np.tanh(delta), np.tanh(3 * delta), delta * size / 4]
     probs = np.exp(design.log_probs)

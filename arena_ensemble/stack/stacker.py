@@ -54,6 +54,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         Final temperature of the choice.
     oof_log_proba_
         (n, 3) honest out-of-fold log-probabilities of the whole procedure, choosing included.
+    candidate_oof_
+        Candidate → (n, 3) honest out-of-fold log-probabilities.
     classes_
         ``[0, 1, 2]`` = A, B, TIE.
     """
@@ -128,6 +130,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         self.fold_choices_ = {fold: made.choice for fold, made in found.fold_decisions.items()}
         self.choice_: str = found.decision.choice
         self.oof_log_proba_: Floats = found.chosen
+        self.candidate_oof_: dict[str, Floats] = {name: found.scored[name] for name in menu.order}
         self.models_: dict[str, Model] = {
             name: menu.family(name).fit(design, labels, self.random_state)
             for name in found.decision.parts(menu)

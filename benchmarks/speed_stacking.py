@@ -1,0 +1,113 @@
+"""Seconds of the ensemble half, beside the peers' in the same run: medians of seven.
+
+Temperature beside scikit-learn's own core on 57,477 rows; greedy selection beside AutoGluon's
+``EnsembleSelection`` (set ARENA_PEERS_AUTOGLUON to a Python that has it) with the same weights; the
+paired bootstrap; and one whole default ``Stacker.fit`` with its peak memory.
+
+    python benchmarks/speed_stacking.py [--quick] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from simulated_oof import simulate
+from sklearn.calibration import _TemperatureScaling
+
+from arena_ensemble.calibrate import fit_temperature
+from arena_ensemble.pools import greedy_weights, true_class_probs
+from arena_ensemble.score import log_loss, paired_difference, row_losses
+from arena_ensemble.stack import Stacker
+
+AUTOGLUON = """
+import json, sys, time
+import numpy as np
+from autogluon.core.metrics import log_loss
+from autogluon.core.models.greedy_ensemble.ensemble_selection import EnsembleSelection
+data = np.load(sys.argv[1])
+seconds = []
+for _ in range(int(sys.argv[2])):
+    start = time.perf_counter()
+    model = EnsembleSelection(ensemble_size=25, problem_type="multiclass", metric=log_loss)
+    model.fit(list(data["probs"]), data["y"])
+    seconds.append(time.perf_counter() - start)
+print(json.dumps({"seconds": seconds, "weights": list(model.weights_)}))
+"""
+
+
+def median_seconds(call: Callable[[], Any], repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def autogluon(probs: Any, y: Any, repeats: int) -> dict[str, Any] | None:
+    python = os.environ.get("ARENA_PEERS_AUTOGLUON")
+    if not python:
+        print("ARENA_PEERS_AUTOGLUON is not set: AutoGluon is skipped")
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder, "in.npz"), probs=probs, y=y)
+        command = [python, "-c", AUTOGLUON, str(Path(folder, "in.npz")), str(repeats)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"AutoGluon failed: {done.stderr.strip().splitlines()[-1]}")
+        return None
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="3,000 rows, three repeats")
+    parser.add_argument("--json", action="store_true", help="last line: one JSON object")
+    options = parser.parse_args()
+    rows, repeats = (3000, 3) if options.quick else (57_477, 7)
+    scene = simulate("speed", ["strong", "weak", "sure", "shy", "curved", "weak"], rows, 0)
+    log_probs = np.log(np.stack(list(scene.members.values())))
+    y, one = scene.y, log_probs[2]
+    out: dict[str, Any] = {"rows": rows}
+    out["temperature"] = median_seconds(lambda: fit_temperature(one, y), repeats)
+    out["temperature_scikit_learn"] = median_seconds(lambda: _TemperatureScaling().fit(one, y), repeats)
+    ours = fit_temperature(one, y).beta
+    theirs = float(_TemperatureScaling().fit(one, y).beta_)
+    out["temperature_betas"] = [ours, theirs]
+    out["temperature_ratio"] = out["temperature_scikit_learn"] / out["temperature"]
+    out["greedy"] = median_seconds(lambda: greedy_weights(true_class_probs(log_probs, y), 25), repeats)
+    peer = autogluon(np.exp(log_probs), y, repeats)
+    if peer is not None:
+        out["greedy_autogluon"] = statistics.median(peer["seconds"])
+        out["greedy_ratio"] = out["greedy_autogluon"] / out["greedy"]
+        mine = greedy_weights(true_class_probs(log_probs, y), 25)
+        out["greedy_weights_differ_by"] = float(np.abs(mine - np.array(peer["weights"])).max())
+    first, second = row_losses(log_probs[0], y), row_losses(log_probs[1], y)
+    out["log_loss_and_bootstrap"] = median_seconds(
+        lambda: (log_loss(log_probs[0], y), paired_difference(first, second)), repeats
+    )
+    start = time.perf_counter()
+    stacker = Stacker(random_state=0).fit(scene.members, y)
+    out["stacker_fit"] = time.perf_counter() - start
+    out["stacker_choice"] = stacker.choice_
+    out["peak_MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for name, value in out.items():
+        print(f"{name:28s} {value}")
+    if options.json:
+        print(json.dumps(out))
+
+
+if __name__ == "__main__":
+    main()
