@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import score
+from .calibrate import fit_temperature
 from .predictions import Floats
 
 ENOUGH_ROWS: Final = 500
@@ -47,7 +48,9 @@ def find(
     Notes
     -----
     A member is named when it gives one class to more than 95 % of the rows, or when its log-loss lies
-    above the prior's by more than two clustered standard errors of the paired difference.
+    above the prior's by more than two clustered standard errors of the paired difference *and* a
+    temperature does not mend that: at its own best one it is still not below the prior by more than
+    two. An over-confident member with a signal is mended by the river's temperature, not an alarm.
     """
     found = []
     shares = np.bincount(log_probs.argmax(axis=1), minlength=3) / len(y)
@@ -57,10 +60,14 @@ def find(
             f"gives the class {name} to {shares.max():.1%} of the rows; likely causes: too few steps, a "
             "learning rate too low or too high, a head that was not trained, a verdict cue cut off"
         )
-    difference = score.row_losses(log_probs, y) - score.row_losses(prior, y)
-    if difference.mean() > 2 * score.standard_error(difference, groups):
-        found.append(
-            f"its log-loss is {difference.mean():.4f} above the class prior's; likely causes: over-fitting "
-            "(fewer epochs, a smaller learning rate), or another template at prediction than in training"
-        )
+    baseline = score.row_losses(prior, y)
+    raw = score.row_losses(log_probs, y) - baseline
+    if raw.mean() > 2 * score.standard_error(raw, groups):
+        refined = score.row_losses(fit_temperature(log_probs, y).apply(log_probs), y) - baseline
+        if refined.mean() > -2 * score.standard_error(refined, groups):
+            found.append(
+                f"its log-loss is {raw.mean():.4f} above the class prior's, and {-refined.mean():.4f} below "
+                "it at its best temperature; likely causes: over-fitting (fewer epochs, a smaller learning "
+                "rate), another template at prediction than in training, a head that was not loaded"
+            )
     return found
