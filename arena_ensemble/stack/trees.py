@@ -134,7 +134,9 @@ class Trees:
 
 
 def _raw(booster: lightgbm.Booster, columns: Floats, span: dict[str, Any]) -> Floats:
-    return np.asarray(booster.predict(columns, **span), dtype=np.float64)
+    # LightGBM keeps its number of threads in one global. A predict() without num_threads resets it under
+    # a fit that runs on another Python thread with buffers for one: the process dies (SIGSEGV, seen).
+    return np.asarray(booster.predict(columns, num_threads=1, **span), dtype=np.float64)
 
 
 def even_columns(design: Design, *, features: bool) -> Floats:
