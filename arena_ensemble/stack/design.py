@@ -68,6 +68,11 @@ class Design:
             self.even_names,
         )
 
+    def without_members(self) -> Design:
+        """The features alone."""
+        none = np.empty((len(self), 0))
+        return Design(none, none, self.odd, self.even, (), self.odd_names, self.even_names)
+
     def swapped(self) -> Design:
         """What would be seen if the two responses changed places (and the members were equivariant)."""
         return Design(

@@ -63,6 +63,12 @@ def menu_for(design: Design) -> Menu:
             linear = "logistic with features" if members else "features only"
             mixes.append(Mix("mix with features", (linear, "trees with features"), learned=False))
             last = [*last, linear, "trees with features"]
+        if members and features:
+            # Boosters that start from a strong member's logits leave little to the features; boosters
+            # that never saw a member err elsewhere, which is what a mix needs.
+            add(TreeFamily("trees on features", features=True, members=False), choosable=False)
+            mixes.append(Mix("mix apart", ("logistic", "features only", "trees on features"), learned=True))
+            last = [*last, "trees on features"]
         mixes.append(Mix("blend", tuple(last), learned=True))
         order += [mix.name for mix in mixes]
     return Menu(tuple(families), tuple(mixes), tuple(order))

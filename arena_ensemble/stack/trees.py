@@ -75,9 +75,11 @@ class Trees:
     ties: tuple[lightgbm.Booster, ...]
     leads: tuple[lightgbm.Booster, ...]
     features: bool
+    members: bool = True
 
     def readings(self, design: Design) -> Floats:
         """(V, n, 2): delta and the logit of a tie after each number of rounds."""
+        design = design if self.members else design.without_members()
         delta, tie = _start(self.base, self.base_tie, design)
         even = even_columns(design, features=self.features)
         shown = lead_columns(design, features=self.features)
@@ -111,6 +113,7 @@ class Trees:
             "rounds": list(self.rounds),
             "bags": len(self.ties),
             "features": self.features,
+            "members": self.members,
         }
         return State("trees", values, [b.model_to_string() for b in (*self.ties, *self.leads)])
 
@@ -130,6 +133,7 @@ class Trees:
             tuple(boosters[:half]),
             tuple(boosters[half:]),
             bool(v["features"]),
+            bool(v["members"]),
         )
 
 
@@ -177,6 +181,8 @@ class TreeFamily:
     ----------
     features
         Whether the features are seen.
+    members
+        Whether the members are seen; without them the boosters start from the class frequencies.
     settings
         None: `for_rows` of the training rows.
     """
@@ -185,9 +191,11 @@ class TreeFamily:
     features: bool
     settings: TreeSettings | None = None
     factored: bool = True
+    members: bool = True
 
     def fit(self, design: Design, y: Labels, seed: int) -> Trees:
         """Two boosted models a bag."""
+        design = design if self.members else design.without_members()
         used = self.settings or for_rows(len(y), features=self.features)
         base = None
         if design.members:
@@ -211,6 +219,7 @@ class TreeFamily:
             _boost(even, ties, tie, used, seeds, used.min_leaf),
             _boost(both, won, lead_start, used, seeds, 2 * used.min_leaf),
             self.features,
+            self.members,
         )
 
 
