@@ -35,7 +35,7 @@ def score_table(rows: Sequence[ScoreRow], *, title: str) -> str:
             f"{row.difference_se:.4f}",
         ]
         if with_gap:
-            cells.append("" if row.gap_closed is None else f"{row.gap_closed:.1%}")
+            cells.append("" if row.gap_closed is None else f"{round(row.gap_closed, 3) + 0.0:.1%}")
         cells.append("◀ chosen" if row.chosen else row.note)
         table.add_row(*(Text(cell) for cell in cells), style="bold" if row.chosen else "")
     return rendered(table)
