@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ import polars as pl
 
 from . import member_files, readers, score, store
 from .battles import Battles
-from .ensemble import Ensemble, write
+from .ensemble import Ensemble, accounts, write
 from .errors import InputError
 from .features import Features, extract
 from .folds import group_keys
+from .ledger import best_column_order
 from .predictions import Predictions
 from .stack import Stacker
 
@@ -213,6 +213,7 @@ def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
         "choice": stacker.choice_,
         "temperature": stacker.temperature_,
         "log_loss": score.log_loss(stacker.oof_log_proba_, brought.outcomes),
+        **accounts(brought.members, brought.outcomes, brought.groups),
     }
     card = write(out, honest, stacker, table, facts)
     if brought.tests:
@@ -244,7 +245,7 @@ def keep(workspace: store.Workspace, name: str, oof: Path, test: Path | None = N
         "member": name,
         "backbone": IMPORTED,
         "folds_verified": False,
-        "note": "folds unverified: that no row was predicted by a model that saw its group is the other tool's word",
+        "note": "folds unverified: only the other tool knows whether a model saw a row's group",
         "source": str(oof),
         "source_sha256": store.digest_file(oof),
         "rows": len(member),
@@ -264,17 +265,15 @@ def check_columns(members: Mapping[str, Predictions], y: npt.NDArray[np.int64]) 
     Raises
     ------
     InputError
-        The best of the six orders is not the given one, by more than three standard errors of the
-        paired difference.
+        Naming the member and the order that its columns seem to have.
     """
     for name, member in members.items():
         log_probs = member.combined().log_probs
-        given = score.row_losses(log_probs, y)
-        for order in itertools.permutations(range(3)):
-            difference = given - score.row_losses(log_probs[:, list(order)], y)
-            if difference.mean() > 3 * max(score.standard_error(difference), 1e-12):
-                names = ", ".join(("A", "B", "tie")[k] for k in order)
-                raise InputError(
-                    f"member {name!r}: its columns look exchanged: read as {names} its log-loss is "
-                    f"{difference.mean():.4f} lower ({given.mean():.4f} as given); name the columns rightly"
-                )
+        order = best_column_order(log_probs, y)
+        if order is not None:
+            names = ", ".join(("A", "B", "tie")[k] for k in order)
+            given, other = (score.log_loss(rows, y) for rows in (log_probs, log_probs[:, list(order)]))
+            raise InputError(
+                f"member {name!r}: its columns look exchanged: read as {names} its log-loss is {other:.4f}, "
+                f"as given {given:.4f}; name the columns rightly"
+            )

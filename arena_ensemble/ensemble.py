@@ -21,6 +21,7 @@ from .battles import Battles
 from .errors import ArtifactError, InputError
 from .features import extract
 from .folds import Folds
+from .ledger import keep_ledger, suspicions
 from .predictions import Floats, Predictions
 from .score import ScoreRow
 from .stack import Stacker
@@ -122,7 +123,7 @@ def build(
         "temperature": stacker.temperature_,
         "log_loss": score.log_loss(stacker.oof_log_proba_, y),
         "seconds": round(time.monotonic() - start, 3),
-        "member_seconds": seconds,
+        **accounts(said, y, folds.group, folds.fold, seconds),
     }
     honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
     if outcomes == 2:
@@ -130,6 +131,20 @@ def build(
         facts["log_loss"] = score.log_loss(honest.log_probs, y)
     card = write(folder, honest, stacker, table, facts)
     return Ensemble(stacker, table, card)
+
+
+def accounts(
+    members: Mapping[str, Predictions],
+    y: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64] | None = None,
+    folds: npt.NDArray[np.int64] | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """The ledger and the suspicions, as they stand in an ensemble's card."""
+    hours = None if seconds is None else {name: spent / 3600 for name, spent in seconds.items() if spent}
+    kept = keep_ledger(members, y, groups=groups, folds=folds, hours=hours)
+    suspected = suspicions(members, y, groups)
+    return {"ledger": kept.as_dict(), "suspicions": [dataclasses.asdict(one) for one in suspected]}
 
 
 def table_with_floor(stacker: Stacker, truth: Floats | None, y: npt.NDArray[np.int64]) -> list[ScoreRow]:

@@ -132,7 +132,7 @@ def _brought(options: argparse.Namespace) -> Result:
     built = bring.stacked(brought, options.out, seed=options.seed)
     title = f"out of fold, {len(brought.ids):,} battles, members' folds unverified"
     facts = {"battles": len(brought.ids), "out": str(options.out), **_ensemble_facts(built)}
-    return Result(facts, tables.score_table(built.table, title=title))
+    return Result(facts, _ensemble_text(built, title))
 
 
 def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _Run:
@@ -239,6 +239,8 @@ def _ensemble_facts(built: ensemble.Ensemble) -> dict[str, Any]:
         "log_loss": built.card["log_loss"],
         "temperature": built.card["temperature"],
         "table": [dataclasses.asdict(row) for row in built.table],
+        "ledger": built.card["ledger"],
+        "suspicions": built.card["suspicions"],
     }
 
 
@@ -259,7 +261,14 @@ def _members_text(made: _Run) -> str:
 
 def _text(made: _Run, built: ensemble.Ensemble) -> str:
     title = f"out of fold, {len(made.train):,} battles, {made.folds.n_folds} grouped folds"
-    return "\n".join([tables.score_table(built.table, title=title), *_warnings(made.outcome)])
+    return "\n".join([_ensemble_text(built, title), *_warnings(made.outcome)])
+
+
+def _ensemble_text(built: ensemble.Ensemble, title: str) -> str:
+    parts = [tables.score_table(built.table, title=title), "", tables.ledger_table(built.card["ledger"])]
+    for one in built.card["suspicions"]:
+        parts.append(f"member {one['member']} looks leaked: {'; '.join(one['reasons'])}")
+    return "\n".join(parts)
 
 
 def _warnings(outcome: run.Outcome) -> list[str]:

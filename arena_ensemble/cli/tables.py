@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -38,6 +38,23 @@ def score_table(rows: Sequence[ScoreRow], *, title: str) -> str:
             cells.append("" if row.gap_closed is None else f"{round(row.gap_closed, 3) + 0.0:.1%}")
         cells.append("◀ chosen" if row.chosen else row.note)
         table.add_row(*(Text(cell) for cell in cells), style="bold" if row.chosen else "")
+    return rendered(table)
+
+
+def ledger_table(ledger: Mapping[str, Any]) -> str:
+    """What each member is worth: loss without it, its temperature, its lean, its cost."""
+    table = Table(title="what each member adds to a pool", title_justify="left", box=None, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    names = ("loss without it", "± s.e.", "best 1/T", "leans to A", "position bias", "hours")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    table.add_column("", overflow="fold")
+    for row in ledger["members"]:
+        bias = "one order read" if row["position_bias"] is None else f"{row['position_bias']:+.3f}"
+        hours = "" if row["hours"] is None else f"{row['hours']:.2f}"
+        cells = [row["name"], f"{row['without']:+.4f}", f"{row['without_se']:.4f}", f"{row['beta']:.2f}"]
+        cells += [f"{row['lean']:+.3f}", bias, hours, row["advice"]]
+        table.add_row(*(Text(cell) for cell in cells))
     return rendered(table)
 
 
