@@ -18,7 +18,8 @@ from ..score import Labels
 BETA_MIN: Final = 1e-3
 BETA_MAX: Final = 1e3
 """Beta stays within these: separable data would send it to infinity, reversed data to zero."""
-_BLOCK: Final = 1 << 13
+_BLOCK: Final = 1 << 14
+_SAFE_EXPONENT: Final = 600.0
 _PREVIEW_ROWS: Final = 4096
 
 
@@ -61,36 +62,44 @@ def _margins(log_probs: Floats, y: Labels) -> Floats:
     return margins
 
 
-def _slope(margins: Floats, beta: float) -> tuple[float, float]:
-    """First and second derivative in beta of the mean loss."""
+def _slope(margins: Floats, beta: float, shifted: bool) -> tuple[float, float]:
+    """First and second derivative in beta of the mean loss; ``shifted`` where exp could overflow."""
     n = margins.shape[1]
     first = second = 0.0
+    weights, scaled = np.empty((2, min(n, _BLOCK))), np.empty((2, min(n, _BLOCK)))
     for start in range(0, n, _BLOCK):
         block = margins[:, start : start + _BLOCK]
-        raised = beta * block
-        top = np.maximum(raised.max(axis=0), 0.0)
-        if top.max() > 600.0:  # only then can exp overflow
-            weights = np.exp(raised - top)
+        width = block.shape[1]
+        w, s = weights[:, :width], scaled[:, :width]
+        np.multiply(block, beta, out=w)
+        base: Floats | float = 1.0
+        if shifted:
+            top = np.maximum(w.max(axis=0), 0.0)
+            w -= top
             base = np.exp(-top)
-        else:
-            weights, base = np.exp(raised, out=raised), np.float64(1.0)
-        total = weights[0] + weights[1] + base
-        scaled = weights * block
-        mean = (scaled[0] + scaled[1]) / total
-        square = np.einsum("kn,kn->n", scaled, block) / total
+        np.exp(w, out=w)
+        total = w[0] + w[1]
+        total += base
+        w /= total
+        np.multiply(w, block, out=s)
+        mean = s[0] + s[1]
         first += float(mean.sum())
-        second += float((square - mean * mean).sum())
+        second += float(np.vdot(s[0], block[0]) + np.vdot(s[1], block[1]) - np.vdot(mean, mean))
     return first / n, second / n
 
 
 def _search(margins: Floats, start: float, prior: float, tolerance: float) -> float:
-    """Root of the slope within the bounds: Newton in log beta, kept inside a shrinking bracket."""
+    """Root of the slope within the bounds: Newton in log beta, kept inside a shrinking bracket.
+
+    A Newton step of size ``tolerance`` leaves an error of its square.
+    """
 
     def derivatives(beta: float) -> tuple[float, float]:
-        first, second = _slope(margins, beta)
+        first, second = _slope(margins, beta, beta * widest > _SAFE_EXPONENT)
         # In u = log beta the loss has slope beta f' and the prior pulls u to 0.
         return beta * first + prior * float(np.log(beta)), beta**2 * second + beta * first + prior
 
+    widest = float(margins.max())
     low, high = float(np.log(BETA_MIN)), float(np.log(BETA_MAX))
     point = min(max(float(np.log(start)), low), high)
     for _ in range(100):
@@ -105,10 +114,10 @@ def _search(margins: Floats, start: float, prior: float, tolerance: float) -> fl
         following = point + step
         if not low < following < high:
             following = (low + high) / 2
-        if abs(following - point) <= tolerance:
-            point = following
-            break
+        done = abs(following - point) <= tolerance
         point = following
+        if done:
+            break
     return float(np.exp(point))
 
 
@@ -143,4 +152,4 @@ def fit_temperature(
     if n > 4 * _PREVIEW_ROWS and start is None:
         preview = np.ascontiguousarray(margins[:, :: n // _PREVIEW_ROWS])
         guess = _search(preview, 1.0, prior_rows / n, 1e-3)
-    return Temperature(_search(margins, guess, prior_rows / n, 1e-12))
+    return Temperature(_search(margins, guess, prior_rows / n, 1e-7))
