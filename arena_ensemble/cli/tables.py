@@ -48,12 +48,15 @@ def ledger_table(ledger: Mapping[str, Any]) -> str:
     names = ("loss without it", "± s.e.", "best 1/T", "leans to A", "position bias", "hours")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-    table.add_column("", overflow="fold")
+    table.add_column("", no_wrap=True)
     for row in ledger["members"]:
         bias = "one order read" if row["position_bias"] is None else f"{row['position_bias']:+.3f}"
         hours = "" if row["hours"] is None else f"{row['hours']:.2f}"
         cells = [row["name"], f"{row['without']:+.4f}", f"{row['without_se']:.4f}", f"{row['beta']:.2f}"]
-        cells += [f"{row['lean']:+.3f}", bias, hours, row["advice"]]
+        advice = (
+            row["advice"].partition(":")[0].removesuffix(f" {row['name']}")
+        )  # keep, leave out, stop training
+        cells += [f"{row['lean']:+.3f}", bias, hours, advice]
         table.add_row(*(Text(cell) for cell in cells))
     return rendered(table)
 
