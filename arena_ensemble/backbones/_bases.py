@@ -173,7 +173,9 @@ def load_tokenizer(source: Source) -> Any:
     from transformers import AutoTokenizer
 
     with _explained(source, "tokenizer"):
-        return AutoTokenizer.from_pretrained(source.name, **source.options)
+        tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
+    tokenizer.model_max_length = 10**9  # texts are cut by us, after they are counted
+    return tokenizer
 
 
 def load_model(

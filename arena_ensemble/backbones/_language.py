@@ -27,6 +27,7 @@ from ..prompts import turns_of
 from ..recipes import Recipe
 from . import _adapters, _bases, _checkpoints, tiny
 from ._hidden import Vectors, with_features
+from ._imports import completed, read_adapter
 from ._prediction import read, read_features
 from ._reader import Reader, identity, inner_split
 from ._readings import Readings, collate
@@ -169,6 +170,27 @@ class LanguageModel:
             _adapters.load_weights(member.scorer, folder / _WEIGHTS)
         member.shift = None if kept.get("shift") is None else np.asarray(kept["shift"], dtype=np.float64)
         member.facts = kept["facts"]
+        return self._ready(member)
+
+    def adopt(self, adapter: Path, *, recipe: Recipe, folder: Path, cache: Path) -> Member:
+        """Write a fold folder from a PEFT adapter that another tool trained; prediction only.
+
+        The recipe states the base, the template and the adapter's shape; a classification head must
+        give its three labels in the order A, B, tie.
+
+        Raises
+        ------
+        ArtifactError, RecipeError
+            The adapter is broken, lacks its head, or does not fit the base or the recipe.
+        """
+        reader = Reader.open(recipe, _bases.source_of(recipe), cache)
+        tensors = read_adapter(adapter, recipe.adapter)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            member, _, facts = self._model(reader)
+        trained = _adapters.trained_parameters(member.scorer)
+        _adapters.put_weights(member.scorer, completed(tensors, trained, adapter), str(adapter))
+        self._write(member, folder, {**facts, "imported": True, "alarms": []})
         return self._ready(member)
 
     def predict(self, fitted: Member, battles: Battles, *, on_progress: Progress | None = None) -> Floats:

@@ -7,3 +7,4 @@ from ._scorers import ClassifyScorer
 
 _model = LanguageModel(Head(labels=3, build=lambda model, reader: ClassifyScorer(model)))
 prepare, fit, load, predict = _model.prepare, _model.fit, _model.load, _model.predict
+adopt = _model.adopt

@@ -18,3 +18,4 @@ def _build(model: Any, reader: Reader) -> GenerateScorer:
 
 _model = LanguageModel(Head(labels=None, build=_build))
 prepare, fit, load, predict = _model.prepare, _model.fit, _model.load, _model.predict
+adopt = _model.adopt

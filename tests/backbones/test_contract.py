@@ -208,7 +208,8 @@ def test_accumulation_and_checkpointing_change_no_gradient(
     found = []
     for budget, checkpointing in ((1 << 20, False), (128, False), (1 << 20, True)):
         member, _ = fold.untrained(train={"gradient_checkpointing": checkpointing})
-        assert getattr(member.scorer.model, "is_gradient_checkpointing", checkpointing) == checkpointing
+        recomputed = [bool(getattr(m, "gradient_checkpointing", False)) for m in member.scorer.modules()]
+        assert any(recomputed) == checkpointing
         found.append(_gradients(member, fold.lessons(member), budget))
     whole, cut, checkpointed = found
     assert whole.keys() == cut.keys() == checkpointed.keys()
