@@ -1,5 +1,6 @@
 """``arena-ensemble`` with the faulty backbone behind ``backbone = "lexical"``, workers included."""
 
+import signal
 import sys
 
 from arena_ensemble import backbones
@@ -8,4 +9,6 @@ from arena_ensemble.__main__ import main
 backbones.MODULES["lexical"] = "faulty_backbone"  # type: ignore[index]
 
 if __name__ == "__main__":
+    # A shell's background job (a CI runner's, say) hands down an ignored SIGINT: heed it again.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
