@@ -97,7 +97,7 @@ def test_a_signal_ends_the_run_and_keeps_what_is_finished(
     assert process.returncode == code, told
     assert f"{word}: finished folds are kept; run the same command to go on" in told
     assert "Traceback" not in told
-    wait_for(lambda: group_is_gone(process.pid), 5)
+    wait_for(lambda: group_is_gone(process.pid), 60)
     check_whole(workspace)
     kept = done.read_bytes()
     monkeypatch.setenv("ARENA_TEST_CALM", "1")
