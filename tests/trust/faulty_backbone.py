@@ -44,7 +44,7 @@ def fit(train: Battles, *, recipe: Recipe, folder: Path, **others: Any) -> Share
 def misbehave(how: str, folder: Path) -> None:
     if how == "sleeper":
         (folder / "asleep").write_text("here")
-        time.sleep(120)
+        time.sleep(900)
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "raiser":
