@@ -19,7 +19,7 @@ import numpy.typing as npt
 from . import member_files, oof, score, store
 from .battles import Battles
 from .errors import ArtifactError, InputError
-from .features import extract
+from .features import Features, extract
 from .folds import Folds
 from .ledger import keep_ledger, suspicions
 from .predictions import Floats, Predictions
@@ -39,6 +39,23 @@ class Ensemble:
     stacker: Stacker
     table: list[ScoreRow]
     card: store.Card
+
+    def log_probs(self, members: Mapping[str, Predictions], features: Features) -> Floats:
+        """The stacker's log-probabilities (n, 3) of new rows.
+
+        Raises
+        ------
+        ArtifactError
+            The parts of the stacker do not fit each other: its file was made by hand.
+        """
+        try:
+            with np.errstate(all="ignore"):  # what is not finite is refused where it is written
+                return self.stacker.predict_log_proba(members, features=features)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ArtifactError(
+                f"the stacker does not fit together ({type(error).__name__}: {error}); "
+                "run `arena-ensemble stack` again"
+            ) from error
 
     @property
     def outcomes(self) -> int:

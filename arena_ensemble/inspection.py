@@ -274,7 +274,7 @@ def _refit_gap(workspace: store.Workspace, battles: Battles, made: Folds) -> Che
             told = f"member {name} changed since the ensemble was made; run stack again"
             return Check("refit gap", FAIL, told)
         members[name] = said.aligned_to(battles.ids, name=name)
-    refit = score.row_losses(built.stacker.predict_log_proba(members, features=extract(battles)), y)
+    refit = score.row_losses(built.log_probs(members, extract(battles)), y)
     gap = honest - refit
     error = score.standard_error(gap, made.group)
     evidence: dict[str, Any] = {

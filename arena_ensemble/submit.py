@@ -52,7 +52,7 @@ def predict(workspace: store.Workspace, ensemble: Ensemble, test: Battles) -> Te
         sharpened = from_delta_tau(gammas[name] * delta, gammas[name] * tau)
         members[name] = replace(average, log_probs=sharpened)
     log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in gammas.items()))
-    log_probs = ensemble.stacker.predict_log_proba(members, features=extract(test))
+    log_probs = ensemble.log_probs(members, extract(test))
     if ensemble.outcomes == 2:
         log_probs = without_ties(log_probs)
     return TestPrediction(log_probs, gammas, ensemble.outcomes)

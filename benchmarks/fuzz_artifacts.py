@@ -137,7 +137,7 @@ def loaders(folder: Path) -> dict[str, Callable[[], bytes]]:
 
     def stacker() -> bytes:
         built = ensemble.load(workspace)
-        said = built.stacker.predict_log_proba({"mine": even}, features=features)
+        said = built.log_probs({"mine": even}, features)
         return whole(said, len(test)) + json.dumps([row.name for row in built.table]).encode()
 
     def fold() -> bytes:
