@@ -10,7 +10,6 @@ vocabulary and settings are JSON, numbers are safetensors.
 from __future__ import annotations
 
 import json
-import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +84,6 @@ def fit(
 
     ``valid`` and ``resume`` are not used: nothing is stopped early, and a fold takes seconds.
     """
-    started = time.perf_counter()
     settings = recipe.lexical
     tell = on_progress or (lambda done, total, text: None)
     steps = 4.0
@@ -104,14 +102,13 @@ def fit(
     tell(3, steps, f"C = {strength:g}")
     scale = float(np.sqrt(strength))
     coefficients = fit_coefficients(design.scaled(scale), target, weights=weights).times(scale)
-    facts = {
+    facts = {  # no seconds, which the card tells: these lie beside what was learned, the same bytes each time
         "device": "cpu",
         "dtype": "float64",
         "rows": len(train),
         "terms": len(words.idf),
         "C": strength,
         "inner_log_loss": losses,
-        "seconds": round(time.perf_counter() - started, 3),
     }
     names = (features.odd_names, features.even_names)
     fitted = Lexical(words, scaler, waves, coefficients, names, facts)

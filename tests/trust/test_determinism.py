@@ -24,8 +24,8 @@ vocabulary = 300
 LEXICAL = 'backbone = "lexical"\n[lexical]\nmax_features = 100\ninteractions = 32\n'
 CARDS = ("card.json", ".arena-lock")
 """They tell seconds and times, which differ."""
-FACTS = ("settings.json", "vocabulary.json")
-"""They hold the fit's seconds beside what was learned."""
+FACTS = ("settings.json",)
+"""It holds the fit's seconds beside what was learned."""
 
 
 def contents(folder: Path) -> dict[str, bytes]:
