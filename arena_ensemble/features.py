@@ -18,6 +18,21 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ._feature_patterns import (
+    CAPITAL_RUNS,
+    ENDING,
+    FOREIGN,
+    IN_PART,
+    LIST_HEADS,
+    MARKS,
+    ODD_ONES,
+    OPENING,
+    PHRASES,
+    REQUESTS,
+    SCRIPTS,
+    SYMBOL,
+    WORD,
+)
 from .battles import Battles
 
 Floats = npt.NDArray[np.float64]
@@ -26,99 +41,7 @@ Kind = Literal["count", "share"]
 CHUNK_ROWS: Final = 4096
 """Rows measured at a time: word lists of this many answers are held at once (about 100 MB)."""
 
-WORD: Final = r"[a-z0-9\x{c0}-\x{1fff}]+|[\x{2c00}-\x{2fff}\x{3040}-\x{fdff}\x{ff10}-\x{10ffff}]"
-"""A word of lowercased text. Scripts without spaces (Chinese, Japanese, Korean) give a word a character."""
-
-# Every pattern is counted in one answer (all turns joined by a newline). Rust's regex engine is
-# fast on ASCII classes and on plain alternatives, 30 times slower on case-blind or Unicode ones:
-# so phrases are counted in the lowercased text.
-MARKS: Final[dict[str, str]] = {
-    "lines": r"\n",
-    "paragraphs": r"\n[ \t]*\n",
-    "sentences": r"[.!?](?:[ \n\"')]|$)|[。！？]",
-    "headings": r"(?m)^ {0,3}#{1,6} ",
-    "bullets": r"(?m)^[ \t]*[-*•+] ",
-    "numbered": r"(?m)^[ \t]*[0-9]{1,3}[.)] ",
-    "nested": r"(?m)^(?: {2,}|\t+)(?:[-*•+]|[0-9]{1,3}[.)]) ",
-    "bold": r"\*\*[^*\n]+\*\*",
-    "italics": r"(?:^|[ (\n])[*_][A-Za-z][^*_\n]*[*_](?:[ ).,;:!?\n]|$)",
-    "code_fences": r"```",
-    "inline_code": r"`[^`\n]+`",
-    "table_rows": r"(?m)^[ \t]*\|.*\|",
-    "links": r"https?://|\]\(",
-    "questions": r"[?？]",
-    "exclamations": r"[!！]",
-    "commas": r"[,，、]",
-    "colons": r":(?:\s|$)",
-    "parentheses": r"\(",
-    "quotes": r"[\"“”«»]",
-    "ellipses": r"\.\.\.|…",
-    "latex": r"\\[a-zA-Z]+|\\[(\[]|\$[^$\n]+\$",
-    "json_keys": r"\"[A-Za-z_][^\"\n]*\"[ \t]*:",
-    "emoji": r"[\x{1F300}-\x{1FAFF}\x{2600}-\x{27BF}]",
-    "digits": r"[0-9]",
-    "capitals": r"[A-Z]",
-    "shouted": r"[A-Z]{3,}",
-    "first_person": r"\bI\b",
-}
-PHRASES: Final[dict[str, str]] = {
-    "refusals": (
-        r"\b(?:i (?:can['’]?t|cannot|can not|won['’]t|will not|do not feel)"
-        r"|i(?:['’]m| am) (?:not able|unable|not allowed|not programmed)"
-        r"|unable to (?:assist|help|provide|fulfil)|not (?:appropriate|ethical) to|against my)\b"
-    ),
-    "ai_mentions": r"\b(?:as an? (?:ai|artificial|(?:large )?language model)|language model)\b",
-    "apologies": r"\b(?:sorry|apologi[sz]e|apologies|unfortunately)\b",
-    "ignorance": (
-        r"\b(?:i (?:do not|don['’]t) (?:know|have|understand)|not sure|no information"
-        r"|more (?:context|information|details)|could you (?:please )?(?:clarify|provide|specify))\b"
-    ),
-    "hedges": r"\b(?:may|might|perhaps|possibly|however|although|depends|typically|generally)\b",
-    "connectives": r"\b(?:because|therefore|thus|since|for example|for instance|such as)\b",
-    "closings": (
-        r"\b(?:let me know|hope (?:this|that) helps|feel free|happy to (?:help|assist)|anything else"
-        r"|any (?:other |more |further )?questions|in conclusion|in summary|overall,)"
-    ),
-    "second_person": r"\byour?\b",
-}
-
-# Shares of an answer's characters, by script; what is left is Latin. Letters with accents stand
-# alone: they tell most European languages from English.
-SCRIPTS: Final[dict[str, str]] = {
-    "accented": r"[À-ɏ]",
-    "cyrillic": r"\p{Cyrillic}",
-    "cjk": r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]",
-    "arabic": r"[\p{Arabic}\p{Hebrew}]",
-    "indic": r"[\p{Devanagari}\p{Bengali}\p{Tamil}\p{Telugu}\p{Thai}]",
-}
-
-# What the lowercased prompt asks for: even by nature, as it belongs to neither side.
-REQUESTS: Final[dict[str, str]] = {
-    "questions": r"[?？]",
-    "digits": r"[0-9]",
-    "lines": r"\n",
-    "code": r"```|\bdef |\bclass |#include|\bimport |[;{}]\n|</|\bselect ",
-    "code_words": r"\b(?:code|python|java(?:script)?|c\+\+|sql|function|program|script|regex|html|bash)\b",
-    "math": (
-        r"\\[a-z]+|\b(?:calculate|solve|equation|probability|integral|how many|sum of|prove)\b"
-        r"|[0-9] ?[-+*/=^] ?[0-9]"
-    ),
-    "writing": r"\b(?:write|compose|draft|essay|story|poem|blog|email|letter|song|lyrics|haiku)\b",
-    "roleplay": r"\b(?:act as|pretend|imagine you|role ?play|you(?: a|['’])re an?|character)\b",
-    "explain": r"\b(?:explain|why|how do(?:es)?|describe|what (?:is|are)|difference between|compare)\b",
-    "rewrite": r"\b(?:summari[sz]e|rewrite|rephrase|edit|correct|translate|paraphrase|shorten)\b",
-    "extract": r"\b(?:extract|classify|json|csv|table|list (?:of|the)|identify|rate|evaluate|label)\b",
-    "brief": r"\b(?:brief(?:ly)?|short|concise|one sentence|in one word|only|just|no more than|at most)\b",
-    "long": r"\b(?:detailed|in detail|comprehensive|in depth|step by step|thorough|at least)\b",
-    "harm": r"\b(?:kill|bomb|weapon|hack|steal|drugs?|sex|porn|nsfw|illegal|racist|suicide)\b",
-}
-
-_OPENING: Final = (
-    r"^\s*(?:sure|certainly|of course|absolutely|great question|yes|no|here(?:['’]s| is| are))\b"
-)
-_ENDING: Final = r"[.!?:;)\]}>\"'”`*|。！？…~]$"
-_SYMBOL: Final = r"[^\p{L}\p{N}\s.,!?'\"-]"
-_FOREIGN: Final = r"[^\x00-ɏ\x{2000}-\x{206F}]"
+_NEWLINE: Final = pl.lit("\n")
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,9 +146,18 @@ def _measure(frame: pl.DataFrame) -> pl.DataFrame:
             for name, expression in _turn_measures(pl.col(columns[side])).items()
         ),
     )
-    texts = texts.with_columns(pl.col(s).str.to_lowercase().alias(f"{s}_low") for s in "pab")
-    texts = texts.with_columns(pl.col(f"{s}_low").str.extract_all(WORD).alias(f"{s}_words") for s in "pab")
-    texts = texts.with_columns(pl.col(f"{s}_words").list.unique().alias(f"{s}_set") for s in "pab")
+    texts = texts.with_columns(
+        *(pl.col(s).str.to_lowercase().alias(f"{s}_low") for s in "abp"),
+        *(pl.col(s).str.extract_all(ODD_ONES).list.join("").alias(f"{s}_odd") for s in "abp"),
+        *(pl.col(s).str.extract_all(CAPITAL_RUNS).list.join(" ").alias(f"{s}_capital") for s in "ab"),
+        *((_NEWLINE + pl.col(s)).str.extract_all(LIST_HEADS).list.join("").alias(f"{s}_head") for s in "ab"),
+    )
+    texts = texts.with_columns(
+        *(pl.col(f"{s}_low").str.extract_all(WORD).alias(f"{s}_words") for s in "abp"),
+        *(count.alias(f"{s}#{name}") for s in "ab" for name, count in _counts(s).items()),
+        _count("p", "foreign", FOREIGN).alias("p#foreign"),
+    )
+    texts = texts.with_columns(pl.col(f"{s}_words").list.unique().alias(f"{s}_set") for s in "abp")
     texts = texts.with_columns(
         pl.col(f"{x}_set").list.set_intersection(pl.col(f"{y}_set")).list.len().cast(pl.Int64).alias(x + y)
         for x, y in ("pa", "pb", "ab")
@@ -233,6 +165,26 @@ def _measure(frame: pl.DataFrame) -> pl.DataFrame:
     measures = [(s, name, e) for s in "ab" for name, e in _side(s).items()]
     measures += [("pair", name, e) for name, e in {**_prompt(), **_pair()}.items()]
     return texts.select(e.cast(pl.Float64).alias(f"{prefix}:{name}") for prefix, name, e in measures)
+
+
+def _count(own: str, name: str, pattern: str) -> pl.Expr:
+    """Matches of the pattern in the text ``own``, counted in the part that holds them all."""
+    part = IN_PART.get(name)
+    return pl.col(f"{own}_{part}" if part else own).str.count_matches(pattern)
+
+
+def _counts(own: str) -> dict[str, pl.Expr]:
+    """Every pattern's matches in the answer ``own``, by the name of the measure."""
+    patterns = {**MARKS, **SCRIPTS, "symbol": SYMBOL, "foreign": FOREIGN}
+    counts = {name: _count(own, name, pattern) for name, pattern in patterns.items()}
+    low, text = pl.col(f"{own}_low"), pl.col(own)
+    counts |= {name: low.str.count_matches(pattern) for name, pattern in PHRASES.items()}
+    # The same three kinds of ending one by one: pairs of characters are found much faster alone.
+    inside, wide = (
+        text.str.count_matches(r"[.!?][ \n\"')]"),
+        pl.col(f"{own}_odd").str.count_matches("[。！？]"),
+    )
+    return {**counts, "sentences": inside + wide + text.str.contains(r"[.!?]$").cast(pl.UInt32)}
 
 
 def _turn_measures(turns: pl.Expr) -> dict[str, pl.Expr]:
@@ -264,9 +216,7 @@ def _side(own: str) -> dict[str, pl.Expr]:
     text, low, distinct = pl.col(own), pl.col(f"{own}_low"), pl.col(f"{own}_set")
     chars, size = text.str.len_chars(), pl.col(f"{own}_words").list.len()
     vocabulary = distinct.list.len().cast(pl.Int64)
-    marks = {name: text.str.count_matches(pattern) for name, pattern in MARKS.items()}
-    phrases = {name: low.str.count_matches(pattern) for name, pattern in PHRASES.items()}
-    scripts = {name: _share(text.str.count_matches(pattern), chars) for name, pattern in SCRIPTS.items()}
+    counts = {name: pl.col(f"{own}#{name}") for name in _counts(own)}
     in_prompt, in_other = pl.col(f"p{own}"), pl.col("ab")
     lines = text.str.split("\n").list.eval(pl.element().filter(pl.element().str.len_bytes() > 3))
     stripped = text.str.strip_chars_end()
@@ -279,9 +229,8 @@ def _side(own: str) -> dict[str, pl.Expr]:
         "least_turn": pl.col(f"{own}_least"),
         "blank_turns": pl.col(f"{own}_blank"),
         "own_words": vocabulary - in_other,
-        **marks,
-        **phrases,
-        **scripts,
+        **{name: counts[name] for name in (*MARKS, *PHRASES)},
+        **{name: _share(counts[name], chars) for name in SCRIPTS},
         "latin": 1.0 - _foreign(own),
         "script_mismatch": (_foreign(own) - _foreign("p")).abs(),
         "distinct_words": _share(vocabulary, size),
@@ -290,13 +239,13 @@ def _side(own: str) -> dict[str, pl.Expr]:
         "prompt_echoed": _share(in_prompt, vocabulary),
         "novel_words": 1.0 - _share(in_other, vocabulary),
         "word_length": _share(chars, size + 1).clip(0, 30) * 0.1,
-        "sentence_length": _share(size, marks["sentences"] + 1).clip(0, 100) * 0.05,
-        "line_length": _share(chars, marks["lines"] + 1).log1p() * 0.2,
-        "capital_share": _share(marks["capitals"], chars) * 10,
-        "digit_share": _share(marks["digits"], chars) * 10,
-        "symbol_share": _share(text.str.count_matches(_SYMBOL), chars) * 10,
-        "opens_politely": low.str.contains(_OPENING),
-        "ends_cleanly": stripped.str.contains(_ENDING),
+        "sentence_length": _share(size, counts["sentences"] + 1).clip(0, 100) * 0.05,
+        "line_length": _share(chars, counts["lines"] + 1).log1p() * 0.2,
+        "capital_share": _share(counts["capitals"], chars) * 10,
+        "digit_share": _share(counts["digits"], chars) * 10,
+        "symbol_share": _share(counts["symbol"], chars) * 10,
+        "opens_politely": low.str.contains(OPENING),
+        "ends_cleanly": stripped.str.contains(ENDING),
         "starts_lower": text.str.contains(r"^\s*[a-z]"),
         "empty": stripped == "",
     }
@@ -304,8 +253,7 @@ def _side(own: str) -> dict[str, pl.Expr]:
 
 def _foreign(name: str) -> pl.Expr:
     """Share of the characters that are neither Latin letters nor common punctuation."""
-    text = pl.col(name)
-    return _share(text.str.count_matches(_FOREIGN), text.str.len_chars())
+    return _share(pl.col(f"{name}#foreign"), pl.col(name).str.len_chars())
 
 
 def _prompt() -> dict[str, pl.Expr]:

@@ -182,7 +182,7 @@ def usual_patterns() -> dict[str, Any]:
     """Our patterns in the notation of Python's ``re``, which knows no scripts by name."""
     import re
 
-    from arena_ensemble import features
+    from arena_ensemble import _feature_patterns as features
 
     scripts = {
         "Cyrillic": "\u0400-\u052f", "Han": "\u3400-\u4dbf\u4e00-\u9fff", "Hiragana": "\u3041-\u309f",

@@ -16,9 +16,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Left may be imported by right, never the other way round.
 LAYERS = [
     "errors", "battles", "predictions", "recipes", "readers", "_sample_texts", "sample", "folds", "prompts",
-    "features", "score", "calibrate", "pools", "stack", "ledger", "alarm", "atomic", "store", "backbones",
-    "member_files",
-    "lessons", "oof", "run", "ensemble", "submit", "bring", "inspection", "cli", "__main__",
+    "_feature_patterns", "features", "score", "calibrate", "pools", "stack", "ledger", "alarm", "atomic",
+    "store", "backbones", "member_files", "lessons", "oof", "run", "ensemble", "submit", "bring",
+    "inspection", "cli", "__main__",
 ]  # fmt: skip
 TORCH = {
     "torch",

@@ -7,12 +7,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arena_ensemble import _feature_patterns as patterns
+from arena_ensemble._feature_patterns import MARKS, PHRASES, SCRIPTS, WORD
 from arena_ensemble.battles import Battles
-from arena_ensemble.features import MARKS, PHRASES, SCRIPTS, WORD, Features, extract, side_counts
+from arena_ensemble.features import Features, extract, side_counts
 from arena_ensemble.readers import read_battles
 
 NASTY = (
@@ -111,6 +114,65 @@ def test_counts_agree_with_python() -> None:
             assert ours[name][row] == len(_python(pattern).findall(text.lower())), (name, text)
         assert counts["a:chars"][row] == len(text)
         assert counts["a:words"][row] == len(_python(WORD).findall(text.lower()))
+
+
+PIECES = (
+    *(
+        ". ",
+        ".\n",
+        ".",
+        "!",
+        '?"',
+        "。",
+        "！",
+        "\n",
+        "\n\n",
+        "\r\n",
+        " ",
+        "  - ",
+        "* ",
+        "12. ",
+        "1) ",
+        "\t",
+        "-",
+        "•",
+    ),
+    *("ABC", "A", "Ab", "I", "é", "Ж", "漢", "あ", "한", "م", "א", "ह", "ไ", "😀", "☀", "İ", "ß", "K", "ſ"),
+    *(
+        "\u3000",
+        "\xa0",
+        "\u2028",
+        "\x0b",
+        "\x0c",
+        "\x1c",
+        "\x85",
+        "\u200d",
+        "\x00",
+        "#",
+        "`",
+        "$",
+        "|",
+        "**",
+        "_",
+    ),
+)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.lists(st.one_of(st.sampled_from(PIECES), texts), max_size=12).map("".join), max_size=8))
+def test_counts_are_those_of_the_pattern_in_the_whole_answer(answers: list[str]) -> None:
+    """However a count is come by, it is what one pattern finds in one text."""
+    table = side_counts(battles_of([(["p"], [answer], ["x"]) for answer in answers]))
+    text = pl.Series(answers, dtype=pl.String)
+    chars = np.maximum(text.str.len_chars().to_numpy(), 1)
+    for name, pattern in MARKS.items():
+        assert table[f"a:{name}"].to_list() == text.str.count_matches(pattern).to_list(), name
+    for name, pattern in SCRIPTS.items():
+        assert np.array_equal(table[f"a:{name}"], text.str.count_matches(pattern).to_numpy() / chars), name
+    symbols = text.str.count_matches(patterns.SYMBOL).to_numpy() / chars * 10
+    assert np.array_equal(table["a:symbol_share"], symbols)
+    foreign = text.str.count_matches(patterns.FOREIGN).to_numpy() / chars
+    assert np.array_equal(table["a:latin"], 1 - foreign)
 
 
 def _python(pattern: str) -> re.Pattern[str]:
