@@ -16,11 +16,12 @@ from arena_ensemble.features import Features
 from arena_ensemble.predictions import Predictions, from_delta_tau
 from arena_ensemble.score import log_loss, paired_difference, row_losses
 from arena_ensemble.stack import Stacker, make_design
-from arena_ensemble.stack.decision import Decision, apply, decide
+from arena_ensemble.stack.decision import Decision, combined, decide
 from arena_ensemble.stack.family import to_log_probs, tuned
 from arena_ensemble.stack.menu import menu_for
 from arena_ensemble.stack.nested import cross_readings
 from arena_ensemble.stack.saved import to_files
+from arena_ensemble.stack.stacker import repeats_for
 from arena_ensemble.stack.trees import TreeFamily, TreeSettings
 
 SWAP = [1, 0, 2]
@@ -94,8 +95,9 @@ def test_every_candidate_is_equivariant() -> None:
         model = family.fit(design, y, 0)
         readings[family.name], mirrored[family.name] = model.readings(design), model.readings(other)
     made = decide(menu, readings, y, np.arange(600), tolerance=1.0)
-    for name in [*readings, *(mix.name for mix in menu.mixes)]:
-        shown, seen = apply(menu, made, readings, name), apply(menu, made, mirrored, name)
+    for name in [*readings, *(mix.name for mix in menu.mixes), None]:
+        shown = combined(made, readings, menu.factored, name)
+        seen = combined(made, mirrored, menu.factored, name)
         assert np.abs(np.exp(shown)[:, SWAP] - np.exp(seen)).max() < 1e-10, name
 
 
@@ -191,7 +193,7 @@ def test_edited_files_are_refused() -> None:
     members, y, _ = arena(200)
     trees = TreeFamily("trees", features=False, settings=TreeSettings(rounds=(0, 5)))
     design = make_design(members, None)
-    made = Decision({"trees": (1, 1)}, {"trees": 1.0}, {}, "trees", {})
+    made = Decision({"trees": (1, 1)}, {"trees": 1.0}, {}, {"trees": 1.0}, {})
     names = {"members": design.members, "odd": (), "even": ()}
     files = to_files({"trees": trees.fit(design, y, 0)}, {"trees": True}, made, names)
     assert Stacker.restore(files).predict_proba(members).shape == (200, 3)
@@ -206,9 +208,28 @@ def test_edited_files_are_refused() -> None:
         with pytest.raises(ArtifactError, match=told):
             Stacker.restore(broken)
     content = json.loads(files["stacker.json"])
-    content["models"] = {}
-    with pytest.raises(ArtifactError, match="not as written"):
-        Stacker.restore({**files, "stacker.json": json.dumps(content).encode()})
+    for edit in (
+        {"models": {}},
+        {"shares": {"trees": 0.5}},
+        {"shares": {"mix": 1.0}},
+        {"mixes": {"trees": 1}},
+    ):
+        with pytest.raises(ArtifactError, match="not as written"):
+            Stacker.restore({**files, "stacker.json": json.dumps({**content, **edit}).encode()})
+
+
+def test_the_choice_is_bagged_and_repeated_where_rows_are_few() -> None:
+    members, y, _ = arena(200)
+    stacker = Stacker(honest=False).fit(members, y)
+    assert sum(stacker.shares_.values()) == pytest.approx(1)
+    assert max(stacker.shares_, key=lambda name: stacker.shares_[name]) == stacker.choice_
+    assert set(stacker.models_) == set(stacker.decision_.parts())
+    assert [repeats_for(rows) for rows in (100, 1000, 2000, 2001, 57_477)] == [4, 4, 2, 1, 1]
+    # A member that leaves no doubt leaves the prior no share, and noise nothing else.
+    sure = {"truth": np.where(np.eye(3)[y] == 1, 0.98, 0.01)}
+    assert "prior" not in Stacker(honest=False).fit(sure, y).shares_
+    noise = {"noise": np.random.default_rng(1).dirichlet([2, 2, 2], size=200)}
+    assert Stacker(honest=False).fit(noise, y).choice_ == "prior"
 
 
 def test_bad_input_is_named() -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..predictions import Floats
 from ..score import Labels
-from .decision import Decision, Menu, apply, decide
+from .decision import Decision, Menu, combined, decide
 from .design import Design
 from .family import Family
 
@@ -111,17 +111,27 @@ def nested(
     groups: Codes,
     folds: Codes,
     *,
+    again: Sequence[tuple[Codes, dict[str, Readings]]] = (),
     tolerance: float,
     honest: bool = True,
 ) -> Outcome:
     """Choose on all rows, and once without each fold to score the choosing.
 
-    Without ``honest`` every fold is read by the choice made on all rows: an optimistic score.
+    Without ``honest`` every fold is read by the choice made on all rows: an optimistic score. ``again``
+    holds other folds and their readings, for the choice on all rows alone: the scored choices, made on
+    one set of folds, are then a little worse than the one that predicts, never better.
     """
     count = int(folds.max()) + 1
     everything = list(range(count))
-    whole = {name: assembled(r.outside, folds, everything)[0] for name, r in readings.items()}
-    decision = decide(menu, whole, y, groups, tolerance=tolerance)
+    rounds = [(folds, readings), *again]
+    whole = {
+        name: np.concatenate([assembled(made[name].outside, by, everything)[0] for by, made in rounds], 1)
+        for name in readings
+    }
+    times = len(rounds)
+    decision = decide(
+        menu, whole, np.tile(y, times), np.tile(groups, times), tolerance=tolerance, repeats=times
+    )
     names = [*readings, *(mix.name for mix in menu.mixes)]
     scored = {name: np.empty((len(y), 3)) for name in names}
     chosen = np.empty((len(y), 3))
@@ -140,7 +150,7 @@ def nested(
         held = folds == i
         here = {name: r.outside[i] for name, r in readings.items()}
         for name in names:
-            scored[name][held] = apply(menu, made, here, name)
-        chosen[held] = apply(menu, made, here)
+            scored[name][held] = combined(made, here, menu.factored, name)
+        chosen[held] = combined(made, here, menu.factored)
         _log.debug("outer fold %d: %s", i, made.choice)
     return Outcome(decision, fold_decisions, scored, chosen)

@@ -20,7 +20,7 @@ from .simple import Pooled
 from .trees import Trees
 
 MAIN: Final = "stacker.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 _KINDS: Final[dict[str, Callable[[State], Model]]] = {
     "pooled": Pooled.from_state,
     "logistic": Logistic.from_state,
@@ -54,13 +54,12 @@ def to_files(
         }
     content = {
         "format": FORMAT,
-        "choice": decision.choice,
-        "mix": list(decision.weights[decision.choice]) if decision.choice in decision.weights else None,
-        "parts": list(models),
+        "shares": decision.shares,
+        "mixes": {name: decision.mixes[name] for name in decision.shares if name in decision.mixes},
         "names": {key: list(value) for key, value in names.items()},
         "models": described,
     }
-    files[MAIN] = json.dumps(content, indent=1, sort_keys=True).encode()
+    files[MAIN] = json.dumps(content, indent=1).encode()
     return files
 
 
@@ -88,26 +87,30 @@ def from_files(
         models: dict[str, Model] = {}
         factored: dict[str, bool] = {}
         settings, betas = {}, {}
-        for name in content["parts"]:
-            told = content["models"][name]
+        for name, told in content["models"].items():
             texts = [_checked(files, text["file"], text["sha256"]) for text in told["texts"]]
             models[name] = _KINDS[told["kind"]](State(told["kind"], told["values"], texts))
             factored[name] = bool(told["factored"])
             settings[name] = (int(told["setting"][0]), int(told["setting"][1]))
             betas[name] = float(told["beta"])
-        choice = str(content["choice"])
-        mix = content["mix"]
-        weights = {} if mix is None else {choice: tuple(float(w) for w in mix)}
-        if not models or (len(mix) != len(models) if mix is not None else choice not in models):
-            raise ValueError(f"the choice {choice[:60]!r} is not made of its {len(models)} models")
-        numbers = [*betas.values(), *weights.get(choice, ())]
-        if not all(map(math.isfinite, numbers)) or min(betas.values()) < 0:
-            raise ValueError("a sharpness or a weight is no number to use")
+        shares = {str(name): float(share) for name, share in content["shares"].items()}
+        mixes = {
+            str(name): {str(part): float(weight) for part, weight in told.items()}
+            for name, told in content["mixes"].items()
+        }
+        decision = Decision(settings, betas, mixes, shares, {})
+        if not shares or set(decision.parts()) != set(models):
+            raise ValueError(f"the shares do not need just its {len(models)} models")
+        numbers = [*betas.values(), *shares.values(), *(w for told in mixes.values() for w in told.values())]
+        if not all(map(math.isfinite, numbers)) or min(*betas.values(), *shares.values()) < 0:
+            raise ValueError("a sharpness, a share or a weight is no number to use")
+        if abs(sum(shares.values()) - 1) > 1e-6:
+            raise ValueError("the shares do not sum to one")
     except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise ArtifactError(
             f"{MAIN} is not as written ({type(error).__name__}: {error}); run `arena-ensemble stack` again"
         ) from None
-    return models, factored, Decision(settings, betas, weights, choice, {}), names
+    return models, factored, decision, names
 
 
 def _refused(constant: str) -> float:

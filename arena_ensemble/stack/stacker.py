@@ -20,7 +20,7 @@ from .decision import Decision, Menu, combined
 from .design import Design, Members, make_design
 from .family import Model
 from .menu import menu_for
-from .nested import cross_readings, nested
+from .nested import Codes, Readings, cross_readings, nested
 from .saved import from_files, to_files
 from .simple import TEMPERATURE_ROWS
 
@@ -35,7 +35,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
     n_folds
         Folds of the nested cross-fitting when ``folds`` is not given to `fit`.
     tolerance
-        The simplest candidate within this many paired standard errors of the best is chosen.
+        In each resample, the simplest candidate within this many paired standard errors of the best is
+        chosen.
     threads
         Fits that run side by side. Repeats are identical for one seed, whatever this number.
     honest
@@ -45,7 +46,9 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
     Attributes
     ----------
     choice_
-        Name of the candidate that predicts.
+        Name of the candidate chosen most often when the groups are resampled.
+    shares_
+        Candidate → how often it was chosen: the prediction is their geometric mean by these shares.
     table_
         List of `ScoreRow`, the prior first, the procedure's honest score last.
     weights_
@@ -125,17 +128,19 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             pairs=self.honest,
             threads=self.threads,
         )
-        found = nested(menu, readings, labels, codes, parts, tolerance=self.tolerance, honest=self.honest)
+        again = self._repeated(menu, design, labels, codes, count=int(parts.max()) + 1)
+        found = nested(
+            menu, readings, labels, codes, parts, again=again, tolerance=self.tolerance, honest=self.honest
+        )
         self.decision_: Decision = found.decision
         self.fold_choices_ = {fold: made.choice for fold, made in found.fold_decisions.items()}
         self.choice_: str = found.decision.choice
         self.oof_log_proba_: Floats = found.chosen
         self.candidate_oof_: dict[str, Floats] = {name: found.scored[name] for name in menu.order}
         self.models_: dict[str, Model] = {
-            name: menu.family(name).fit(design, labels, self.random_state)
-            for name in found.decision.parts(menu)
+            name: menu.family(name).fit(design, labels, self.random_state) for name in found.decision.parts()
         }
-        self.factored_ = {name: menu.family(name).factored for name in self.models_}
+        self.factored_ = {name: menu.factored[name] for name in self.models_}
         self.classes_ = np.arange(3)
         entries: list[tuple[str, str, Floats, int | None, bool, str]] = [
             (
@@ -166,16 +171,34 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         )
         return self
 
+    def _repeated(
+        self, menu: Menu, design: Design, y: Codes, groups: Codes, *, count: int
+    ) -> list[tuple[Codes, dict[str, Readings]]]:
+        """Other folds and their readings, where the rows are few and one set of folds is a lottery."""
+        found = []
+        for seed in range(self.random_state + 1, self.random_state + repeats_for(len(y))):
+            folds = group_codes(stratified_group_folds(y, groups, n_folds=count, seed=seed), len(y))
+            made = cross_readings(
+                menu.families, design, y, folds, seed=seed, pairs=False, threads=self.threads
+            )
+            found.append((folds, made))
+        return found
+
     @property
     def temperature_(self) -> float:
         """Final temperature of the choice (1 for a mix: its weights' sum is its sharpness)."""
         return 1.0 / self.decision_.betas.get(self.choice_, 1.0)
 
     @property
+    def shares_(self) -> dict[str, float]:
+        """Candidate → its share in the prediction."""
+        return dict(self.decision_.shares)
+
+    @property
     def weights_(self) -> dict[str, float]:
         """What the choice is made of."""
-        if self.choice_ in self.decision_.weights:
-            return dict(zip(self.models_, self.decision_.weights[self.choice_], strict=True))
+        if self.choice_ in self.decision_.mixes:
+            return dict(self.decision_.mixes[self.choice_])
         values: dict[str, Any] = self.models_[self.choice_].state().values
         if "weights" in values:
             return dict(zip(self.member_names_, values["weights"], strict=True))
@@ -201,7 +224,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     def _read(self, design: Design) -> Floats:
         readings = {name: model.readings(design) for name, model in self.models_.items()}
-        return combined(self.decision_, readings, tuple(self.models_), self.factored_)
+        return combined(self.decision_, readings, self.factored_)
 
     def dump(self) -> dict[str, bytes]:
         """File name → content of what prediction needs: one JSON, and LightGBM texts hashed in it."""
@@ -243,6 +266,11 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         if (design.odd_names, design.even_names) != self.feature_names_:
             raise InputError("the features differ from those that the stacker was fitted on")
         return design
+
+
+def repeats_for(rows: int) -> int:
+    """How many sets of folds the choice is made on: four at a few hundred rows, one past 4,000."""
+    return max(1, min(4, 4000 // rows))
 
 
 def tempered_out_of_fold(log_probs: Floats, y: npt.NDArray[np.int64], folds: npt.NDArray[np.int64]) -> Floats:
