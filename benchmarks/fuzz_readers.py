@@ -103,7 +103,8 @@ def good_files() -> dict[str, tuple[str, bytes]]:
     files: dict[str, tuple[str, bytes]] = {}
     for name, role, rows in [
         ("kaggle", "battles", kaggle), ("arena", "battles", arena), ("wsdm", "battles", wsdm),
-        ("pairs", "battles", pairs), ("bench", "battles", bench), ("probs", "predictions", probs), ("logs", "predictions", logs),
+        ("pairs", "battles", pairs), ("bench", "battles", bench), ("probs", "predictions", probs),
+        ("logs", "predictions", logs),
         ("labels", "labels", labels),
     ]:  # fmt: skip
         files[f"{name}.csv"] = (role, table(rows))
