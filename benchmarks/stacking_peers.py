@@ -2,9 +2,9 @@
 
 Reads ``IN.npz`` (probs (M, n, 3), y (n,), folds (n,)), fits every peer on four folds, predicts the
 fifth, and writes ``OUT.npz`` with log-probabilities (n, 3) by peer and ``seconds``. A peer that is
-not installed here is left out.
+not installed here is left out. Several pairs of files share one start of the interpreter.
 
-    PEERS_PYTHON benchmarks/stacking_peers.py IN.npz OUT.npz
+    PEERS_PYTHON benchmarks/stacking_peers.py IN.npz OUT.npz [IN.npz OUT.npz …]
 """
 
 from __future__ import annotations
@@ -165,4 +165,5 @@ def main(source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    for one, other in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
+        main(one, other)

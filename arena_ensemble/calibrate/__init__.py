@@ -1,7 +1,7 @@
 """Calibration: temperature, symmetric calibration, and the correction for fold-averaged predictions."""
 
 from .estimators import SymmetricCalibrator, TemperatureScaler
-from .fold_average import fold_average_gamma
+from .fold_average import ensemble_gamma, fold_average_gamma
 from .symmetric import Symmetric, fit_symmetric
 from .temperature import Temperature, fit_temperature
 
@@ -10,6 +10,7 @@ __all__ = [
     "SymmetricCalibrator",
     "Temperature",
     "TemperatureScaler",
+    "ensemble_gamma",
     "fit_symmetric",
     "fit_temperature",
     "fold_average_gamma",

@@ -50,3 +50,45 @@ def fold_average_gamma(fold_log_probs: Sequence[Floats]) -> float:
     if averaged <= 1e-12 or single <= averaged:
         return 1.0
     return single / averaged
+
+
+def ensemble_gamma(single: Sequence[Floats], sharpened: Sequence[Floats], averaged: Floats) -> float:
+    """Sharpness that an ensemble of fold-averaged, corrected members still lacks or has too much.
+
+    Members' own gammas take each member's averaging for independent of the others'. A stacker that is
+    calibrated on single-fold readings has ``Cov(outcome, E) = Var(E)``; averaging leaves the members'
+    covariance with the outcome as it is, so that the best multiplier of ``E(gamma Z̄)`` is
+
+        mean_k tr Cov(E(gamma Z_k), E(Z_k)) / tr Var(E(gamma Z̄)),
+
+    with E the stacker. Without members' corrections it is `fold_average_gamma` of the ensemble.
+
+    Parameters
+    ----------
+    single
+        Per fold, the ensemble's log-probabilities (n, 3) when every member reads by that fold's model.
+    sharpened
+        The same after each member's correction.
+    averaged
+        (n, 3): the ensemble's, of members that are averaged over folds and corrected.
+
+    Returns
+    -------
+    float
+        The multiplier; 1 for a single fold, for agreeing folds, and for constant predictions.
+    """
+    if len(single) != len(sharpened) or {np.shape(one) for one in [*single, *sharpened]} != {
+        np.shape(averaged)
+    }:
+        raise InputError("the ensemble's readings have different shapes; they must hold the same rows")
+    plain, after = [_centred(one) for one in single], [_centred(one) for one in sharpened]
+    shared = float(np.mean([np.mean(a * b, axis=0).sum() for a, b in zip(after, plain, strict=True)]))
+    total = float((_centred(averaged) ** 2).mean(axis=0).sum())
+    return shared / total if total > 1e-12 and shared > 0 else 1.0
+
+
+def _centred(log_probs: Floats) -> Floats:
+    """Row-centred log-probabilities, each column less its mean, (n, 3)."""
+    floored = np.maximum(np.asarray(log_probs, dtype=np.float64), LOG_FLOOR)
+    rows = floored - floored.mean(axis=1, keepdims=True)
+    return rows - rows.mean(axis=0)
