@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 EXPECTED: Final = (ArenaError, ArithmeticError, MemoryError, OSError, RuntimeError, ValueError)
-"""What a member may fail with and be named for; anything else is our bug and ends the run."""
+"""What a member may fail with and be named for; anything else is a bug and is told with its traceback."""
 
 Event = Callable[[str, float, float, str], None]
 """``(task label, done, total, text)``: how far a task is; last: FAILED, or DONE and where it ran."""
@@ -55,6 +55,17 @@ class Outcome:
     finished: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     alarms: dict[str, list[str]] = field(default_factory=dict)
+    bugs: list[Exception] = field(default_factory=list)
+    """errors that are no member's fault; they do not stop the others either"""
+
+    def fail(self, member: str, what: str, error: Exception) -> None:
+        """Name a member's first error, and a bug with its traceback."""
+        bug = not isinstance(error, EXPECTED)
+        if bug:
+            self.bugs.append(error)
+        told = f"{what}: {_described(error)}" if what else _described(error)
+        self.failed.setdefault(member, told + (" (a bug)" if bug else ""))
+        log.error("%s failed: %s", what or member, _described(error), exc_info=error if bug else None)
 
 
 def gpu_count() -> int:
@@ -138,8 +149,7 @@ def _cross_fit(
     )
     for task, error in finished:
         if error is not None:
-            outcome.failed.setdefault(task.member, f"{task.label}: {_described(error)}")
-            log.error("%s failed: %s", task.label, _described(error))
+            outcome.fail(task.member, task.label, error)
         if on_event is not None:
             on_event(task.label, 1, 1, FAILED if error is not None else DONE + oof.told(job, task))
     for name, recipe in recipes.items():
@@ -156,9 +166,9 @@ def _guarded(outcome: Outcome, name: str, action: Callable[[], T]) -> T | None:
         return None
     try:
         return action()
-    except EXPECTED as error:
+    except Exception as error:
+        outcome.fail(name, "", error)
         log.debug("member %s", name, exc_info=True)
-        outcome.failed[name] = _described(error)
         return None
 
 
@@ -183,7 +193,7 @@ def _one_by_one(job: Job, tasks: list[FoldTask], on_event: Event | None) -> Fini
         error: Exception | None = None
         try:
             oof.run_fold(job, task, _labelled(on_event, task.label))
-        except EXPECTED as caught:
+        except Exception as caught:
             log.debug("%s", task.label, exc_info=True)
             error = caught
             lost.add(task.member)
@@ -233,7 +243,7 @@ def _in_pool(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | No
                 if future.cancelled():
                     continue
                 error = future.exception()
-                if error is not None and not isinstance(error, EXPECTED):
+                if error is not None and not isinstance(error, Exception):
                     raise error
                 if error is not None and not isinstance(error, BrokenProcessPool):
                     for other, queued in running.items():  # this member is lost: spend no more on it

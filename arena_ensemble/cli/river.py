@@ -42,6 +42,7 @@ def oof_verb(options: argparse.Namespace) -> Result:
     with workspace.locked("arena-ensemble oof"):
         made = _cross_fitted(workspace, options)
     if not made.outcome.finished:
+        _raise_bug(made.outcome)
         raise MemberError("; ".join(f"member {name}: {why}" for name, why in made.outcome.failed.items()))
     facts = _facts(made)
     return Result(facts, _members_text(made), _exit_code(made.outcome))
@@ -104,6 +105,7 @@ def predict(options: argparse.Namespace) -> Result:
         with Bars(_tasks_left(job, recipes)) as bars:
             outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
         if outcome.failed:
+            _raise_bug(outcome)
             raise MemberError("; ".join(f"member {name}: {why}" for name, why in outcome.failed.items()))
         prediction = submit.predict(workspace, built, test)
         submit.write(out, test, prediction, sample_submission=options.sample_submission)
@@ -162,6 +164,12 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     return _Run(workspace, train, test, folds, outcome, outcomes)
 
 
+def _raise_bug(outcome: run.Outcome) -> None:
+    """With nothing to go on with, a bug leaves as one; else it costs its member alone."""
+    if outcome.bugs:
+        raise outcome.bugs[0]
+
+
 def _check_bases(recipes: dict[str, Recipe], options: argparse.Namespace) -> None:
     """A missing folder, or offline a missing hub file, is named before anything is read or written."""
     if options.offline:
@@ -200,6 +208,7 @@ def _tasks_left(job: oof.Job, recipes: dict[str, Recipe]) -> int:
 def _built(made: _Run, options: argparse.Namespace) -> ensemble.Ensemble:
     members = made.outcome.finished
     if not members:
+        _raise_bug(made.outcome)
         raise InputError("no member is finished: " + "; ".join(made.outcome.failed.values()))
     truth = None if options.truth is None else _truth(options.truth, made.train)
     return ensemble.build(

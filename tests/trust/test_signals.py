@@ -141,12 +141,13 @@ def test_a_worker_that_is_killed_costs_its_member_alone(tmp_path: Path) -> None:
 def test_members_that_fail_in_every_way_do_not_stop_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("raiser", "hog", "calm", "full", "diverger")
+    names = ("raiser", "hog", "calm", "full", "diverger", "buggy")
     workspace = workspace_of(tmp_path, *names)
     assert cli.run(command(tmp_path, 1, *names, verb="stack")[2:]) == 4
     told = capsys.readouterr()
-    assert "Traceback" not in told.err
+    assert told.err.count("Traceback") == 1  # the bug's
     for name, why in (
+        ("buggy", "fold 1: TypeError: ours (a bug)"),
         ("raiser", "fold 1: ValueError: no luck with these rows"),
         ("hog", "fold 1: MemoryError"),
         ("full", "fold-1.partial: No space left on device; nothing finished earlier was changed"),
