@@ -63,6 +63,7 @@ def gather(
     *,
     tests: Sequence[NamedFile] = (),
     text: Path | None = None,
+    text_format: str | None = None,
     test_text: Path | None = None,
     groups: str | None = None,
     common: bool = False,
@@ -75,8 +76,9 @@ def gather(
         File with ``id`` and the outcome; its rows are the rows that count.
     oof, tests
         Out-of-fold and test predictions; a file may hold several members.
-    text, test_text
-        Battles with the texts of the same ids, for length and formatting features.
+    text, test_text, text_format
+        Battles with the texts of the same ids, for length and formatting features, and their format
+        where it is not to be told from the columns.
     groups
         A column of the labels file, or a file with columns ``id, group``: rows that belong together.
         Without it, the groups come from ``text`` (first prompt turn), or every row is its own.
@@ -106,7 +108,7 @@ def gather(
     test_ids = next(iter(read_tests.values())).ids if read_tests else None
     if (text is None) != (test_text is None) and read_tests:
         raise InputError("features need the texts of both: give --text and --test-text, or neither")
-    battles = None if text is None else _texts(text, ids)
+    battles = None if text is None else _texts(text, ids, text_format)
     return Brought(
         ids=ids,
         outcomes=table["outcome"].to_numpy().astype(np.int64),
@@ -117,7 +119,11 @@ def gather(
             if test_ids is not None
         },
         features=None if battles is None else extract(battles),
-        test_features=None if test_text is None or test_ids is None else extract(_texts(test_text, test_ids)),
+        test_features=(
+            None
+            if test_text is None or test_ids is None
+            else extract(_texts(test_text, test_ids, text_format))
+        ),
         groups=_groups(groups, labels, ids, battles),
     )
 
@@ -158,8 +164,8 @@ def _kept(table: pl.DataFrame, members: Mapping[str, Predictions], labels: Path)
     return kept
 
 
-def _texts(path: Path, ids: pl.Series) -> Battles:
-    battles = readers.read_battles(path)
+def _texts(path: Path, ids: pl.Series, form: str | None) -> Battles:
+    battles = readers.read_battles(path, format=form)
     if battles.ids.dtype != ids.dtype:
         raise InputError(f"{path}: ids are {battles.ids.dtype}, those of the predictions {ids.dtype}")
     place = pl.DataFrame({"id": battles.ids, "row": np.arange(len(battles))})

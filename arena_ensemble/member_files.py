@@ -14,7 +14,7 @@ import polars as pl
 from . import store
 from .battles import Battles
 from .errors import ArtifactError, InputError
-from .folds import Folds, make_folds
+from .folds import NEAR_DUPLICATES, Folds, make_folds
 from .predictions import Floats, Predictions
 
 log = logging.getLogger(__name__)
@@ -160,27 +160,40 @@ def load_test(workspace: store.Workspace, member: str) -> list[Predictions]:
     return [to_predictions(part) for part in frame.partition_by("fold", maintain_order=True)]
 
 
-def ensure_folds(workspace: store.Workspace, battles: Battles, *, n_folds: int, seed: int) -> Folds:
+def ensure_folds(
+    workspace: store.Workspace,
+    battles: Battles,
+    *,
+    n_folds: int,
+    seed: int,
+    near_duplicates: float | None = NEAR_DUPLICATES,
+) -> Folds:
     """The workspace's one fold file, made when absent, checked against the battles when there.
 
     Raises
     ------
     StaleError
-        The fold file belongs to other battles, or to another number of folds or seed.
+        The fold file belongs to other battles, or to another number of folds, seed or similarity from
+        which prompts are one group.
     """
     path, note = workspace.oof / FOLDS_FILE, workspace.oof / FOLDS_CARD
     if not note.is_file():
-        folds = make_folds(battles, n_folds=n_folds, seed=seed)
+        folds = make_folds(battles, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates)
+        sizes = np.bincount(folds.group)
+        alike = "equal" if near_duplicates is None else f"{near_duplicates} alike or more"
+        log.info("%d groups of prompts (%s), the largest of %d battles", len(sizes), alike, sizes.max())
         content = store.parquet_bytes(folds.to_frame())
         store.write_bytes(path, content)
         store.write_json(note, {**folds.meta(), "sha256": store.digest_bytes(content)})
         return folds
     folds = read_folds(workspace, battles)
-    if (folds.n_folds, folds.seed) != (n_folds, seed):
+    if (folds.n_folds, folds.seed, folds.near_duplicates) != (n_folds, seed, near_duplicates):
+        kept = "off" if folds.near_duplicates is None else folds.near_duplicates
         raise store.stale(
             path,
-            ["number of folds or seed"],
-            f"it has {folds.n_folds} folds with seed {folds.seed}; pass those, or use another --workspace",
+            ["number of folds, seed or near-duplicates"],
+            f"it has {folds.n_folds} folds with seed {folds.seed} and --near-duplicates {kept}; pass those, "
+            "or use another --workspace",
         )
     return folds
 

@@ -47,6 +47,8 @@ class Job:
     extra: lessons.Extra | None = None
     outcomes: int = 3
     """2 where no tie can be voted: then no member says P(tie)"""
+    notes: tuple[str, ...] = ()
+    """what the reader said of the training file, such as how an order was drawn; for the cards"""
 
     @property
     def workspace(self) -> store.Workspace:
@@ -330,7 +332,7 @@ def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
             ]
             member_files.write_shard(said / member_files.TEST, pl.concat(parts), key)
     if job.train is not None and job.folds is not None:
-        _merge_oof(job.workspace, job.train, job.folds, tasks)
+        _merge_oof(job.workspace, job.train, job.folds, tasks, job.notes)
     for task in tasks:  # merged and hashed: the shards have served
         for stem in (f"fold-{task.fold}", f"test-{task.fold}"):
             for suffix in (".json", ".parquet"):
@@ -338,7 +340,9 @@ def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
     return store.read_card(said) or {}
 
 
-def _merge_oof(workspace: store.Workspace, train: Battles, folds: Folds, tasks: list[FoldTask]) -> None:
+def _merge_oof(
+    workspace: store.Workspace, train: Battles, folds: Folds, tasks: list[FoldTask], notes: tuple[str, ...]
+) -> None:
     """One table of all folds' held-out rows, in the battles' order, and the member's card."""
     first = tasks[0]
     said = workspace.oof / first.member
@@ -361,6 +365,7 @@ def _merge_oof(workspace: store.Workspace, train: Battles, folds: Folds, tasks: 
         "folds_verified": True,
         "versions": versions(),
         "rows": len(train),
+        "data_notes": list(notes),
         "standard_error": score.standard_error(losses, folds.group),
         "seconds": float(sum(card.get("seconds", 0.0) for card in cards)),
         **alarm.facts(log_probs, y, prior),

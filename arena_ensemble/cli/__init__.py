@@ -53,7 +53,12 @@ def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveG
     parser.add_argument(
         "--models", metavar="NAME,…", help="members, by recipe name (default: the four small ones)"
     )
+    _format(parser)
     parser.add_argument("--folds", type=int, default=5, help="cross-fitting folds (default 5)")
+    parser.add_argument(
+        "--near-duplicates", metavar="SHARE",
+        help="prompts alike from here on are one group: Jaccard of character 5-grams, or off (default 0.7)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="seed of the folds and the stacker (default 0)")
     parser.add_argument(
         "--jobs", type=int, help="processes side by side (default: by device and member size)"
@@ -66,6 +71,13 @@ def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveG
         help="more training battles, kept from folds that hold their prompts (repeat)",
     )  # fmt: skip
     _offline(parser)
+
+
+def _format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--format", metavar="NAME",
+        help="kaggle, wsdm, arena, pairs or rewardbench (default: told from the columns)",
+    )  # fmt: skip
 
 
 def _offline(parser: argparse.ArgumentParser) -> None:
@@ -126,6 +138,7 @@ def _submission(parser: argparse.ArgumentParser) -> None:
 
 def _predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", type=Path, required=True, metavar="FILE", help="battles to predict")
+    _format(parser)
     parser.add_argument(
         "--sample-submission", type=Path, metavar="FILE", help="check ids and columns against it"
     )
@@ -153,6 +166,7 @@ def _sample(parser: argparse.ArgumentParser) -> None:
 
 def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FILE", help="battles with votes")
+    _format(parser)
     parser.add_argument(
         "--fold-file", type=Path, metavar="FILE", help="folds of another tool: columns id and fold"
     )
@@ -165,6 +179,7 @@ def _audit(parser: argparse.ArgumentParser) -> None:
 
 def _validate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="battles, in any format that is read")
+    _format(parser)
 
 
 VERBS: Final[dict[str, Verb]] = {

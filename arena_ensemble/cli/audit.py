@@ -14,7 +14,7 @@ from . import Result, tables
 
 def audit(options: argparse.Namespace) -> Result:
     """Check folds, members, canary, template and stacker of a data file."""
-    battles = readers.read_battles(options.data, need_outcomes=True)
+    battles = readers.read_battles(options.data, format=options.format, need_outcomes=True)
     workspace = store.Workspace(options.workspace)
     made: Folds | None = None
     if options.fold_file is not None:

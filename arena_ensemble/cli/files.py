@@ -31,7 +31,7 @@ def sample(options: argparse.Namespace) -> Result:
 
 def validate(options: argparse.Namespace) -> Result:
     """Say what a file of battles holds."""
-    report = readers.read(options.file).report
+    report = readers.read(options.file, format=options.format).report
     facts = report.as_dict()
     return Result(facts, tables.facts_table(list(facts.items()), title=str(options.file)))
 

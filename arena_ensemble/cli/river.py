@@ -14,7 +14,7 @@ from .. import bring, ensemble, lessons, member_files, oof, readers, run, store,
 from ..backbones import hub
 from ..battles import Battles
 from ..errors import InputError, MemberError
-from ..folds import Folds
+from ..folds import NEAR_DUPLICATES, Folds
 from ..predictions import Floats
 from ..recipes import Recipe, load_recipe
 from . import PARTLY, Result, tables
@@ -92,7 +92,7 @@ def predict(options: argparse.Namespace) -> Result:
     workspace = store.Workspace(options.workspace)
     out: Path = options.out or workspace.root / "submission.csv"
     _check_jobs(options.jobs)
-    test = readers.read_battles(options.test)
+    test = readers.read_battles(options.test, format=options.format)
     with workspace.locked("arena-ensemble predict"):
         built = ensemble.load(workspace)
         if imported := [name for name in built.members if bring.is_imported(workspace, name)]:
@@ -127,6 +127,7 @@ def _brought(options: argparse.Namespace) -> Result:
         [bring.named_file(text) for text in options.oof],
         tests=[bring.named_file(text) for text in options.test],
         text=options.text,
+        text_format=options.format,
         test_text=options.test_text,
         groups=options.groups,
         common=options.common,
@@ -144,20 +145,23 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     recipes = {name: load_recipe(workspace.recipe_path(name)) for name in trained}
     _check_bases(recipes, options)
     _check_jobs(options.jobs)
-    reading = readers.read(options.data, need_outcomes=True)
+    near_duplicates = _near_duplicates(options.near_duplicates)
+    reading = readers.read(options.data, format=options.format, need_outcomes=True)
     train, outcomes = reading.battles, reading.outcomes
-    test = None if options.test is None else readers.read_battles(options.test)
+    test = None if options.test is None else readers.read_battles(options.test, format=options.format)
     if test is not None and getattr(options, "sample_submission", None) is not None:
         columns = readers.WINNER_COLUMNS if outcomes == 2 else readers.COLUMNS
         readers.check_sample(options.sample_submission, test.ids, columns)  # not after hours of training
     log.info(
         "%s: %d battles%s", options.data, len(train), "" if test is None else f", {len(test)} to predict"
     )
-    folds = member_files.ensure_folds(workspace, train, n_folds=options.folds, seed=options.seed)
+    folds = member_files.ensure_folds(
+        workspace, train, n_folds=options.folds, seed=options.seed, near_duplicates=near_duplicates
+    )
     for name in options.remake:
         member_files.remake(workspace, name)
     extra = lessons.gather_extra([lessons.named_weight(text) for text in options.extra], train, folds)
-    job = oof.Job(workspace.root, train, folds, test, extra, outcomes)
+    job = oof.Job(workspace.root, train, folds, test, extra, outcomes, reading.report.notes)
     with Bars(_tasks_left(job, recipes)) as bars:
         outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
     outcome.finished += imported
@@ -183,6 +187,21 @@ def _check_folds(options: argparse.Namespace) -> None:
     """Said before the hours of training: the choice among stackers is itself scored out of fold."""
     if options.folds < 3:
         raise InputError(f"--folds {options.folds}: stacking needs at least 3 folds")
+
+
+def _near_duplicates(given: str | None) -> float | None:
+    """The similarity from which prompts are joined; None: equal prompts only."""
+    if given is None:
+        return NEAR_DUPLICATES
+    if given.strip().lower() == "off":
+        return None
+    try:
+        share = float(given)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise InputError(f"--near-duplicates {given}: expected a share above 0 and up to 1, or off")
+    return share
 
 
 def _check_jobs(jobs: int | None) -> None:
