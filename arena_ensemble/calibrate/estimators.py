@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -60,6 +60,8 @@ class _Calibrator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
             raise ValueError("Input X contains NaN or infinity.")
         if (array == -np.inf).any() and self.input == "proba":
             raise ValueError("Input X contains infinity.")
+        if reset and len(array) < 2:
+            raise ValueError(f"{type(self).__name__} cannot be fitted on 1 sample")
         if array.shape[1] != 3:
             raise ValueError(
                 f"{type(self).__name__} needs 3 columns (A, B, tie), found {array.shape[1]} feature(s)"
@@ -74,9 +76,7 @@ class _Calibrator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
         check_classification_targets(y)
 
     def _labels(self, y: Any, n: int) -> npt.NDArray[np.int64]:
-        column = np.asarray(y)
-        if column.ndim == 2 and column.shape[1] == 1:
-            column = column[:, 0]
+        column: npt.NDArray[Any] = column_or_1d(y, warn=True)
         if column.shape != (n,):
             raise ValueError(f"y has shape {column.shape}, expected ({n},)")
         found = np.unique(column)
@@ -102,6 +102,7 @@ class _Calibrator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The likeliest class of each row, (n,)."""
+        check_is_fitted(self)
         return np.asarray(self.classes_[np.argmax(self.predict_log_proba(X), axis=1)])
 
 

@@ -91,4 +91,4 @@ def _centred(log_probs: Floats) -> Floats:
     """Row-centred log-probabilities, each column less its mean, (n, 3)."""
     floored = np.maximum(np.asarray(log_probs, dtype=np.float64), LOG_FLOOR)
     rows = floored - floored.mean(axis=1, keepdims=True)
-    return rows - rows.mean(axis=0)
+    return np.asarray(rows - rows.mean(axis=0), dtype=np.float64)
