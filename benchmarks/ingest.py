@@ -6,7 +6,7 @@ it, groups prompts with near-duplicates, folds, and computes all features. The p
 is what public notebooks do: ``pandas.read_csv``, ``json.loads`` and ``re`` in ``apply``, for the same
 patterns. pandas is no dependency of ours: give the interpreter of an environment that has it.
 
-    python benchmarks/ingest.py [--rows 57477] [--usual-python PATH] [--usual-rows N] [--keep FILE] [--json]
+    python benchmarks/ingest.py [--usual-python PATH] [--rows 57477] [--growth 500000] [--keep DIR] [--json]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ingest_peer import agreement, usual
 
 SYLLABLES = [c + v for c in "bcdfghjklmnprstvwz" for v in ("a", "e", "i", "o", "u", "ai", "er", "on")]
 
@@ -113,9 +114,9 @@ def ours(path: Path) -> dict[str, Any]:
 
     reading = readers.read(path, need_outcomes=True)
     battles = reading.battles
-    lap("read and validate")
+    lap("read_and_validate")
     group = folds.grouping(battles)
-    lap("group with near-duplicates")
+    lap("group_with_near_duplicates")
     # the fold file's parts one by one; make_folds does the same in one call
     from arena_ensemble.folds.split import stratified_group_folds
 
@@ -140,104 +141,34 @@ def ours(path: Path) -> dict[str, Any]:
     }
 
 
-# The usual way, for an interpreter with pandas and nothing of ours: patterns come as JSON.
-USUAL = """
-import json, re, resource, sys, time
-import pandas as pd
-patterns = json.load(open(sys.argv[2]))
-start = time.perf_counter()
-df = pd.read_csv(sys.argv[1], nrows=int(sys.argv[3]) or None)
-for side in ("prompt", "response_a", "response_b"):
-    df[side] = df[side].apply(lambda cell: "\\n".join(turn or "" for turn in json.loads(cell)))
-read = time.perf_counter() - start
-start, start_cpu = time.perf_counter(), time.process_time()
-word = re.compile(patterns["word"])
-out = {}
-low = {side: df[side].str.lower() for side in ("prompt", "response_a", "response_b")}
-words = {side: low[side].apply(lambda s: set(word.findall(s))) for side in low}
-for side in ("response_a", "response_b"):
-    out[side + "_chars"] = df[side].apply(len)
-    out[side + "_words"] = low[side].apply(lambda s: len(word.findall(s)))
-    out[side + "_in_prompt"] = [len(a & b) for a, b in zip(words["prompt"], words[side])]
-    for name, pattern in patterns["marks"].items():
-        compiled = re.compile(pattern)
-        out[side + "_" + name] = df[side].apply(lambda s: len(compiled.findall(s)))
-    for name, pattern in patterns["phrases"].items():
-        compiled = re.compile(pattern)
-        out[side + "_" + name] = low[side].apply(lambda s: len(compiled.findall(s)))
-out["shared"] = [len(a & b) for a, b in zip(words["response_a"], words["response_b"])]
-for name, pattern in patterns["requests"].items():
-    compiled = re.compile(pattern)
-    out["prompt_" + name] = low["prompt"].apply(lambda s: len(compiled.findall(s)))
-frame = pd.DataFrame(out)
-print(json.dumps({"read": read, "features": time.perf_counter() - start,
-                  "features_cpu": time.process_time() - start_cpu, "columns": frame.shape[1],
-                  "rows": len(frame), "pandas": pd.__version__,
-                  "sums": {k: float(v) for k, v in frame.sum().items()},
-                  "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
-"""
+def measured(path: Path) -> dict[str, Any]:
+    """Our figures, from a process of their own."""
+    child = [sys.executable, __file__, "--child", str(path)]
+    return dict(json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout))
 
 
-def usual_patterns() -> dict[str, Any]:
-    """Our patterns in the notation of Python's ``re``, which knows no scripts by name."""
-    import re
-
-    from arena_ensemble import _feature_patterns as features
-
-    scripts = {
-        "Cyrillic": "\u0400-\u052f", "Han": "\u3400-\u4dbf\u4e00-\u9fff", "Hiragana": "\u3041-\u309f",
-        "Katakana": "\u30a0-\u30ff", "Hangul": "\uac00-\ud7af", "Arabic": "\u0600-\u06ff",
-        "Hebrew": "\u0590-\u05ff",
-        "Devanagari": "\u0900-\u097f", "Bengali": "\u0980-\u09ff", "Tamil": "\u0b80-\u0bff",
-        "Telugu": "\u0c00-\u0c7f", "Thai": "\u0e00-\u0e7f",
-    }  # fmt: skip
-
-    def plain(pattern: str) -> str:
-        pattern = re.sub(r"\\x\{([0-9A-Fa-f]+)\}", lambda m: re.escape(chr(int(m[1], 16))), pattern)
-        pattern = re.sub(r"\\p\{(\w+)\}", lambda m: scripts[m[1]], pattern)
-        re.compile(pattern)
-        return pattern if pattern.startswith("[") else f"[{pattern}]" if pattern[1:2] == "-" else pattern
-
-    groups = {
-        "marks": {**features.MARKS, **features.SCRIPTS},
-        "phrases": features.PHRASES,
-        "requests": features.REQUESTS,
-    }
-    return {
-        "word": plain(features.WORD),
-        **{name: {key: plain(value) for key, value in group.items()} for name, group in groups.items()},
-    }
+def middle(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run of median total time, with the median of every lap."""
+    runs = sorted(runs, key=lambda run: run["total"])
+    found = dict(runs[len(runs) // 2])
+    for kind in ("seconds", "cpu_seconds"):
+        found[kind] = {name: float(np.median([run[kind][name] for run in runs])) for name in found[kind]}
+    return found
 
 
-def usual(path: Path, python: str, folder: Path, rows: int) -> dict[str, Any]:
-    """The peer's figures, in its own interpreter."""
-    patterns = folder / "patterns.json"
-    patterns.write_text(json.dumps(usual_patterns()))
-    done = subprocess.run(
-        [python, "-c", USUAL, str(path), str(patterns), str(rows)], capture_output=True, text=True, check=True
-    )
-    return dict(json.loads(done.stdout))
+def arena_file(folder: Path, rows: int) -> Path:
+    path = folder / f"train-{rows}.csv"
+    if not path.exists():
+        write_arena(path, rows)
+    return path
 
 
-def agreement(path: Path, sums: dict[str, float], rows: int) -> list[str]:
-    """Columns whose sums differ from ours by more than 2 %: the peer computes the same things."""
-    from arena_ensemble.features import side_counts
-    from arena_ensemble.readers import read_battles
-
-    table = side_counts(read_battles(path).take(range(rows)))
-    differ = []
-    for name, value in sums.items():
-        side, _, measure = name.removeprefix("response_").partition("_")
-        column = f"{side}:{measure}"
-        if (
-            side in ("a", "b")
-            and column in table.columns
-            and measure not in ("accented", "cyrillic", "cjk", "arabic", "indic")
-        ):
-            mine = float(table[column].sum())
-            if abs(mine - value) > 0.02 * max(abs(value), 50):
-                differ.append(f"{column} {mine:.0f} against {value:.0f}")
-    return differ
+def validated(path: Path) -> float:
+    """Seconds of ``arena-ensemble validate``, the start of Python included."""
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "arena_ensemble", "validate", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
 
 
 def main() -> None:
@@ -247,51 +178,117 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=57_477)
     parser.add_argument("--usual-python", help="an interpreter that can import pandas")
     parser.add_argument(
-        "--usual-rows", type=int, default=0, help="the peer's rows (its time grows linearly); 0: all"
+        "--repeats", type=int, default=3, help="runs of each side, in turns (medians are told)"
     )
-    parser.add_argument("--keep", type=Path, help="write the synthetic file here, or use it if it is there")
+    parser.add_argument("--growth", type=int, default=0, metavar="ROWS", help="our side on so many rows too")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="write the files here, or use those there")
     parser.add_argument("--json", action="store_true", help="last line: one JSON object")
-    parser.add_argument("--quick", action="store_true", help="under a minute: 6,000 rows")
+    parser.add_argument("--quick", action="store_true", help="under a minute: 6,000 rows, once")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.rows = 6_000 if options.quick else options.rows
+    if options.quick:
+        options.rows, options.repeats = 6_000, 1
     if options.child:
         print(json.dumps(ours(options.child)))
         return
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        path = options.keep or folder / "train.csv"
-        if not path.exists():
-            write_arena(path, options.rows)
-        megabytes = path.stat().st_size / 1e6
-        child = [sys.executable, __file__, "--child", str(path)]
-        result = json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
-        result["megabytes"] = megabytes
-        if options.usual_python:
-            result["usual"] = peer = usual(path, options.usual_python, folder, options.usual_rows)
-            peer["differ"] = agreement(path, peer.pop("sums"), peer["rows"])
+        folder = options.keep or Path(temporary)
+        path = arena_file(folder, options.rows)
+        runs, peers, checks = [], [], []
+        for _ in range(options.repeats):
+            runs.append(measured(path))
+            checks.append(validated(path))
+            if options.usual_python:
+                peers.append(usual(path, options.usual_python, Path(temporary)))
+        mine = middle(runs)
+        figures = {
+            "rows": mine["rows"],
+            "megabytes": path.stat().st_size / 1e6,
+            "repeats": options.repeats,
+            "feature_columns": mine["columns"],
+            **{f"{name}_s": value for name, value in mine["seconds"].items()},
+            **{f"{name}_cpu_s": value for name, value in mine["cpu_seconds"].items()},
+            "total_s": mine["total"],
+            "peak_gib": max(run["peak_gib"] for run in runs),
+            "validate_s": float(np.median(checks)),
+            "prompts": mine["prompts"],
+            "groups": mine["groups"],
+            "largest_group": mine["largest_group"],
+        }
+        show(figures)
+        if peers:
+            found = against(mine, peers)
+            figures |= found
+            differ = agreement(path, peers[0]["sums"])
+            show_peer(found, peers[0], differ)
+        else:
+            print("the usual way was not run: give --usual-python, an interpreter with pandas")
+        if options.growth:
+            large = measured(arena_file(folder, options.growth))
+            share = large["rows"] / mine["rows"]
+            grown = {
+                "growth_rows": large["rows"],
+                "growth_s": large["total"],
+                "growth_peak_gib": large["peak_gib"],
+                "growth_time_per_row": large["total"] / mine["total"] / share,
+                "growth_cpu_per_row": sum(large["cpu_seconds"].values())
+                / sum(mine["cpu_seconds"].values())
+                / share,
+            }
+            figures |= grown
+            print(f"{large['rows']:,} rows: {large['total']:.1f} s, peak {large['peak_gib']:.2f} GiB")
+            for name, value in large["seconds"].items():
+                per_row = value / mine["seconds"][name] / share
+                print(f"  {name:28} {value:6.1f} s, {per_row:.2f} of the time per row at {mine['rows']:,}")
+            print(f"  {'all':28} {grown['growth_time_per_row']:.2f} (to reach: 1; by CPU seconds "
+                  f"{grown['growth_cpu_per_row']:.2f})")  # fmt: skip
     if options.json:
-        print(json.dumps(result))
-        return
-    print(f"{result['rows']:,} rows, {megabytes:.0f} MB, {result['columns']} feature columns")
-    for name, value in result["seconds"].items():
-        print(f"  {name:28} {value:6.1f} s, {result['cpu_seconds'][name]:6.1f} s of CPU")
-    print(f"  {'all':28} {result['total']:6.1f} s, peak {result['peak_gib']:.2f} GiB (to reach: 45 s, 3 GiB)")
-    print(f"  {result['prompts']:,} prompts, {result['groups']:,} groups, largest {result['largest_group']}")
-    if options.usual_python:
-        features = result["seconds"]["features"]
-        print(f"usual way (pandas {peer['pandas']}, re, apply):")
-        print(f"  {peer['columns']} of our measures, {peer['rows']:,} rows")
-        print(
-            f"  read {peer['read']:.1f} s, features {peer['features']:.1f} s, peak {peer['peak_gib']:.2f} GiB"
-        )
-        share = result["rows"] / peer["rows"]
-        ratio = peer["features"] / features * share
-        cpu = peer["features_cpu"] / result["cpu_seconds"]["features"] * share
-        print(f"  features: ours are {ratio:.1f} times faster (to reach: 8); by CPU seconds {cpu:.1f} times")
-        print(f"  columns that differ by more than 2 %: {', '.join(peer['differ']) or 'none'}")
-    else:
-        print("the usual way was not run: give --usual-python, an interpreter with pandas")
+        print(json.dumps(figures))
+
+
+def show(figures: dict[str, Any]) -> None:
+    print(
+        f"{figures['rows']:,} rows, {figures['megabytes']:.0f} MB, {figures['feature_columns']} feature "
+        f"columns, median of {figures['repeats']}"
+    )
+    for key, cpu in figures.items():
+        if key.endswith("_cpu_s"):
+            name = key.removesuffix("_cpu_s")
+            print(f"  {name:28} {figures[name + '_s']:6.1f} s, {cpu:6.1f} s of CPU")
+    total, peak = figures["total_s"], figures["peak_gib"]
+    print(f"  {'all':28} {total:6.1f} s, peak {peak:.2f} GiB (to reach: 45 s, 3 GiB)")
+    print(f"  {'the verb validate':28} {figures['validate_s']:6.1f} s (to reach: 10 s)")
+    print(
+        f"  {figures['prompts']:,} prompts, {figures['groups']:,} groups, largest {figures['largest_group']}"
+    )
+
+
+def against(mine: dict[str, Any], peers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The peer's medians and the ratios."""
+    wall, cpu, read = (
+        float(np.median([peer[name] for peer in peers])) for name in ("features", "features_cpu", "read")
+    )
+    return {
+        "usual_read_s": read,
+        "usual_features_s": wall,
+        "usual_features_cpu_s": cpu,
+        "usual_peak_gib": max(peer["peak_gib"] for peer in peers),
+        "features_times_faster": wall / mine["seconds"]["features"],
+        "features_times_less_cpu": cpu / mine["cpu_seconds"]["features"],
+    }
+
+
+def show_peer(found: dict[str, Any], peer: dict[str, Any], differ: list[str]) -> None:
+    print(f"usual way (pandas {peer['pandas']}, re, apply): {peer['columns']} of our measures")
+    print(
+        f"  read {found['usual_read_s']:.1f} s, features {found['usual_features_s']:.1f} s, "
+        f"peak {found['usual_peak_gib']:.2f} GiB"
+    )
+    print(
+        f"  features: ours are {found['features_times_faster']:.1f} times faster (to reach: 8); by CPU "
+        f"seconds {found['features_times_less_cpu']:.1f} times"
+    )
+    print(f"  columns that differ by more than 2 %: {', '.join(differ) or 'none'}")
 
 
 if __name__ == "__main__":
