@@ -10,6 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from arena_ensemble.calibrate import (
     SymmetricCalibrator,
     TemperatureScaler,
+    ensemble_gamma,
     fit_symmetric,
     fit_temperature,
     fold_average_gamma,
@@ -159,11 +160,51 @@ def test_gamma_restores_the_sharpness_that_averaging_took() -> None:
     assert loss[gamma] - best < 0.2 * (loss[1.0] - best)
 
 
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_the_ensembles_gamma_is_one_when_folds_agree_and_the_plain_one_without_corrections(
+    seed: int, folds: int
+) -> None:
+    log_probs, _ = drawn(seed, 100)
+    assert ensemble_gamma([log_probs] * folds, [log_probs] * folds, log_probs) == pytest.approx(1)
+    rng = np.random.default_rng(seed)
+    noisy = [normalised(log_probs + rng.normal(size=log_probs.shape)) for _ in range(folds)]
+    averaged = normalised(np.mean(noisy, axis=0))
+    assert ensemble_gamma(noisy, noisy, averaged) == pytest.approx(fold_average_gamma(noisy))
+
+
+def test_the_ensembles_gamma_takes_back_what_members_corrections_do_twice() -> None:
+    """Two members whose folds err alike: each gamma is right for its member, and too much for the sum."""
+    rng = np.random.default_rng(0)
+    log_probs, y = drawn(6, 40_000, scale=0.6)
+    shared = [rng.normal(size=log_probs.shape) * 0.4 for _ in range(5)]
+    members = [
+        [log_probs + alike + rng.normal(size=log_probs.shape) * 0.3 for alike in shared] for _ in range(2)
+    ]
+    gammas = [fold_average_gamma([normalised(z) for z in member]) for member in members]
+
+    def pooled(weights: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return normalised(weights[0] * first + weights[1] * second)
+
+    def loss(weights: np.ndarray) -> float:
+        return log_loss(pooled(weights, members[0][0], members[1][0]), y)
+
+    weights = minimize(loss, [0.2, 0.2], method="BFGS").x
+    single = [pooled(weights, *pair) for pair in zip(*members, strict=True)]
+    after = [pooled(weights * gammas, *pair) for pair in zip(*members, strict=True)]
+    averaged = pooled(weights * gammas, *[np.mean(member, axis=0) for member in members])
+    gamma, ideal = ensemble_gamma(single, after, averaged), fit_temperature(averaged, y).beta
+    assert gamma < 1
+    assert ideal < 1
+    assert gamma == pytest.approx(ideal, abs=0.04)
+
+
 def test_gamma_needs_folds_of_one_shape() -> None:
     with pytest.raises(InputError, match="at least one"):
         fold_average_gamma([])
     with pytest.raises(InputError, match="different shapes"):
         fold_average_gamma([np.zeros((3, 3)), np.zeros((2, 3))])
+    with pytest.raises(InputError, match="different shapes"):
+        ensemble_gamma([np.zeros((3, 3))], [np.zeros((3, 3))], np.zeros((2, 3)))
 
 
 def test_labels_of_any_kind_keep_their_names() -> None:
