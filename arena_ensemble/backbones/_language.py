@@ -224,6 +224,8 @@ class LanguageModel:
         if recipe.train.gradient_checkpointing:
             _bases.recompute_activations(model)
         scorer = self.head.build(model, reader).to(policy.device)
+        if recipe.loader == "transformers":
+            scorer.read_last_layer_in_places()
         scorer.eval()
         names = [f"model.{name}" for name in head]
         names += [name for name, _ in scorer.named_parameters() if not name.startswith("model.")]
@@ -234,6 +236,7 @@ class LanguageModel:
             "dtype": str(policy.dtype).removeprefix("torch."),
             "attention": str(getattr(model.config, "_attn_implementation", policy.attention)),
             "architecture": type(model).__name__,
+            "last_layer": "where it is read" if scorer.places else "whole",
             "parameters": sum(p.numel() for p in model.parameters()),
             "head_parameters": sorted(names),
         }

@@ -8,6 +8,7 @@ model's output layer are multiplied.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from ..errors import RecipeError
+from ._last_layer import Places, treat
 
 Batch = Mapping[str, torch.Tensor]
 _EXACT: Final = 1e-3
@@ -36,6 +38,11 @@ class Scorer(nn.Module):
             # No mask is passed and the last token is pooled here, so nothing may look for pad ids: a
             # pad token equal to eos would hide the true last token.
             config.pad_token_id = None
+        self.places: Places | None = None
+
+    def read_last_layer_in_places(self) -> None:
+        """From now on compute the last layer only where the head reads it, where this is known."""
+        self.places = treat(self.model, self.body[0])
 
     @property
     def head_name(self) -> str:
@@ -45,14 +52,15 @@ class Scorer(nn.Module):
     def features(self, batch: Batch) -> torch.Tensor:
         """(rows, hidden): a decoder's last real token, or what meets an encoder's classifier."""
         inputs = {k: v for k, v in batch.items() if k not in ("last", "row")}
+        row, last = batch.get("row"), batch["last"]
+        if row is None:
+            row = torch.arange(len(last), device=last.device)
+        if self.places is not None:
+            self.places.at = (row, last if self.causal else torch.zeros_like(last))
         if not self.causal:
             return self._before_classifier(inputs)
-        hidden = self.body[0](**inputs).last_hidden_state
-        row = batch.get("row")
-        if row is None:
-            row = torch.arange(len(hidden), device=hidden.device)
-        last: torch.Tensor = hidden[row, batch["last"]]
-        return last
+        hidden: torch.Tensor = self.body[0](**inputs).last_hidden_state
+        return hidden[row, last]
 
     def _before_classifier(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         seen: list[torch.Tensor] = []
@@ -164,7 +172,8 @@ class GenerateScorer(Scorer):
             The model's output layer is more than a matrix, a bias, a scale and a soft-cap.
         """
         inputs = {k: v for k, v in batch.items() if k not in ("last", "row")}
-        full = self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
+        with self.places.whole() if self.places else contextlib.nullcontext():
+            full = self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
         features = self.features(batch)
         own = self.logits(features)
         away = float((full[:, self.verdicts] - own).abs().max())

@@ -1,0 +1,229 @@
+"""This engine against ``transformers.Trainer``: five folds from texts to held-out log-probabilities.
+
+    python benchmarks/training.py [--case NAME …] [--rows N] [--repeats N] [--quick] [--json]
+
+Real votes (mtbench) at a 1,024-token window, cut from nothing: every row has the length it has. The
+bases have the shapes of published small models and random weights: an encoder as BERT-mini (4 layers,
+256 wide, 30,522 words), and a Llama of 4 layers, 128 wide, with 32,000 words. The peers are in
+``training_sides.py``: ``Trainer`` with random batches padded to the longest, and the same with
+``train_sampling_strategy="group_by_length"``. Each side runs in a process of its own, ``--repeats``
+times, in alternation; seconds are medians, after a warm-up on a few rows. Peak memory is of the whole
+process. ± is one standard error clustered by prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from arena_ensemble.backbones._bases import quiet
+from arena_ensemble.folds import make_folds
+from arena_ensemble.prompts import get_template, turns_of
+from arena_ensemble.readers import read_battles
+from arena_ensemble.score import log_loss, paired_difference, row_losses, standard_error
+
+SIDES = ("ours", "trainer", "trainer, grouped by length")
+ENCODER = {
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 1024,
+    "hidden_dropout_prob": 0.0,  # as ModernBERT has it; fused attention on a CPU knows no dropout
+    "attention_probs_dropout_prob": 0.0,
+}
+DECODER = {
+    "hidden_size": 128,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "intermediate_size": 344,
+}
+CASES: dict[str, dict[str, Any]] = {
+    "encoder-classify": {"base": "bert", "head": "classify", "rows": 240},
+    "decoder-classify": {"base": "llama", "head": "classify", "rows": 300},
+    "decoder-generate": {"base": "llama", "head": "generate", "rows": 60},
+}
+SETTINGS = {
+    "folds": 5,
+    "epochs": 1,
+    "learning_rate": 2e-3,
+    "batch_rows": 8,
+    "batch_tokens": 8192,
+    "max_tokens": 1024,
+    "r": 16,
+    "seed": 0,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument("--case", choices=list(CASES), action="append", help="default: all")
+    parser.add_argument("--rows", type=int, help="battles per case, drawn by --seed")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--quick", action="store_true", help="few rows, one run, two layers of 64")
+    parser.add_argument("--json", action="store_true", help="a last line with every figure")
+    arguments = parser.parse_args()
+    votes = arguments.data / "votes" / "mtbench.csv"
+    if not votes.is_file():
+        print(f"skipped: {votes} is not here")
+        return
+    cases = arguments.case or list(CASES)
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in cases:
+            figures[name] = measure(name, votes, Path(folder), arguments)
+            show(name, figures[name])
+    if arguments.json:
+        print(json.dumps(figures))
+
+
+def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One case on all sides."""
+    case = CASES[name]
+    battles = read_battles(votes, need_outcomes=True)
+    base = folder / f"{case['base']}"
+    if not base.exists():
+        build(case["base"], battles, base, quick=arguments.quick)
+    count = arguments.rows or (40 if arguments.quick else case["rows"])
+    rows = np.sort(np.random.default_rng(0).permutation(len(battles))[:count])
+    chosen = battles.take(rows)
+    folds = make_folds(chosen, SETTINGS["folds"])
+    np.savez(folder / "rows.npz", row=rows, fold=folds.fold)
+    job = {**SETTINGS, "base": str(base), "head": case["head"], "votes": str(votes)}
+    job |= {"rows": str(folder / "rows.npz"), "threads": arguments.threads}
+    repeats = 1 if arguments.quick else arguments.repeats
+    runs = alternate(job, repeats, folder)
+    y = chosen.outcomes()
+    found: dict[str, Any] = {"rows": count, "repeats": repeats, "threads": arguments.threads}
+    losses = {}
+    for side in SIDES:
+        facts = runs[side][-1]
+        said = np.load(folder / f"{SIDES.index(side)}.npy")
+        losses[side] = row_losses(said, y)
+        seconds = statistics.median(run["seconds"] for run in runs[side])
+        found[side] = {
+            "seconds": round(seconds, 2),
+            "processor_seconds": round(statistics.median(run["processor"] for run in runs[side]), 2),
+            "all_seconds": [round(run["seconds"], 2) for run in runs[side]],
+            "parts": {part: round(value, 2) for part, value in facts["parts"].items()},
+            "tokens_per_second": round((facts["real"] + facts["read"]) / seconds),
+            "padding_share": round(1 - facts["real"] / facts["padded"], 4),
+            "peak_mib": round(facts["peak_mib"]),
+            "before_mib": round(facts["before_mib"]),
+            "trained_parameters": facts["trained_parameters"],
+            "log_loss": round(log_loss(said, y), 5),
+            "standard_error": round(standard_error(losses[side], folds.group), 5),
+        }
+    for side in SIDES[1:]:
+        pair = paired_difference(losses["ours"], losses[side], folds.group)
+        found[side]["times_ours"] = round(found[side]["seconds"] / found["ours"]["seconds"], 2)
+        found[side]["ours_minus_its_log_loss"] = [round(pair.mean, 5), round(pair.se, 5)]
+    tokens = {runs[side][-1]["real"] for side in SIDES}
+    assert len(tokens) == 1, f"the sides trained on different tokens: {tokens}"
+    return found
+
+
+def alternate(job: dict[str, Any], repeats: int, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every side's runs, in turns; the processes live as long as the turns do."""
+    script = Path(__file__).with_name("training_sides.py")
+    sides = {
+        side: subprocess.Popen(
+            [sys.executable, str(script), json.dumps({**job, "side": side})],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for side in SIDES
+    }
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    try:
+        for _ in range(repeats):
+            for k, (side, process) in enumerate(sides.items()):
+                assert process.stdin is not None
+                assert process.stdout is not None
+                process.stdin.write(f"{folder / f'{k}.npy'}\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+                if not line:
+                    raise SystemExit(f"{side}: the process ended with code {process.wait()}")
+                runs[side].append(json.loads(line))
+                last = runs[side][-1]
+                told = f"  {side}: {last['seconds']:.1f} s, processor {last['processor']:.1f} s"
+                print(told, file=sys.stderr, flush=True)
+    finally:
+        for process in sides.values():
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+    return runs
+
+
+def build(kind: str, battles: Any, folder: Path, *, quick: bool) -> None:
+    """A base of random weights with a tokenizer of the votes' own texts, saved as a checkpoint is."""
+    import transformers
+    from tokenizers import ByteLevelBPETokenizer
+
+    size = 30_522 if kind == "bert" else 32_000
+    pairs = ByteLevelBPETokenizer()
+    turns = turns_of(battles, get_template("plain-1"))
+    texts = {turn: None for column in turns for battle in column for turn in battle}
+    verdicts = [f"Better response: {word}" for word in ("A", "B", "tie")] * 50
+    special = ["[PAD]", "[CLS]", "[SEP]"]
+    pairs.train_from_iterator(
+        [*texts, *verdicts], vocab_size=size, min_frequency=2, special_tokens=special, show_progress=False
+    )
+    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    if kind == "llama":
+        names = {"pad_token": "[PAD]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
+    words = transformers.PreTrainedTokenizerFast(tokenizer_object=pairs._tokenizer, **names)
+    words.save_pretrained(folder)
+    shape = dict(ENCODER if kind == "bert" else DECODER)
+    if quick:
+        shape |= {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128}
+    config = transformers.AutoConfig.for_model(
+        kind,
+        vocab_size=size,
+        max_position_embeddings=1024,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        initializer_range=shape["hidden_size"] ** -0.5,
+        **shape,
+    )
+    loader = transformers.AutoModelForMaskedLM if kind == "bert" else transformers.AutoModelForCausalLM
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        loader.from_config(config).save_pretrained(folder)
+
+
+def show(name: str, found: dict[str, Any]) -> None:
+    print(f"\n{name}: {found['rows']} rows, {found['threads']} threads, median of {found['repeats']}")
+    print(
+        f"{'':28}{'seconds':>9}{'x ours':>8}{'tokens/s':>10}{'padding':>9}{'peak MiB':>10}"
+        f"{'log-loss':>10}{'±':>8}{'ours - it':>11}{'±':>8}"
+    )
+    for side in SIDES:
+        row = found[side]
+        ratio = f"{row['times_ours']:.2f}" if "times_ours" in row else ""
+        mean, error = row.get("ours_minus_its_log_loss", ("", ""))
+        apart = f"{mean:>11.4f}{error:>8.4f}" if ratio else ""
+        print(
+            f"{side:28}{row['seconds']:>9.2f}{ratio:>8}{row['tokens_per_second']:>10,}"
+            f"{row['padding_share']:>9.1%}{row['peak_mib']:>10,}{row['log_loss']:>10.4f}"
+            f"{row['standard_error']:>8.4f}{apart}"
+        )
+
+
+if __name__ == "__main__":
+    main()

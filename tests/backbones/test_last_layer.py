@@ -1,0 +1,99 @@
+"""The last layer computed only where it is read says what the whole layer says, and learns the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from architectures import DECODERS, ENCODERS, battles, recipe, save_base
+
+from arena_ensemble import backbones
+from arena_ensemble.backbones import _bases
+from arena_ensemble.backbones._reader import Reader
+from arena_ensemble.backbones._readings import Readings, collate
+
+CASES = [(kind, "classify") for kind in (*ENCODERS, *DECODERS)]
+CASES += [("llama", "generate"), ("gemma2", "generate"), ("llama", "reward"), ("bert", "reward")]
+
+
+def scorer_of(root: Path, kind: str, head: str, **sections: Any) -> tuple[Any, Reader]:
+    base = save_base(root / kind, kind)
+    chosen = recipe(base, head, **sections)
+    reader = Reader.open(chosen, _bases.source_of(chosen), root / "cache")
+    torch.manual_seed(0)
+    member, _, facts = backbones.get(head)._model._model(reader)  # type: ignore[attr-defined]
+    assert facts["last_layer"] == "where it is read"
+    for name, part in member.scorer.named_parameters():
+        if "lora_B" in name:  # adapters that say nothing have gradients of nothing
+            torch.nn.init.normal_(part, std=0.1)
+    return member.scorer, reader
+
+
+def told(scorer: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    scorer.zero_grad(set_to_none=True)
+    logits = scorer(batch)
+    torch.nn.functional.cross_entropy(logits, torch.arange(len(logits)) % 3).backward()
+    named = {k: p.grad.clone() for k, p in scorer.named_parameters() if p.grad is not None}
+    return logits.detach(), named
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+@pytest.mark.parametrize("packed", [False, True])
+def test_equal_to_the_whole_layer(tmp_path: Path, case: tuple[str, str], packed: bool) -> None:
+    kind, head = case
+    if packed and kind in ENCODERS:
+        pytest.skip("encoders are not packed")
+    scorer, reader = scorer_of(tmp_path, kind, head)
+    single = head == "reward"
+    readings = Readings.of(*reader.encode(battles(), singles=single), paired=single)
+    batch = collate(
+        readings,
+        np.arange(8),
+        pad_id=reader.pad_id,
+        segment_ids=scorer.segment_ids,
+        causal=scorer.causal,
+        packed=packed,
+    )
+    some, some_grads = told(scorer, batch)
+    with scorer.places.whole():
+        whole, whole_grads = told(scorer, batch)
+    torch.testing.assert_close(some, whole, atol=1e-5, rtol=1e-5)
+    assert float(whole.std()) > 1e-3, "constant answers would pass"
+    scale = max(float(g.abs().max()) for g in whole_grads.values())
+    assert some_grads.keys() <= whole_grads.keys()
+    for name, gradient in whole_grads.items():
+        torch.testing.assert_close(
+            some_grads.get(name, torch.zeros_like(gradient)), gradient, atol=1e-5 * scale, rtol=1e-3
+        )
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "bert", "deberta-v2", "modernbert"])
+def test_the_wide_block_sees_one_position_of_a_row(tmp_path: Path, kind: str) -> None:
+    scorer, reader = scorer_of(tmp_path, kind, "classify")
+    readings = Readings.of(*reader.encode(battles()))
+    batch = collate(readings, np.arange(5), pad_id=reader.pad_id, segment_ids=None, causal=scorer.causal)
+    body = scorer.body[0]
+    layers = body.layers if hasattr(body, "layers") else body.encoder.layer
+    linear = [m for n, m in layers[-1].named_modules() if n.endswith(("down_proj", "mlp.Wo", "output.dense"))]
+    sizes: list[int] = []
+    hook = linear[-1].register_forward_hook(lambda _, args, out: sizes.append(out.shape[:-1].numel()))
+    scorer(batch)
+    with scorer.places.whole():
+        scorer(batch)
+    hook.remove()
+    assert sizes == [5, batch["input_ids"].numel()]
+
+
+def test_an_encoder_that_averages_positions_runs_whole(tmp_path: Path) -> None:
+    import json
+
+    base = save_base(tmp_path / "m", "modernbert")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps({**config, "classifier_pooling": "mean"}))
+    chosen = recipe(base)
+    reader = Reader.open(chosen, _bases.source_of(chosen), tmp_path / "cache")
+    _, _, facts = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
+    assert facts["last_layer"] == "whole"
