@@ -72,6 +72,20 @@ def test_a_member_that_saw_the_labels_is_named_with_its_evidence() -> None:
     found = suspicions({**members, "partly": partly}, y)
     assert [one.member for one in found] == ["partly"]
     assert any("row blocks" in reason for reason in found[0].reasons)
+    scattered = members["weak"].copy()
+    saw = rng.random(len(y)) < 0.3
+    scattered[saw] = told[saw]
+    found = suspicions({**members, "scattered": scattered}, y)
+    assert [one.member for one in found] == ["scattered"]
+    assert any("surest" in reason for reason in found[0].reasons)
+
+
+def test_a_rival_that_shouts_makes_nobody_suspect() -> None:
+    for seed in range(5):
+        members, y = scene(seed=seed)
+        loud = np.log(members["weak"]) * 4
+        loud = np.exp(loud - np.log(np.exp(loud).sum(axis=1, keepdims=True)))
+        assert suspicions({"strong": members["strong"], "loud": loud}, y) == []
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 0, 1), (0, 2, 1)])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import chi2
 
+from ..calibrate import fit_temperature
 from ..predictions import Floats
 from ..score import Labels, group_codes, row_losses, standard_error
 from ..stack import Members, make_design
@@ -21,6 +22,10 @@ _SURE: Final = 5.0
 _BLOCKS: Final = 8
 _BLOCK_P: Final = 1e-4
 _HARD_SHARE: Final = 0.02
+_SUREST: Final = (0.05, 0.1, 0.2, 0.5)
+_NO_EASIER: Final = 0.85
+_ENOUGH: Final = 20
+"""Errors of the rival among the surest rows below which nothing is said of them."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,14 @@ def suspicions(
 ) -> list[Suspicion]:
     """Members whose predictions look as if their training had seen these outcomes.
 
-    Three signs, each with its evidence. *Far better and blind to difficulty*: a member that beats all
-    others by 0.05 nats, and errs on the rows that the others get wrong hardly more often than on those
-    they get right; honest members find the same battles hard. *Far better, but not where the others
-    err*: its whole advantage lies on rows that the others already know. *Unequal blocks*: its loss
-    and its advantage over every other member differ between blocks of rows more than chance allows,
-    as when part of the rows was trained on.
+    Four signs, each with its evidence, all after the members' own temperatures. *Far better and blind to
+    difficulty*: a member that beats all others by 0.05 nats, and errs on the rows that the others get
+    wrong hardly more often than on those they get right; honest members find the same battles hard.
+    *Far better, but not where the others err*: its whole advantage lies on rows that the others already
+    know. *Sure and blind*: hardly an error on its surest rows, which its rival finds as hard as any.
+    *Unequal blocks*: its loss and its advantage over every other member differ between blocks of rows
+    more than chance allows, as when part of the rows was trained on. How often each sort of leak is
+    found, and how often an honest member is named, is in docs/trust.md.
 
     Parameters
     ----------
@@ -83,7 +90,9 @@ def suspicions(
     n = len(y)
     codes = group_codes(groups, n)
     block = group_codes(blocks, n) if blocks is not None else np.arange(n) * _BLOCKS // n
-    losses = np.stack([row_losses(lp, y) for lp in design.log_probs], axis=1)
+    # After its own temperature, lest a rival that shouts makes a calm member look far better.
+    calm = [fit_temperature(lp, y).apply(lp) for lp in design.log_probs]
+    losses = np.stack([row_losses(lp, y) for lp in calm], axis=1)
     found = []
     for m, name in enumerate(design.members):
         reasons, evidence = _signs(design, losses, y, codes, block, m)
@@ -124,6 +133,13 @@ def _signs(
             )
         if advantage[wrong].mean() <= 0:
             reasons.append(f"far better than {design.members[rival]}, yet not on any of its rival's errors")
+    if sign := _sure_and_blind(design.log_probs[m], wrong, own_wrong):
+        share, errors, rival_errors = sign
+        evidence |= {"surest_share": share, "surest_errors": errors, "surest_rival_errors": rival_errors}
+        reasons.append(
+            f"on its surest {share:.0%} of rows it is wrong on {errors:.1%} of its rival's errors, though "
+            f"{design.members[rival]} finds them no easier than others (wrong on {rival_errors:.1%})"
+        )
     # Both its own loss and its advantage over every other member must differ, else the blocks are
     # merely easier and harder, or it is the other member that stands out.
     tests = [losses[:, m], *(losses[:, j] - losses[:, m] for j in others)]
@@ -136,6 +152,26 @@ def _signs(
             f"(chance {chance:.1g})"
         )
     return reasons, evidence
+
+
+def _sure_and_blind(
+    log_probs: Floats, wrong: npt.NDArray[np.bool_], own_wrong: npt.NDArray[np.bool_]
+) -> tuple[float, float, float] | None:
+    """A share of surest rows with hardly an error, though the rival errs there as often as anywhere.
+
+    Votes are noisy: a member that is sure by skill is sure of rows that the others find easier too, and
+    is still wrong on some of them; one that remembers rows is not.
+    """
+    order = np.argsort(-log_probs.max(axis=1), kind="stable")
+    for share in _SUREST:
+        top = order[: int(share * len(order))]
+        missed = wrong[top]
+        if missed.sum() < _ENOUGH or missed.mean() < _NO_EASIER * wrong.mean():
+            continue
+        errors = float(own_wrong[top][missed].mean())
+        if errors <= _HARD_SHARE:
+            return share, errors, float(missed.mean())
+    return None
 
 
 def _unequal(values: Floats, codes: npt.NDArray[np.int64], block: npt.NDArray[np.int64]) -> tuple[float, int]:
