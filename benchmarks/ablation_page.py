@@ -221,7 +221,7 @@ def page(
         "",
         "Shown once, on the sample arena, seed 0: trained `paired` instead of `none`, no log-probability "
         f"changes by more than {checks['reward_swap_changes']:.1g}; read in the other order, none by more "
-        f"than {checks['reward_order_changes']:.1g} (float32's rounding). So it has one cell for all of these.",
+        f"than {checks['reward_order_changes']:.1g} (float32). So it has one cell for all of these.",
         "",
     ]
     for data, result in results.items():
