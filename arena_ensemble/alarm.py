@@ -22,12 +22,13 @@ _ONE_CLASS: Final = 0.95
 
 
 def facts(log_probs: Floats, y: npt.NDArray[np.int64], prior: Floats) -> dict[str, Any]:
-    """Predicted-class shares, mean entropy (nats), log-loss and the prior's, for cards and logs."""
+    """Predicted-class shares, mean entropy (nats), accuracy, log-loss and the prior's, for cards."""
     shares = np.bincount(log_probs.argmax(axis=1), minlength=3) / len(y)
     entropy = -(np.exp(log_probs) * np.maximum(log_probs, -50.0)).sum(axis=1).mean()
     return {
         "predicted_shares": dict(zip(("A", "B", "tie"), shares.round(4).tolist(), strict=True)),
         "mean_entropy": float(entropy),
+        "accuracy": score.accuracy(log_probs, y),
         "log_loss": score.log_loss(log_probs, y),
         "prior_log_loss": score.log_loss(prior, y),
     }

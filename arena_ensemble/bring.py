@@ -42,6 +42,13 @@ class Brought:
     test_features: Features | None
     groups: npt.NDArray[np.int64] | None
 
+    @property
+    def task_outcomes(self) -> int:
+        """2 where nothing is a tie: no label, and no member ever gives one a chance; else 3."""
+        readings = [rows for said in self.members.values() for rows in (said.log_probs, said.swap_log_probs)]
+        possible = any(rows is not None and bool((rows[:, 2] > -np.inf).any()) for rows in readings)
+        return 3 if possible or bool((self.outcomes == 2).any()) else 2
+
 
 def named_file(text: str) -> NamedFile:
     """``NAME=FILE`` or ``FILE``.
@@ -198,7 +205,8 @@ def _groups(
 def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
     """Fit the stacker on brought predictions and keep it in ``out`` with its honest OOF and its table.
 
-    With test predictions, ``out/submission.csv`` is written too. The folds behind the members are
+    With test predictions, ``out/submission.csv`` is written too; where no tie can be voted it is of that
+    kind, ``id,winner``. The folds behind the members are
     the other tool's word: the card says ``"folds_verified": false``.
 
     Raises
@@ -211,6 +219,8 @@ def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
     stacker.fit(brought.members, brought.outcomes, features=brought.features, groups=brought.groups)
     table = list(stacker.table_)
     honest = Predictions(brought.ids, stacker.oof_log_proba_, np.full(len(brought.ids), -1))
+    if brought.task_outcomes == 2:
+        honest = honest.without_ties()
     facts = {
         "members": dict.fromkeys(brought.members),
         "folds_verified": False,
@@ -218,13 +228,15 @@ def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
         "seed": seed,
         "choice": stacker.choice_,
         "temperature": stacker.temperature_,
-        "log_loss": score.log_loss(stacker.oof_log_proba_, brought.outcomes),
+        "outcomes": brought.task_outcomes,
+        "log_loss": score.log_loss(honest.log_probs, brought.outcomes),
         **accounts(brought.members, brought.outcomes, brought.groups),
     }
     card = write(out, honest, stacker, table, facts)
     if brought.tests:
         log_probs = stacker.predict_log_proba(brought.tests, features=brought.test_features)
-        readers.write_submission(out / "submission.csv", next(iter(brought.tests.values())).ids, log_probs)
+        write_file = readers.write_winners if brought.task_outcomes == 2 else readers.write_submission
+        write_file(out / "submission.csv", next(iter(brought.tests.values())).ids, log_probs)
     return Ensemble(stacker, table, card)
 
 

@@ -21,10 +21,14 @@ start, start_cpu = time.perf_counter(), time.process_time()
 word = re.compile(patterns["word"])
 out = {}
 low = {side: df[side].str.lower() for side in ("prompt", "response_a", "response_b")}
-words = {side: low[side].apply(lambda s: set(word.findall(s))) for side in low}
+def said(text):
+    found = word.findall(text)
+    return len(found), set(found)
+found = {side: low[side].apply(said) for side in low}
+words = {side: found[side].apply(lambda pair: pair[1]) for side in low}
 for side in ("response_a", "response_b"):
     out[side + "_chars"] = df[side].apply(len)
-    out[side + "_words"] = low[side].apply(lambda s: len(word.findall(s)))
+    out[side + "_words"] = found[side].apply(lambda pair: pair[0])
     out[side + "_in_prompt"] = [len(a & b) for a, b in zip(words["prompt"], words[side])]
     for name, pattern in patterns["marks"].items():
         compiled = re.compile(pattern)

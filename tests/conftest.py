@@ -32,13 +32,30 @@ def shared_data() -> Path:
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that opens a connection to anywhere but this machine fails."""
-    connect = socket.socket.connect
+    here = {"", "None", "127.0.0.1", "::1", "localhost", "0.0.0.0", socket.gethostname()}
 
-    def guarded(self: socket.socket, address: object) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6):
-            host = str(address[0]) if isinstance(address, tuple) else str(address)
-            if host not in ("127.0.0.1", "::1", "localhost"):
-                raise AssertionError(f"a test tried to reach {host}")
-        connect(self, address)  # type: ignore[arg-type]
+    def allowed(host: object) -> None:
+        name = host.decode() if isinstance(host, bytes) else str(host)
+        if name not in here:
+            raise AssertionError(f"a test tried to reach {name}")
 
-    monkeypatch.setattr(socket.socket, "connect", guarded)
+    def guarded(name: str) -> None:
+        original = getattr(socket.socket, name)
+
+        def checked(self: socket.socket, *values: object) -> object:
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                address = values[-1]
+                allowed(address[0] if isinstance(address, tuple) else address)
+            return original(self, *values)
+
+        monkeypatch.setattr(socket.socket, name, checked)
+
+    for name in ("connect", "connect_ex", "sendto"):
+        guarded(name)
+    look_up = socket.getaddrinfo
+
+    def looked_up(host: object, *values: object, **named: object) -> object:
+        allowed(host)
+        return look_up(host, *values, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)

@@ -250,7 +250,7 @@ def _truth(path: Path, train: Battles) -> Floats:
 
 def _facts(made: _Run) -> dict[str, Any]:
     cards = {name: store.read_card(made.workspace.oof / name) or {} for name in made.outcome.finished}
-    keep = ("backbone", "log_loss", "standard_error", "seconds", "alarms")
+    keep = ("backbone", "log_loss", "standard_error", "accuracy", "seconds", "alarms")
     return {
         "battles": len(made.train),
         "outcomes": made.outcomes,
@@ -278,9 +278,9 @@ def _members_text(made: _Run) -> str:
         card = store.read_card(made.workspace.oof / name) or {}
         if "log_loss" in card:
             loss = f"log-loss {card['log_loss']:.4f} ± {card['standard_error']:.4f}"
-            pairs.append(
-                (name, f"{loss} (prior {card['prior_log_loss']:.4f}), trained in {clock(card['seconds'])}")
-            )
+            loss += f" (prior {card['prior_log_loss']:.4f})"
+            right = f", accuracy {card['accuracy']:.3f}" if "accuracy" in card else ""
+            pairs.append((name, f"{loss}{right}, trained in {clock(card['seconds'])}"))
         else:
             pairs.append((name, "imported, folds unverified"))
     text = tables.facts_table(pairs, title="out-of-fold members") if pairs else ""

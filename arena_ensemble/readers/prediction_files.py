@@ -30,7 +30,8 @@ class Member:
     """Where one member's three columns are, and whether they are logarithms."""
 
     name: str
-    columns: tuple[str, str, str]
+    columns: tuple[str, ...]
+    """A, B, tie; or A, B where no tie can be voted"""
     logs: bool = False
     swap: tuple[str, str, str] | None = None
 
@@ -40,7 +41,8 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
 
     The columns say what the numbers are; values never do. Read are ``id`` with Kaggle's
     ``winner_model_a, winner_model_b, winner_tie``, or ``p_a, p_b, p_tie``, or one or more
-    ``NAME_a, NAME_b, NAME_tie`` (all probabilities), or our own ``logp_a, logp_b, logp_tie`` with
+    ``NAME_a, NAME_b, NAME_tie`` (all probabilities), or the first two of ``winner_model_*`` or ``p_*``
+    where no tie can be voted, or our own ``logp_a, logp_b, logp_tie`` with
     ``swap_logp_*`` where both orders were read (natural logarithms). A column ``fold`` is kept, else
     fold is -1. Rows that miss a sum of 1 by at most 1e-3 are normalised. Where a file of ours holds a
     row per (id, fold), the folds' readings are averaged in (delta, tau).
@@ -152,6 +154,9 @@ def _members(table: Table) -> list[Member]:
         trio = (f"{base}_a", f"{base}_b", name)
         if base and base != name and set(trio) <= set(columns):
             found.append(Member(base, trio))
+    two = next((n[:2] for n in (WINNERS, _PLAIN) if set(n[:2]) <= set(columns) and n[2] not in columns), None)
+    if not found and two is not None:
+        return [Member(stem, two)]
     if not found:
         raise InputError(
             f"{table.name} holds no predictions: its columns are {_shown(table)}; expected id with "
@@ -177,6 +182,8 @@ def _log_probs(table: Table, ids: Sequence[Any], rows: Floats, *, logs: bool) ->
             f"{table.name} row {row + 1} (id {ids[row]}): the {'exponentials of the ' if logs else ''}"
             f"probabilities {shown} {reason}{more}"
         )
+    if rows.shape[1] == 2:
+        rows = np.column_stack([rows, np.zeros(len(rows))])
     with np.errstate(divide="ignore"):
         return normalised(rows if logs else np.log(rows))
 

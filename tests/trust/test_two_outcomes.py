@@ -81,3 +81,52 @@ def test_a_sample_of_the_other_task_is_refused_at_once(
     assert cli.run(command) == 1
     assert "the submission has id, winner" in capsys.readouterr().err
     assert not (tmp_path / "w" / "oof").exists()
+
+
+def brought(folder: Path, columns: tuple[str, ...]) -> list[str]:
+    """Another tool's labels and predictions of a task without ties, and the command that stacks them."""
+    rng = np.random.default_rng(3)
+    p = rng.uniform(0.05, 0.95, 120)
+    winner = np.where(rng.uniform(size=120) < p, "model_a", "model_b")
+    pl.DataFrame({"id": np.arange(120), "winner": winner}).write_csv(folder / "labels.csv")
+    probs = dict(zip(columns, (p, 1 - p, 0 * p), strict=False))
+    pl.DataFrame({"id": np.arange(120), **probs}).write_csv(folder / "oof.csv")
+    pl.DataFrame({"id": np.arange(500, 620), **probs}).write_csv(folder / "test.csv")
+    return [
+        "stack", "--labels", str(folder / "labels.csv"), "--oof", f"theirs={folder / 'oof.csv'}",
+        "--test", f"theirs={folder / 'test.csv'}", "--out", str(folder / "out"), "--json",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "columns", [("p_a", "p_b", "p_tie"), ("p_a", "p_b"), ("winner_model_a", "winner_model_b")]
+)
+def test_brought_predictions_without_ties_stay_without(
+    columns: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(brought(tmp_path, columns)) == 0
+    capsys.readouterr()
+    card = store.read_card(tmp_path / "out")
+    assert card is not None
+    assert card["outcomes"] == 2
+    assert (pl.read_parquet(tmp_path / "out" / "oof.parquet")["logp_tie"] == -np.inf).all()
+    rows = (tmp_path / "out" / "submission.csv").read_text().splitlines()
+    assert rows[0] == "id,winner"
+    said = pl.read_csv(tmp_path / "test.csv")
+    expected = np.where(said[columns[0]] > 0.5, "model_a", "model_b")
+    agree = [row.split(",")[1] == name for row, name in zip(rows[1:], expected, strict=True)]
+    assert np.mean(agree) > 0.9
+
+
+def test_a_tie_among_the_labels_makes_three_outcomes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from arena_ensemble import bring
+
+    brought(tmp_path, ("p_a", "p_b"))
+    found = bring.gather(tmp_path / "labels.csv", [("theirs", tmp_path / "oof.csv")])
+    assert found.task_outcomes == 2
+    text = (tmp_path / "labels.csv").read_text().replace("model_b", "tie", 1)
+    (tmp_path / "labels.csv").write_text(text)
+    assert bring.gather(tmp_path / "labels.csv", [("theirs", tmp_path / "oof.csv")]).task_outcomes == 3
