@@ -180,6 +180,16 @@ def _audit(parser: argparse.ArgumentParser) -> None:
 def _validate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="battles, in any format that is read")
     _format(parser)
+    parser.add_argument(
+        "--suspicious", type=Path, metavar="CSV", help="write the suspicious rows here, for a spreadsheet"
+    )
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: report.html beside the ensemble")
+    parser.add_argument(
+        "--brought", type=Path, metavar="DIR", help="an ensemble of brought predictions: --out of stack"
+    )
 
 
 VERBS: Final[dict[str, Verb]] = {
@@ -193,6 +203,7 @@ VERBS: Final[dict[str, Verb]] = {
     "validate": Verb(
         "say what a file of battles holds, and what is wrong with it", _validate, "files:validate"
     ),
+    "report": Verb("write one page to look at: scores, calibration, members", _report, "files:report"),
     "audit": Verb("look for leaks: folds, members, canary, template, stacker", _audit, "audit:audit"),
     "sample": Verb("write the sample arena: battles with known true probabilities", _sample, "files:sample"),
     "doctor": Verb(

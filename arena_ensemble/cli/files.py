@@ -31,8 +31,11 @@ def sample(options: argparse.Namespace) -> Result:
 
 def validate(options: argparse.Namespace) -> Result:
     """Say what a file of battles holds."""
-    report = readers.read(options.file, format=options.format).report
-    facts = report.as_dict()
+    reading = readers.read(options.file, format=options.format)
+    facts = reading.report.as_dict()
+    if options.suspicious is not None:
+        rows = readers.suspicious_rows(reading.battles)
+        store.write_bytes(options.suspicious, readers.people_csv(rows.columns, rows.iter_rows()))
     return Result(facts, tables.facts_table(list(facts.items()), title=str(options.file)))
 
 
@@ -45,3 +48,12 @@ def import_member(options: argparse.Namespace) -> Result:
         card = bring.keep(workspace, options.name, options.oof, options.test)
     text = f"{workspace.oof / options.name}: {card['rows']:,} rows, folds unverified; name it in --models"
     return Result(card, text)
+
+
+def report(options: argparse.Namespace) -> Result:
+    """Write the ensemble's page."""
+    from .. import report as pages  # with the stackers behind it, which `validate` need not wait for
+
+    workspace = store.Workspace(options.workspace)
+    target = pages.write(workspace, options.out, folder=options.brought)
+    return Result({"report": str(target)}, f"{target}: open it in a browser")

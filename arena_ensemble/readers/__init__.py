@@ -3,8 +3,9 @@
 from .battle_files import Reading, read, read_battles
 from .columns import read_columns
 from .formats import FORMATS, Format
+from .people import people_csv
 from .prediction_files import read_labels, read_predictions
-from .report import Report, Spread, Suspicion
+from .report import Report, Spread, Suspicion, suspicious_rows
 from .submission import (
     COLUMNS,
     WINNER_COLUMNS,
@@ -25,11 +26,13 @@ __all__ = [
     "Suspicion",
     "check_sample",
     "check_submission",
+    "people_csv",
     "read",
     "read_battles",
     "read_columns",
     "read_labels",
     "read_predictions",
+    "suspicious_rows",
     "write_submission",
     "write_winners",
 ]

@@ -87,20 +87,7 @@ class Report:
 def describe(battles: Battles, table: Table, form: Format, surrogates: int) -> Report:
     """Count what the battles hold; vectorised, a second or two for 57,477 rows."""
     frame = battles.frame
-    sides = frame.select(
-        "id",
-        "outcome",
-        *(
-            pl.col(name).list.join("", ignore_nulls=True).str.len_chars().alias(f"chars_{name}")
-            for name in _SIDES
-        ),
-        *(
-            pl.col(name).list.eval(pl.element().is_null()).list.sum().alias(f"nulls_{name}")
-            for name in _SIDES
-        ),
-        pl.col("prompt").list.len().alias("turns"),
-        (pl.col("response_a") == pl.col("response_b")).alias("same"),
-    )
+    sides = _sides(frame)
     counts = dict(frame["outcome"].value_counts().iter_rows())
     outcomes = {label: int(counts.get(code, 0)) for label, code in (("A", 0), ("B", 1), ("tie", 2))}
     if frame["outcome"].null_count():
@@ -131,6 +118,35 @@ def describe(battles: Battles, table: Table, form: Format, surrogates: int) -> R
         scripts=_scripts(frame),
         suspicious=_suspicious(sides),
         notes=_notes(form, outcomes),
+    )
+
+
+def suspicious_rows(battles: Battles) -> pl.DataFrame:
+    """The rows that a person should look at: ``why``, id, outcome and the texts, one row per reason."""
+    frame, sides = battles.frame, _sides(battles.frame)
+    texts = [pl.col(name).list.join("\n", ignore_nulls=True) for name in _SIDES]
+    rows = frame.select("id", "outcome", *texts)
+    found = [rows.filter(sides.select(check).to_series().fill_null(False)) for check in _CHECKS.values()]
+    return pl.concat(
+        part.select(pl.lit(why).alias("why"), pl.all()) for why, part in zip(_CHECKS, found, strict=True)
+    )
+
+
+def _sides(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lengths and nulls of each row."""
+    return frame.select(
+        "id",
+        "outcome",
+        *(
+            pl.col(name).list.join("", ignore_nulls=True).str.len_chars().alias(f"chars_{name}")
+            for name in _SIDES
+        ),
+        *(
+            pl.col(name).list.eval(pl.element().is_null()).list.sum().alias(f"nulls_{name}")
+            for name in _SIDES
+        ),
+        pl.col("prompt").list.len().alias("turns"),
+        (pl.col("response_a") == pl.col("response_b")).alias("same"),
     )
 
 
@@ -170,19 +186,21 @@ def _scripts(frame: pl.DataFrame) -> dict[str, int]:
     return {str(k): int(v) for k, v in commonest.value_counts(sort=True).iter_rows()}
 
 
+_EMPTY_A, _EMPTY_B = (pl.col(f"chars_{side}") == 0 for side in _SIDES[1:])
+_LONGEST: Final = pl.max_horizontal("chars_response_a", "chars_response_b")
+_CHECKS: Final = {
+    "both responses empty": _EMPTY_A & _EMPTY_B,
+    "an empty response won": (_EMPTY_A & (pl.col("outcome") == 0) | _EMPTY_B & (pl.col("outcome") == 1))
+    & ~(_EMPTY_A & _EMPTY_B),
+    "the prompt is empty": pl.col("chars_prompt") == 0,
+    "equal responses, yet one won": pl.col("same") & pl.col("outcome").is_in([0, 1]) & ~_EMPTY_A,
+    "a response of over 100,000 characters": _LONGEST > 100_000,
+}
+
+
 def _suspicious(sides: pl.DataFrame) -> tuple[Suspicion, ...]:
-    empty_a, empty_b = (pl.col(f"chars_{side}") == 0 for side in _SIDES[1:])
-    checks = {
-        "both responses empty": empty_a & empty_b,
-        "an empty response won": (empty_a & (pl.col("outcome") == 0) | empty_b & (pl.col("outcome") == 1))
-        & ~(empty_a & empty_b),
-        "the prompt is empty": pl.col("chars_prompt") == 0,
-        "equal responses, yet one won": pl.col("same") & pl.col("outcome").is_in([0, 1]) & ~empty_a,
-        "a response of over 100,000 characters": pl.max_horizontal("chars_response_a", "chars_response_b")
-        > 100_000,
-    }
     found = []
-    for what, check in checks.items():
+    for what, check in _CHECKS.items():
         ids = sides.filter(check)["id"]
         if len(ids):
             found.append(Suspicion(what, len(ids), tuple(ids.head(5).to_list())))
