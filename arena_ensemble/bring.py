@@ -227,10 +227,11 @@ def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
         "rows": len(brought.ids),
         "seed": seed,
         "choice": stacker.choice_,
+        "shares": stacker.shares_,
         "temperature": stacker.temperature_,
         "outcomes": brought.task_outcomes,
         "log_loss": score.log_loss(honest.log_probs, brought.outcomes),
-        **accounts(brought.members, brought.outcomes, brought.groups),
+        **accounts(brought.members, brought.outcomes, brought.groups, chosen=honest.log_probs),
     }
     card = write(out, honest, stacker, table, facts)
     if brought.tests:

@@ -21,7 +21,7 @@ from .battles import Battles
 from .errors import ArtifactError, InputError
 from .features import Features, extract
 from .folds import Folds
-from .ledger import keep_ledger, suspicions
+from .ledger import keep_ledger, reliability, suspicions
 from .predictions import Floats, Predictions
 from .score import ScoreRow
 from .stack import Stacker
@@ -137,10 +137,11 @@ def build(
     facts = {
         **key,
         "choice": stacker.choice_,
+        "shares": stacker.shares_,
         "temperature": stacker.temperature_,
         "log_loss": score.log_loss(stacker.oof_log_proba_, y),
         "seconds": round(time.monotonic() - start, 3),
-        **accounts(said, y, folds.group, folds.fold, seconds),
+        **accounts(said, y, folds.group, folds.fold, seconds, chosen=stacker.oof_log_proba_),
     }
     honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
     if outcomes == 2:
@@ -156,12 +157,26 @@ def accounts(
     groups: npt.NDArray[np.int64] | None = None,
     folds: npt.NDArray[np.int64] | None = None,
     seconds: Mapping[str, float] | None = None,
+    *,
+    chosen: Floats,
 ) -> dict[str, Any]:
-    """The ledger and the suspicions, as they stand in an ensemble's card."""
+    """The ledger, the suspicions and the reliability of all, as they stand in an ensemble's card.
+
+    ``chosen`` holds the ensemble's own out-of-fold log-probabilities (n, 3).
+    """
     hours = None if seconds is None else {name: spent / 3600 for name, spent in seconds.items() if spent}
     kept = keep_ledger(members, y, groups=groups, folds=folds, hours=hours)
     suspected = suspicions(members, y, groups)
-    return {"ledger": kept.as_dict(), "suspicions": [dataclasses.asdict(one) for one in suspected]}
+    said = {ENSEMBLE: chosen, **{name: one.combined().log_probs for name, one in members.items()}}
+    drawn = {
+        name: [[dataclasses.asdict(one) for one in bins] for bins in reliability(log_probs, y, groups)]
+        for name, log_probs in said.items()
+    }
+    return {
+        "ledger": kept.as_dict(),
+        "suspicions": [dataclasses.asdict(one) for one in suspected],
+        "reliability": drawn,
+    }
 
 
 def table_with_floor(stacker: Stacker, truth: Floats | None, y: npt.NDArray[np.int64]) -> list[ScoreRow]:
@@ -227,7 +242,11 @@ def load(workspace: store.Workspace) -> Ensemble:
     ArtifactError
         A file is truncated or edited.
     """
-    folder = workspace.oof / ENSEMBLE
+    return load_folder(workspace.oof / ENSEMBLE)
+
+
+def load_folder(folder: Path) -> Ensemble:
+    """As `load`, of the folder that ``stack --labels … --out`` wrote."""
     card = store.read_card(folder)
     if card is None:
         raise InputError(f"no ensemble in {folder}; run `arena-ensemble stack` first")

@@ -18,7 +18,7 @@ LAYERS = [
     "errors", "battles", "predictions", "recipes", "readers", "_sample_texts", "sample", "folds", "prompts",
     "_feature_patterns", "features", "score", "calibrate", "pools", "stack", "ledger", "alarm", "atomic",
     "store", "backbones", "member_files", "lessons", "oof", "run", "ensemble", "submit", "bring",
-    "inspection", "cli", "__main__",
+    "inspection", "report", "cli", "__main__",
 ]  # fmt: skip
 TORCH = {
     "torch",

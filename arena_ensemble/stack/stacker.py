@@ -160,7 +160,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         for name, log_probs in found.scored.items():
             if name != "prior":
                 entries.append((name, "candidate", log_probs, rank.get(name), self.honest, ""))
-        entries.append(("ensemble", "choice", found.chosen, None, self.honest, f"chosen: {self.choice_}"))
+        made_of = "; ".join(f"{name} {share:.0%}" for name, share in self.shares_.items())
+        entries.append(("ensemble", "choice", found.chosen, None, self.honest, made_of))
         self.table_: list[ScoreRow] = score_rows(
             entries,
             labels,
