@@ -149,7 +149,7 @@ def _ledger(ledger: Mapping[str, Any]) -> str:
         cells = [row["name"], f"{row['log_loss']:.4f}", f"{row['without']:+.4f}", f"{row['without_se']:.4f}"]
         body.append([*cells, f"{row['beta']:.2f}", f"{row['lean']:+.3f}", bias, hours, row["advice"]])
     names = [row["name"] for row in ledger["members"]]
-    first = {name: loss for name, loss in reversed(ledger["greedy"])}  # where each is first taken
+    first = dict(reversed(ledger["greedy"]))  # where each is first taken
     path = " → ".join(
         f"{escape(name)} {first[name]:.4f}" for name in dict.fromkeys(n for n, _ in ledger["greedy"])
     )
