@@ -98,6 +98,7 @@ def kill_often(folder: Path, data: Path, members: str, kills: int, jobs: int, se
             after = finished(stormy)
             lost += sum(after.get(name) != digest for name, digest in before.items())
             torn += sum(expected.get(name) != digest for name, digest in after.items())
+            print(f"{done} kills, {lost} lost, {torn} torn, {different} ends differ", file=sys.stderr)
         else:
             ended(process.returncode, said)
             shutil.rmtree(stormy)
@@ -148,6 +149,7 @@ def starve(folder: Path, data: Path, members: str, points: int) -> dict[str, flo
             after = finished(workspace)
             stopped.add(len(after))
             lost += sum(after.get(path) != digest for path, digest in before.items())
+            print(f"{free:,} bytes free: exit {done.returncode}, {len(after)} kept", file=sys.stderr)
             torn += sum(expected.get(path) != digest for path, digest in after.items())
             free = 16384 if done.returncode == 0 else int(free * 1.3) + 8192
             if done.returncode == 0:
@@ -196,8 +198,10 @@ def main() -> None:
             "40",
         ]
         subprocess.run([*sample, "--out", str(data)], check=True, capture_output=True)
-        figures = kill_often(folder, data, options.members, options.kills, options.jobs, options.seed)
-        starved = starve(folder, data, "lexical", options.points)
+        figures: dict[str, float] = {"rows": options.rows}
+        if options.kills:
+            figures |= kill_often(folder, data, options.members, options.kills, options.jobs, options.seed)
+        starved = starve(folder, data, "lexical", options.points) if options.points else {}
     if starved is None:
         print("full disk: skipped, a tmpfs cannot be mounted here (needs root)")
     figures |= starved or {}
