@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 COLLAPSED_SHARE: Final = 0.95
+_ENOUGH_READINGS: Final = 200
 _NAMES: Final = ("A", "B", "tie")
 
 
@@ -58,8 +59,23 @@ def collapse_alarms(log_probs: Floats, outcomes: npt.NDArray[np.int64], *, margi
         )
     if signs["log_loss"] > signs["prior_log_loss"] + margin:
         alarms.append(
-            f"log-loss {signs['log_loss']:.4f} is worse than the prior's {signs['prior_log_loss']:.4f}: "
-            "likely too many epochs or too high a rate for so few rows, a head that was not trained, or "
-            "another template in training than in prediction"
+            f"has a log-loss of {signs['log_loss']:.4f}, worse than the prior's "
+            f"{signs['prior_log_loss']:.4f}: likely too many epochs or too high a rate for so few rows, a head that was not "
+            "trained, or another template in training than in prediction"
         )
     return alarms
+
+
+def standing(logits: Floats, outcomes: npt.NDArray[np.int64]) -> tuple[dict[str, float], list[str]]:
+    """Vital signs, flat, and alarms of readings (n, 3) as they were answered *during* training.
+
+    A loss must lie above the prior's by two standard errors; fewer than 200 readings raise no alarm.
+    """
+    log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    signs = vital_signs(log_probs, outcomes)
+    shares = dict(zip(("share_a", "share_b", "share_tie"), signs["predicted_shares"], strict=True))
+    flat = {name: float(signs[name]) for name in ("log_loss", "prior_log_loss", "entropy")} | shares
+    if len(outcomes) < _ENOUGH_READINGS:
+        return flat, []
+    spread = float(log_probs[np.arange(len(outcomes)), outcomes].std()) / np.sqrt(len(outcomes))
+    return flat, collapse_alarms(log_probs, outcomes, margin=2 * spread)

@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 _SETTINGS: Final = "settings.json"
 _WEIGHTS: Final = "weights.safetensors"
 _BASE: Final = "base"
-_INNER_SHARE: Final = 0.125
+_CHECKED_ROWS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,11 @@ class LanguageModel:
                 kept, held = inner_split(train, recipe)
                 lessons, cut = self._lessons(reader, train, kept, soft_targets, weights)
                 facts["truncation"] = cut
-                facts |= self._check(member, lessons)
+                facts |= self._check(member, lessons.readings)
                 facts |= self._train(member, head, lessons, train, held, folder, resume, on_progress)
             else:
+                some = train.take(np.arange(min(len(train), _CHECKED_ROWS)))
+                facts |= self._check(member, Readings.of(*reader.encode(some)))
                 member.shift = self._zero_shot_shift(member, train)
         facts["trained_parameters"] = sum(p.numel() for p in trained.values())
         facts["fit_seconds"] = round(time.perf_counter() - start, 3)
@@ -247,19 +249,33 @@ class LanguageModel:
             member.hidden = reader.cache / "hidden" / name
         return member, names, facts
 
-    def _check(self, member: Member, lessons: Lessons) -> dict[str, Any]:
-        """Let the scorer look at the shortest reading before it is trained."""
-        shortest = np.argsort(lessons.readings.lengths, kind="stable")[:1]
-        batch = collate(
-            lessons.readings,
-            shortest,
-            pad_id=member.reader.pad_id,
-            segment_ids=member.scorer.segment_ids,
-            causal=member.scorer.causal,
-            device=member.policy.device,
-        )
-        with member.policy.context():
-            return member.scorer.check(batch)
+    def _check(self, member: Member, readings: Readings) -> dict[str, Any]:
+        """Let the scorer look at some readings, short to long, before it is trained; mean of its facts."""
+        order = np.argsort(readings.lengths, kind="stable")
+        count = min(len(order), _CHECKED_ROWS)
+        seen: dict[str, list[float]] = {}
+        for row in order[np.linspace(0, len(order) - 1, count).astype(np.int64)]:
+            batch = collate(
+                readings,
+                np.asarray([row]),
+                pad_id=member.reader.pad_id,
+                segment_ids=member.scorer.segment_ids,
+                causal=member.scorer.causal,
+                device=member.policy.device,
+            )
+            with member.policy.context():
+                facts = member.scorer.check(batch)
+            for name, value in facts.items():
+                seen.setdefault(name, []).append(value)
+            if not facts:
+                break
+        means = {name: round(float(np.mean(values)), 6) for name, values in seen.items()}
+        if "mass_outside_verdicts" in means:
+            _log.info(
+                "%.1f %% of the base's probability lies outside the verdict words before training",
+                100 * means["mass_outside_verdicts"],
+            )
+        return means
 
     def _lessons(
         self,
@@ -330,6 +346,7 @@ class LanguageModel:
         log = close = None
         if recipe.train.report_to:
             place = member.reader.cache / "reports" / (recipe.name or recipe.digest()[:12])
+            place /= folder.name.removesuffix(".partial")
             log, close = reporter(recipe.train.report_to, place, trainer.steps)
         try:
             facts = trainer.run(

@@ -36,7 +36,7 @@ def reporter(
             raise RecipeError(f"train.report_to: {error}") from None
         except (ImportError, RuntimeError) as error:
             raise DependencyError(f"train.report_to = [{name!r}]: {error}") from None
-    arguments = TrainingArguments(output_dir=str(folder), report_to=[], logging_dir=str(folder))
+    arguments = TrainingArguments(output_dir=str(folder), report_to=[], use_cpu=True)
     state, control = TrainerState(max_steps=steps), TrainerControl()
     for callback in callbacks:
         callback.on_train_begin(arguments, state, control)

@@ -87,7 +87,7 @@ class Scorer(nn.Module):
         given = batch.get("features")
         return self.logits(self.features(batch) if given is None else given)
 
-    def check(self, batch: Batch) -> dict[str, Any]:
+    def check(self, batch: Batch) -> dict[str, float]:
         """Look at a row of one battle before training; facts for the card."""
         return {}
 
@@ -161,7 +161,7 @@ class GenerateScorer(Scorer):
         return logits
 
     @torch.inference_mode()
-    def check(self, batch: Batch) -> dict[str, Any]:
+    def check(self, batch: Batch) -> dict[str, float]:
         """Compare with the model's own full-vocabulary logits on one row.
 
         The fact is the probability that the base gives to anything but a verdict.

@@ -7,12 +7,13 @@ they are cut into micro-batches.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,11 +23,14 @@ from torch.nn import functional
 from ..errors import MemberError
 from . import _checkpoints
 from ._adapters import layer_of, trained_parameters
-from ._alarms import Floats, collapse_alarms, vital_signs
+from ._alarms import Floats, collapse_alarms, standing, vital_signs
 from ._batches import Index, plan_epoch
 from ._readings import Readings, collate
 from ._scorers import Scorer
 
+_log = logging.getLogger(__name__)
+_WATCHES: Final = 10
+"""So often during a run is it looked at whether the member learns anything."""
 Evaluate = Callable[[], float]
 Progress = Callable[[float, float, str], None]
 
@@ -173,6 +177,7 @@ class Trainer:
         self.state = _State(losses=[])
         n = len(lessons.readings)
         self.seen_logits = np.full((n, 3), np.nan)
+        self.recent: list[tuple[Index, Floats]] = []  # rows and logits since the last watch
         unit_lengths = lessons.readings.lengths[lessons.units]
         self.unit_lengths: Index = np.asarray(unit_lengths.max(axis=1) * lessons.units.shape[1])
 
@@ -216,8 +221,9 @@ class Trainer:
         self.scorer.train()
         start = time.perf_counter() - state.seconds
         marks = {round(per_epoch * (k + 1) / settings.evaluations) - 1 for k in range(settings.evaluations)}
-        stopped = False
-        while state.epoch < settings.epochs and not stopped:
+        # a run killed between stopping and its end has stopped
+        stopped = 0 < settings.early_stopping <= state.stale
+        while state.epoch < settings.epochs:
             plan = self.plan(state.epoch)
             if state.step == 0:
                 self.seen_logits[:] = np.nan
@@ -231,6 +237,8 @@ class Trainer:
                     on_progress(state.done, steps, f"loss {loss:.3f}")
                 if on_log:
                     on_log(state.done, {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]})
+                if state.done % -(-steps // _WATCHES) == 0:
+                    self._watch(on_log, 5 * state.done >= steps)
                 if evaluate is not None and settings.early_stopping and at in marks:
                     stopped = self._evaluate(evaluate, on_log)
                 every = settings.checkpoint_every
@@ -240,6 +248,8 @@ class Trainer:
             assert state.losses is not None
             state.losses.append(self._epoch_loss())
             state.epoch, state.step = state.epoch + 1, 0
+            if stopped:
+                break
         state.seconds = time.perf_counter() - start
         self._settle()
         return self._facts(steps, stopped)
@@ -278,7 +288,8 @@ class Trainer:
                 f"{' …' if len(ids) > 20 else ''}: lower train.learning_rate, or set train.precision = "
                 "'fp32' or 'bf16'"
             )
-        self.seen_logits[np.concatenate(rows)] = torch.cat(said).float().cpu().numpy()
+        self.recent.append((np.concatenate(rows), torch.cat(said).double().cpu().numpy()))
+        self.seen_logits[self.recent[-1][0]] = self.recent[-1][1]
         if self.settings.max_grad_norm:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
@@ -302,6 +313,16 @@ class Trainer:
             device=self.policy.device,
             packed=self.settings.packing,
         )
+
+    def _watch(self, on_log: Callable[[int, Mapping[str, float]], None] | None, warn: bool) -> None:
+        """Report the vital signs of the readings since the last look; warn of a collapse."""
+        rows, logits = (np.concatenate(part) for part in zip(*self.recent, strict=True))
+        signs, alarms = standing(logits, self.lessons.labels[rows])
+        self.recent.clear()
+        if on_log:
+            on_log(self.state.done, signs)
+        for alarm in alarms if warn else ():
+            _log.warning("after %d of %d steps it %s", self.state.done, self.steps, alarm)
 
     def _evaluate(
         self, evaluate: Evaluate, on_log: Callable[[int, Mapping[str, float]], None] | None
