@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ from arena_ensemble.predictions import Predictions
 
 FOLDS = 3
 SAMPLE_ROWS = 1200
+SHARES = (0.1, 0.25, 0.5, 0.75)
+"""Shares of the rows that are read twice under ``read_orders = "uncertain"``."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,15 @@ def refined(said: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
     return found
 
 
+def read_partly(reading: Predictions, share: float) -> np.ndarray:
+    """Log-probabilities as ``read_orders = "uncertain"`` gives them: the rest stands for both orders."""
+    assert reading.swap_log_probs is not None
+    rows = oof.most_uncertain(reading.log_probs, share)
+    other = reading.log_probs.copy()
+    other[rows] = reading.swap_log_probs[rows]
+    return replace(reading, swap_log_probs=other).combined().log_probs
+
+
 def costs(job: oof.Job, member: str, rows: int) -> dict[str, float]:
     """Processor seconds per 1,000 rows (of training, of reading one order); tokens learned from per row."""
     spent = json.loads((job.root / "cost" / f"{member}.json").read_text())
@@ -147,6 +158,7 @@ def cells_of(
     for setting in settings:
         losses: dict[int, list[Any]] = {1: [], 2: []}
         after: dict[int, list[Any]] = {1: [], 2: []}
+        partly: dict[float, list[Any]] = {share: [] for share in SHARES}
         lean, spent = [], []
         for seed in seeds:
             member = member_of(setting, seed)
@@ -155,6 +167,8 @@ def cells_of(
             for orders, log_probs in ((1, reading.log_probs), (2, reading.combined().log_probs)):
                 losses[orders].append(score.row_losses(log_probs, y))
                 after[orders].append(score.row_losses(refined(log_probs, y, fold), y))
+            for share, kept in partly.items():
+                kept.append(score.row_losses(read_partly(reading, share), y))
             lean.append(reading.position_bias())
             spent.append(costs(job, member, len(y)))
             loss = losses[1][-1].mean()
@@ -167,6 +181,7 @@ def cells_of(
                 "refined": np.stack(after[orders]),
                 "lean": float(np.mean(lean)),
                 "abs_lean": float(np.mean(np.abs(lean))),
+                "partly": {share: np.stack(kept) for share, kept in partly.items()},
                 **cost,
             }
     return found

@@ -224,6 +224,7 @@ def page(
         f"than {checks['reward_order_changes']:.1g} (float32). So it has one cell for all of these.",
         "",
     ]
+    lines += _partly(results)
     for data, result in results.items():
         lines += [f"## {data}", "", _about(result), "", *_cells(result, names), ""]
     return "\n".join([*lines, _limits(results, options), ""])
@@ -242,6 +243,31 @@ def _flags(argv: Sequence[str]) -> list[str]:
         elif word != "--json":
             kept.append(word)
     return kept
+
+
+def _partly(results: dict[str, Any]) -> list[str]:
+    """Reading the second order of the least decided rows only: the loss against reading all twice."""
+    rows = []
+    for data, result in results.items():
+        for name in ("classify-none", "classify-paired", "generate-none", "generate-paired"):
+            cells = [result["cells"].get(f"{name}/{orders}") for orders in (1, 2)]
+            if cells[0] is None or cells[1] is None:
+                continue
+            parts = {0.0: cells[0]["losses"], **cells[1]["partly"]}
+            gaps = [short(part - cells[1]["losses"], result["group"]) for part in parts.values()]
+            rows.append([f"{data} {name}", *(f"{gap:+.4f} ± {error:.4f}" for gap, error in gaps)])
+            shares = list(parts)
+    if not rows:
+        return []
+    header = ["log-loss above reading all twice; share read twice:", *(f"{share:.0%}" for share in shares)]
+    return [
+        '## Reading only uncertain rows twice (`read_orders = "uncertain"`)',
+        "",
+        "The second order is read of the rows with the smallest |delta| alone; 0% is one reading of all.",
+        "",
+        *_table(header, rows),
+        "",
+    ]
 
 
 def _about(result: dict[str, Any]) -> str:

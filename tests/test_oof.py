@@ -200,3 +200,28 @@ def test_the_rows_read_twice_are_those_closest_to_even() -> None:
     np.testing.assert_array_equal(oof.most_uncertain(log_probs, 0.6), [1, 2, 4])
     assert len(oof.most_uncertain(log_probs, 0.0)) == 0
     assert len(oof.most_uncertain(log_probs, 1.0)) == 5
+
+
+def test_uncertain_reads_a_share_twice_and_costs_what_it_says(tmp_path: Path, fake: Remembering) -> None:
+    """Rows read twice say what reading all twice says; the others what one reading says."""
+    said = {}
+    for name, orders in (("one", 1), ("both", 2), ("some", "uncertain")):
+        recipe = recipe_from(
+            {"backbone": "lexical", "read_orders": orders, "uncertain_share": 0.3}, name="fake"
+        )
+        job = job_of(tmp_path / name, test_rows=0)
+        fake.predicted = 0
+        run.cross_fit(job, {"fake": recipe}, jobs=1)
+        said[name] = member_files.load_member(job.workspace, "fake")[0]
+        assert job.folds is not None
+        held = np.bincount(job.folds.fold)
+        twice = {"one": 0, "both": held.sum(), "some": np.ceil(0.3 * held).sum()}[name]
+        assert fake.predicted == held.sum() + twice
+    one, both, some = (said[name].combined().log_probs for name in ("one", "both", "some"))
+    moved = (some != one).any(axis=1)
+    assert 0 < moved.sum() <= twice
+    np.testing.assert_allclose(some[moved], both[moved], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(some[~moved], one[~moved], rtol=0, atol=1e-12)
+    bias = said["some"].position_bias()
+    assert bias is not None
+    assert (bias != 0).sum() <= twice, "a row not read twice shows no position bias"

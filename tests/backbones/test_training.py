@@ -180,7 +180,7 @@ def test_swap_training_reads_both_orders(base: Path, tmp_path: Path, swap: str) 
     assert low == pytest.approx(high, abs=0.05)
 
 
-def test_reward_head_is_equivariant_to_the_bit(base: Path, tmp_path: Path) -> None:
+def test_reward_head_is_equivariant(base: Path, tmp_path: Path) -> None:
     fitted, said = fit(base, tmp_path / "a", "reward")
     swapped = backbones.get("reward").predict(fitted, battles().swapped().without_outcomes())
     np.testing.assert_allclose(swapped[:, [1, 0, 2]], said, atol=1e-6)
