@@ -21,6 +21,8 @@ from typing import Any, Final
 from .errors import ArenaError
 
 _DEFERRED: Final = (signal.SIGINT, signal.SIGTERM)
+_CARD: Final = "card.json"
+_OLD: Final = re.compile(r"\.(.+)\.old-\d+\Z")
 _LITTER: Final = re.compile(r"\..+\.(tmp|old)-\d+\Z|\.submission\.csv\.[0-9a-f]{8}\.part\Z")
 _depth = 0
 
@@ -108,10 +110,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def commit_folder(partial: Path, final: Path) -> None:
-    """Give a finished folder its final name; an older one there makes way at the last moment."""
+    """Give a finished folder its final name; an older one there makes way at the last moment.
+
+    Its files may be read by whoever may read its card (safetensors writes for the owner alone). A kill
+    while the older folder makes way leaves it under a name that :func:`sweep` knows, and undoes.
+    """
     with finishing(), explained(final):
+        readable = (partial / _CARD).stat().st_mode & 0o777 if (partial / _CARD).is_file() else None
         for path in sorted(partial.rglob("*")):
             if path.is_file():
+                if readable is not None and not path.is_symlink():
+                    path.chmod(readable)
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())
         old = final.with_name(f".{final.name}.old-{os.getpid()}")
@@ -125,11 +134,16 @@ def commit_folder(partial: Path, final: Path) -> None:
 def sweep(*folders: Path) -> None:
     """Remove what a killed run left under temporary names, directly in these folders.
 
-    Only for whoever holds the workspace: a running writer's temporary file would go as well.
+    A folder that was making way for a new one that never came gets its name back. Only for whoever
+    holds the workspace: a running writer's temporary file would go as well.
     """
     for folder in folders:
         with contextlib.suppress(OSError):
             for path in [p for p in folder.iterdir() if _LITTER.match(p.name)]:
+                old = _OLD.match(path.name)
+                if old and path.is_dir() and not path.is_symlink() and not (folder / old[1]).exists():
+                    path.rename(folder / old[1])
+                    continue
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:

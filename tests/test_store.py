@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arena_ensemble import store
+from arena_ensemble import atomic, store
 from arena_ensemble.errors import ArenaError, ArtifactError, InputError, RecipeError
 
 
@@ -98,3 +98,25 @@ def test_recipes_come_from_the_workspace_first_then_the_package(tmp_path: Path) 
     assert workspace.recipe_path("lexical") == own
     with pytest.raises(RecipeError, match="no recipe 'nothing-here'"):
         workspace.recipe_path("nothing-here")
+
+
+def test_a_folder_that_made_way_for_nothing_gets_its_name_back(tmp_path: Path) -> None:
+    """A kill between the two renames of a replacement loses nothing."""
+    (tmp_path / ".ensemble.old-17").mkdir()
+    (tmp_path / ".ensemble.old-17" / "card.json").write_text("{}")
+    (tmp_path / ".other.old-17").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / ".ensemble.tmp-17").mkdir()
+    atomic.sweep(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["ensemble", "other"]
+    assert (tmp_path / "ensemble" / "card.json").read_text() == "{}"
+
+
+def test_files_of_a_finished_folder_are_as_readable_as_its_card(tmp_path: Path) -> None:
+    partial = tmp_path / "fold-0.partial"
+    store.write_bytes(partial / "weights.safetensors", b"x")
+    (partial / "weights.safetensors").chmod(0o600)
+    store.write_bytes(partial / "card.json", b"{}")
+    (partial / "card.json").chmod(0o644)
+    atomic.commit_folder(partial, tmp_path / "fold-0")
+    assert (tmp_path / "fold-0" / "weights.safetensors").stat().st_mode & 0o777 == 0o644
