@@ -60,9 +60,14 @@ class Reader:
 
     @property
     def pad_id(self) -> int:
-        """Any id will do: what is padded is masked or stands behind every real token."""
+        """Any id will do: what is padded is masked or stands behind every real token.
+
+        It must have an embedding, though, which a pad token that was only added to the tokenizer lacks.
+        """
+        size = getattr(self.config, "vocab_size", None)
         for name in ("pad_token_id", "eos_token_id"):
-            if (found := getattr(self.tokenizer, name, None)) is not None:
+            found = getattr(self.tokenizer, name, None)
+            if found is not None and (size is None or found < size):
                 return int(found)
         return 0
 

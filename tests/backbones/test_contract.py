@@ -219,14 +219,17 @@ def test_accumulation_and_checkpointing_change_no_gradient(
         torch.testing.assert_close(checkpointed[name], gradient, atol=1e-5 * scale, rtol=1e-4)
 
 
-@pytest.mark.parametrize("head", ["classify", "generate"])
+PADS = [(kind, "classify") for kind in DECODERS] + [("llama", "generate"), ("gemma2", "generate")]
+
+
+@pytest.mark.parametrize("case", PADS, ids="-".join)
 @pytest.mark.parametrize("pad", [False, "eos"])
 def test_the_true_last_token_is_pooled_whatever_the_pad_token(
-    folds: dict[Any, Fold], tmp_path: Path, pad: bool | str, head: str
+    folds: dict[Any, Fold], tmp_path: Path, pad: bool | str, case: tuple[str, str]
 ) -> None:
     """A base without pad token, or with pad = eos, answers as the one with a pad token of its own."""
-    fold = folds["llama", head]
-    base = save_base(tmp_path / "base", "llama", pad=pad, padding_side="left")
+    fold, (kind, head) = folds[case], case
+    base = save_base(tmp_path / "base", kind, pad=pad, padding_side="left")
     words = fold.fitted.reader.tokenizer
     module, chosen = backbones.get(head), recipe(base, head)
     reader = Reader.open(chosen, _bases.source_of(chosen), tmp_path / "cache")
@@ -236,6 +239,21 @@ def test_the_true_last_token_is_pooled_whatever_the_pad_token(
     said = module.predict(module._model._ready(member), battles())  # type: ignore[attr-defined]
     np.testing.assert_allclose(said, fold.log_probs, atol=1e-5)
     assert words.pad_token_id is not None
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoder_whose_tokenizer_pads_on_the_left_answers_the_same(
+    folds: dict[Any, Fold], tmp_path: Path, kind: str
+) -> None:
+    """Padding is ours, on the right; what the tokenizer would do by itself does not matter."""
+    fold = folds[kind, "classify"]
+    base = save_base(tmp_path / "base", kind, padding_side="left")
+    (tmp_path / "fold").mkdir()
+    said = fold.module.predict(
+        fold.module.fit(battles(), recipe=recipe(base), folder=tmp_path / "fold", cache=tmp_path / "cache"),
+        battles().without_outcomes(),
+    )
+    assert said.tobytes() == fold.log_probs.tobytes()
 
 
 def test_collate_masks_only_where_it_must() -> None:
