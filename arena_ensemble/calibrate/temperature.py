@@ -84,7 +84,8 @@ def _slope(margins: Floats, beta: float, shifted: bool) -> tuple[float, float]:
         np.multiply(w, block, out=s)
         mean = s[0] + s[1]
         first += float(mean.sum())
-        second += float(np.vdot(s[0], block[0]) + np.vdot(s[1], block[1]) - np.vdot(mean, mean))
+        # einsum rather than BLAS, whose threads wait for each other on a busy machine.
+        second += float(np.einsum("ij,ij->", s, block) - np.einsum("i,i->", mean, mean))
     return first / n, second / n
 
 
