@@ -16,7 +16,6 @@ and only three logits of the last position leave the device.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -293,8 +292,9 @@ def main() -> None:
 
 
 def peak() -> float:
-    """Largest resident memory of this process so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Largest resident memory of this process so far, MiB (``ru_maxrss`` would inherit the parent's)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":

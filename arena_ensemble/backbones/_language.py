@@ -26,6 +26,7 @@ from ..prompts import get_template as template_of
 from ..prompts import turns_of
 from ..recipes import Recipe
 from . import _adapters, _bases, _checkpoints, tiny
+from ._fused_lora import fuse
 from ._hidden import Vectors, with_features
 from ._imports import completed, read_adapter
 from ._prediction import read, read_features
@@ -219,6 +220,8 @@ class LanguageModel:
         head = _adapters.head_parameters(model, fresh) if self.head.labels is not None else set()
         if recipe.train.epochs:
             _adapters.attach(model, recipe.adapter, head)
+            if recipe.adapter.kind == "lora" and not policy.autocast:
+                fuse(model)
         else:
             model.requires_grad_(False)
         if policy.autocast:
