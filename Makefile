@@ -3,6 +3,7 @@
 #   make submission                                    the sample arena, end to end
 #   make submission DATA=train.csv TEST=test.csv       your files (Kaggle's format and others)
 #   make oof | make stack                              the first parts of the same
+#   make report                                        one page to look at, of what was stacked
 #
 # MODELS=name,name   members (recipes in models/)      WORKSPACE=DIR   where models/ and oof/ go
 # SAMPLE_SUBMISSION=FILE  check against it             ARGS=…          passed on to the verb
@@ -27,9 +28,9 @@ COMMON = --data "$(DATA)" --workspace "$(WORKSPACE)" $(if $(MODELS),--models "$(
 WITH_TEST = $(if $(TEST),--test "$(TEST)")
 WITH_TRUTH = $(if $(TRUTH),--truth "$(TRUTH)")
 
-.PHONY: help setup oof stack submission test lint bench clean
+.PHONY: help setup oof stack submission report test lint bench clean
 help:
-	@sed -n '3,8s/^# \{0,1\}//p' Makefile
+	@sed -n '3,9s/^# \{0,1\}//p' Makefile
 
 setup: $(READY)
 
@@ -49,6 +50,9 @@ stack: $(READY) $(SAMPLE_FILES)
 submission: $(READY) $(SAMPLE_FILES)
 	@test -n "$(TEST)" || { echo "make submission DATA=… needs TEST=…, the battles to predict" >&2; exit 2; }
 	$(ARENA) submission $(COMMON) $(WITH_TEST) $(WITH_TRUTH) $(if $(SAMPLE_SUBMISSION),--sample-submission "$(SAMPLE_SUBMISSION)")
+
+report: $(READY)
+	$(ARENA) report --workspace "$(WORKSPACE)"
 
 ifdef SAMPLE
 $(SAMPLE)/train.csv: | $(READY)
