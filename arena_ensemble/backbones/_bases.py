@@ -10,12 +10,14 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from ..errors import DependencyError, RecipeError
-from ..recipes import Recipe
+
+if TYPE_CHECKING:  # any object with the same fields will do
+    from ..recipes import Recipe
 
 _log = logging.getLogger(__name__)
 _EDGE: Final = 1 << 20

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..battles import Battles
-from ..predictions import Floats
-from ..recipes import Recipe
+if TYPE_CHECKING:  # the training loop below this room needs none of them
+    from ..battles import Battles
+    from ..predictions import Floats
+    from ..recipes import Recipe
 
 Progress = Callable[[float, float, str], None]
 """``on_progress(done, total, text)``: how far one task is, and a short word such as the loss."""
