@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -21,12 +22,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from . import alarm, backbones, lessons, member_files, score, store
+from . import alarm, backbones, lessons, member_files, score, second_reading, store
 from .backbones.base import Backbone, Fitted
 from .battles import Battles
 from .errors import ArtifactError, InputError, MemberError
 from .folds import Folds
-from .predictions import Floats, Predictions, delta_tau
+from .predictions import Floats, Predictions
 from .recipes import Recipe
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
     test_digest = None if job.test is None else job.test.digest(outcomes=False)
     tasks = []
     for fold, key in enumerate(keys):
-        read_key = {**key, "read_orders": str(recipe.read_orders), "outcomes": job.outcomes}
+        read_key = {**key, "read_orders": recipe.orders(), "outcomes": job.outcomes}
         test_key = None if test_digest is None else {**read_key, "test": test_digest}
         tasks.append(FoldTask(member, recipe, fold, key, read_key, test_key))
     return tasks
@@ -304,17 +305,15 @@ def _read(
     swapped = unseen.swapped()
     if recipe.read_orders == 2:
         return shown, backbone.predict(fitted, swapped, on_progress=on_progress)[:, [1, 0, 2]]
-    rows = most_uncertain(shown, recipe.uncertain_share)
     other = shown.copy()  # rows not read twice stand for both orders: their combination is the shown reading
-    other[rows] = backbone.predict(fitted, swapped.take(rows), on_progress=on_progress)[:, [1, 0, 2]]
+    pilot = second_reading.pilot_rows(battles.ids, recipe.uncertain_share)
+    rows = pilot
+    while len(rows):
+        other[rows] = backbone.predict(fitted, swapped.take(rows), on_progress=on_progress)[:, [1, 0, 2]]
+        if rows is not pilot:
+            break
+        rows = second_reading.remaining_rows(shown, other, pilot, recipe.uncertain_share)
     return shown, other
-
-
-def most_uncertain(log_probs: Floats, share: float) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Rows where a second reading can matter most: the smallest |delta|, ``share`` of all, sorted."""
-    delta = np.abs(delta_tau(log_probs)[0])
-    count = int(np.ceil(share * len(delta)))
-    return np.sort(np.argsort(delta, kind="stable")[:count])
 
 
 def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
@@ -340,6 +339,22 @@ def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
     return store.read_card(said) or {}
 
 
+def _second_reading(said: Predictions, y: score.Labels, share: float) -> dict[str, Any]:
+    """What reading only a share of the rows twice cost against reading all twice; for the card."""
+    assert said.swap_log_probs is not None
+    both = score.row_losses(said.combined().log_probs, y)
+    shown = score.row_losses(said.log_probs, y)
+    parts = []
+    for k in np.unique(said.fold):
+        rows = np.flatnonzero(said.fold == k)
+        own = said.take(rows)
+        other = own.swap_log_probs
+        assert other is not None
+        cost = second_reading.cost(own.ids, own.log_probs, other, share, (shown[rows], both[rows]))
+        parts.append((len(rows), math.ceil(share * len(rows)), cost))
+    return second_reading.facts(parts)
+
+
 def _merge_oof(
     workspace: store.Workspace, train: Battles, folds: Folds, tasks: list[FoldTask], notes: tuple[str, ...]
 ) -> None:
@@ -352,7 +367,8 @@ def _merge_oof(
         [member_files.load_shard(said / f"fold-{task.fold}.parquet", task.read_key) for task in tasks]
     )
     table = pl.DataFrame({"id": train.ids}).join(rows, on="id", how="left", maintain_order="left")
-    log_probs = member_files.to_predictions(table).combined().log_probs
+    reading = member_files.to_predictions(table)
+    log_probs = reading.combined().log_probs
     y = train.outcomes()
     losses = score.row_losses(log_probs, y)
     prior = score.prior_log_probs(y, folds.fold)
@@ -369,6 +385,11 @@ def _merge_oof(
         "standard_error": score.standard_error(losses, folds.group),
         "seconds": float(sum(card.get("seconds", 0.0) for card in cards)),
         **alarm.facts(log_probs, y, prior),
+        **(
+            {"second_reading": _second_reading(reading, y, first.recipe.uncertain_share)}
+            if first.recipe.read_orders == "uncertain"
+            else {}
+        ),
         "alarms": found if len(y) >= alarm.ENOUGH_ROWS else [],
         "too_few_rows_to_tell": found if len(y) < alarm.ENOUGH_ROWS else [],
         "learned_from": [card.get("learned_from", {}) for card in cards],

@@ -169,7 +169,9 @@ class Recipe(_Section):
     loader: Literal["transformers", "unsloth"] = "transformers"
     swap: Literal["none", "augment", "paired"] = "none"
     read_orders: Literal[1, 2, "uncertain"] = 1
+    """``"uncertain"`` reads the second order where it is expected to change most, by a random pilot"""
     uncertain_share: Share = 0.5
+    """share of the rows read twice when ``read_orders`` is ``"uncertain"``"""
     seed: Annotated[int, Field(ge=0)] = 0
     prompt: PromptSettings = PromptSettings()
     train: TrainSettings = TrainSettings()
@@ -226,6 +228,11 @@ class Recipe(_Section):
                 "give a folder with config.json and safetensors, or a hub id such as org/name"
             )
         return path
+
+    def orders(self) -> str:
+        """Which orders are read, in a word: what was read under another word is read again."""
+        share = f" {self.uncertain_share:g}" if self.read_orders == "uncertain" else ""
+        return f"{self.read_orders}{share}"
 
     def settings(self) -> dict[str, Any]:
         """Every resolved setting except the description, as plain JSON values."""

@@ -17,8 +17,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     "errors", "battles", "predictions", "recipes", "readers", "_sample_texts", "sample", "folds", "prompts",
     "_feature_patterns", "features", "score", "calibrate", "pools", "stack", "ledger", "alarm", "atomic",
-    "store", "backbones", "member_files", "lessons", "oof", "run", "ensemble", "submit", "bring",
-    "inspection", "report", "cli", "__main__",
+    "store", "backbones", "member_files", "lessons", "second_reading", "oof", "run", "ensemble", "submit",
+    "bring", "inspection", "report", "cli", "__main__",
 ]  # fmt: skip
 TORCH = {
     "torch",
@@ -34,7 +34,7 @@ BANNED_IMPORTS = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 BANNED_CALLS = {"eval", "exec", "joblib.load", "torch.load", "yaml.load"}
 PURE = {
     "errors", "battles", "predictions", "folds", "prompts", "features", "score", "calibrate", "pools",
-    "stack", "ledger",
+    "stack", "ledger", "second_reading",
 }  # fmt: skip
 
 

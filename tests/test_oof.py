@@ -194,14 +194,6 @@ def test_a_member_that_learned_nothing_raises_an_alarm() -> None:
     assert alarm.facts(good, y, prior)["log_loss"] == pytest.approx(-np.log(0.9))
 
 
-def test_the_rows_read_twice_are_those_closest_to_even() -> None:
-    delta = np.array([3.0, -0.1, 0.2, -2.0, 0.05])
-    log_probs = normalised(np.stack([delta / 2, -delta / 2, np.zeros(5)], axis=1))
-    np.testing.assert_array_equal(oof.most_uncertain(log_probs, 0.6), [1, 2, 4])
-    assert len(oof.most_uncertain(log_probs, 0.0)) == 0
-    assert len(oof.most_uncertain(log_probs, 1.0)) == 5
-
-
 def test_uncertain_reads_a_share_twice_and_costs_what_it_says(tmp_path: Path, fake: Remembering) -> None:
     """Rows read twice say what reading all twice says; the others what one reading says."""
     said = {}
@@ -225,3 +217,18 @@ def test_uncertain_reads_a_share_twice_and_costs_what_it_says(tmp_path: Path, fa
     bias = said["some"].position_bias()
     assert bias is not None
     assert (bias != 0).sum() <= twice, "a row not read twice shows no position bias"
+    card = store.read_card(job.workspace.oof / "fake")
+    assert card is not None
+    facts = card["second_reading"]
+    assert (facts["rows_read_twice"], facts["of_rows"]) == (twice, held.sum())
+    assert 0 < facts["pilot_rows"] < twice
+
+
+def test_another_share_is_read_anew(tmp_path: Path, fake: Remembering) -> None:
+    job = job_of(tmp_path, test_rows=0)
+    for share, least in ((0.2, 1), (0.2, 0), (0.6, 1)):
+        fake.predicted = 0
+        values = {"backbone": "lexical", "read_orders": "uncertain", "uncertain_share": share}
+        run.cross_fit(job, {"fake": recipe_from(values, name="fake")}, jobs=1)
+        assert (fake.predicted > 0) == bool(least)
+    assert len(fake.fits) == 4, "no fold is trained again for it"

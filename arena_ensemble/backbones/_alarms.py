@@ -60,8 +60,8 @@ def collapse_alarms(log_probs: Floats, outcomes: npt.NDArray[np.int64], *, margi
     if signs["log_loss"] > signs["prior_log_loss"] + margin:
         alarms.append(
             f"has a log-loss of {signs['log_loss']:.4f}, worse than the prior's "
-            f"{signs['prior_log_loss']:.4f}: likely too many epochs or too high a rate for so few rows, a head that was not "
-            "trained, or another template in training than in prediction"
+            f"{signs['prior_log_loss']:.4f}: likely too many epochs or too high a rate for so few rows, "
+            "a head that was not trained, or another template in training than in prediction"
         )
     return alarms
 
