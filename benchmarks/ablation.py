@@ -16,26 +16,29 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ablation_page import contrasts_of, page, short
 
-from arena_ensemble import member_files, oof, readers, recipes, sample, score, store
+from arena_ensemble import member_files, oof, readers, recipes, sample, score, second_reading, store
 from arena_ensemble.battles import Battles
 from arena_ensemble.calibrate import fit_temperature
-from arena_ensemble.predictions import Predictions
+from arena_ensemble.predictions import Predictions, delta_tau
 
 FOLDS = 3
 SAMPLE_ROWS = 1200
-SHARES = (0.1, 0.25, 0.5, 0.75)
+SHARES = (0.25, 0.5, 0.75)
 """Shares of the rows that are read twice under ``read_orders = "uncertain"``."""
+WAYS = ("pilot", "closest", "surest", "random")
+"""How these rows are chosen; the first is ours."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +121,27 @@ def refined(said: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
     return found
 
 
-def read_partly(reading: Predictions, share: float) -> np.ndarray:
-    """Log-probabilities as ``read_orders = "uncertain"`` gives them: the rest stands for both orders."""
+def read_partly(reading: Predictions, share: float, how: str = "pilot") -> np.ndarray:
+    """Log-probabilities as ``read_orders = "uncertain"`` gives them, fold by fold; or by another choice."""
     assert reading.swap_log_probs is not None
-    rows = oof.most_uncertain(reading.log_probs, share)
-    other = reading.log_probs.copy()
-    other[rows] = reading.swap_log_probs[rows]
-    return replace(reading, swap_log_probs=other).combined().log_probs
+    found = reading.log_probs.copy()
+    for k in np.unique(reading.fold):
+        place = np.flatnonzero(reading.fold == k)
+        own = reading.take(place)
+        assert own.swap_log_probs is not None
+        size = np.abs(delta_tau(own.log_probs)[0])
+        count = math.ceil(share * len(place))
+        if how == "pilot":
+            pilot = second_reading.pilot_rows(own.ids, share)
+            rest = second_reading.remaining_rows(own.log_probs, own.swap_log_probs, pilot, share)
+            rows = np.concatenate([pilot, rest])
+        elif how == "random":
+            rows = np.random.default_rng(k).permutation(len(place))[:count]
+        else:
+            rows = np.argsort(size if how == "closest" else -size, kind="stable")[:count]
+        both = second_reading.combined(own.log_probs, own.swap_log_probs)
+        found[place[rows]] = both[rows]
+    return found
 
 
 def costs(job: oof.Job, member: str, rows: int) -> dict[str, float]:
@@ -158,7 +175,7 @@ def cells_of(
     for setting in settings:
         losses: dict[int, list[Any]] = {1: [], 2: []}
         after: dict[int, list[Any]] = {1: [], 2: []}
-        partly: dict[float, list[Any]] = {share: [] for share in SHARES}
+        partly: dict[tuple[str, float], list[Any]] = {(how, share): [] for how in WAYS for share in SHARES}
         lean, spent = [], []
         for seed in seeds:
             member = member_of(setting, seed)
@@ -167,8 +184,9 @@ def cells_of(
             for orders, log_probs in ((1, reading.log_probs), (2, reading.combined().log_probs)):
                 losses[orders].append(score.row_losses(log_probs, y))
                 after[orders].append(score.row_losses(refined(log_probs, y, fold), y))
-            for share, kept in partly.items():
-                kept.append(score.row_losses(read_partly(reading, share), y))
+            for (how, share), kept in partly.items():
+                partial = refined(read_partly(reading, share, how), y, fold)
+                kept.append(score.row_losses(partial, y))
             lean.append(reading.position_bias())
             spent.append(costs(job, member, len(y)))
             loss = losses[1][-1].mean()
@@ -181,7 +199,7 @@ def cells_of(
                 "refined": np.stack(after[orders]),
                 "lean": float(np.mean(lean)),
                 "abs_lean": float(np.mean(np.abs(lean))),
-                "partly": {share: np.stack(kept) for share, kept in partly.items()},
+                "partly": {way: np.stack(kept) for way, kept in partly.items()},
                 **cost,
             }
     return found
