@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 COLLAPSED_SHARE: Final = 0.95
-_ENOUGH_READINGS: Final = 200
+ENOUGH_READINGS: Final = 200
 _NAMES: Final = ("A", "B", "tie")
 
 
@@ -75,7 +75,7 @@ def standing(logits: Floats, outcomes: npt.NDArray[np.int64]) -> tuple[dict[str,
     signs = vital_signs(log_probs, outcomes)
     shares = dict(zip(("share_a", "share_b", "share_tie"), signs["predicted_shares"], strict=True))
     flat = {name: float(signs[name]) for name in ("log_loss", "prior_log_loss", "entropy")} | shares
-    if len(outcomes) < _ENOUGH_READINGS:
+    if len(outcomes) < ENOUGH_READINGS:
         return flat, []
     spread = float(log_probs[np.arange(len(outcomes)), outcomes].std()) / np.sqrt(len(outcomes))
     return flat, collapse_alarms(log_probs, outcomes, margin=2 * spread)

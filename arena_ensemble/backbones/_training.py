@@ -23,7 +23,7 @@ from torch.nn import functional
 from ..errors import MemberError
 from . import _checkpoints
 from ._adapters import layer_of, trained_parameters
-from ._alarms import Floats, collapse_alarms, standing, vital_signs
+from ._alarms import ENOUGH_READINGS, Floats, collapse_alarms, standing, vital_signs
 from ._batches import Index, plan_epoch
 from ._readings import Readings, collate
 from ._scorers import Scorer
@@ -315,7 +315,9 @@ class Trainer:
         )
 
     def _watch(self, on_log: Callable[[int, Mapping[str, float]], None] | None, warn: bool) -> None:
-        """Report the vital signs of the readings since the last look; warn of a collapse."""
+        """Report the vital signs of the readings since the last look, once enough; warn of a collapse."""
+        if sum(len(rows) for rows, _ in self.recent) < ENOUGH_READINGS and self.state.done < self.steps:
+            return
         rows, logits = (np.concatenate(part) for part in zip(*self.recent, strict=True))
         signs, alarms = standing(logits, self.lessons.labels[rows])
         self.recent.clear()
