@@ -23,6 +23,8 @@ from .progress import Bars, clock
 log = logging.getLogger(__name__)
 
 DEFAULT_MEMBERS: Final = ("tiny-classify", "tiny-generate", "tiny-swap", "lexical")
+_SMALL_FILE: Final = 10_000
+"""Battles past which the default members are warned of: on two cores they train about a day on Kaggle's."""
 
 
 class _Run(NamedTuple):
@@ -155,6 +157,12 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     log.info(
         "%s: %d battles%s", options.data, len(train), "" if test is None else f", {len(test)} to predict"
     )
+    if not options.models and len(train) > _SMALL_FILE:
+        log.warning(
+            "%d battles and no --models: the tiny members are for trying things out and will take hours; "
+            "--models lexical takes minutes, and models/ has recipes for real bases",
+            len(train),
+        )
     folds = member_files.ensure_folds(
         workspace, train, n_folds=options.folds, seed=options.seed, near_duplicates=near_duplicates
     )
