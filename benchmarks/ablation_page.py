@@ -17,6 +17,9 @@ from arena_ensemble import oof, recipes, score, store
 
 Array = Any
 REFERENCE = "classify-none/1"
+_READ = """\
+Each line compares two cells, or two means of cells, over all files; a file's own figures stand below. The
+second figure, after a temperature, is the one that an ensemble sees, for it calibrates its members."""
 _PARTLY = """\
 After a temperature, mean over both heads and all swaps. *pilot*: what the toolkit does
 (`arena_ensemble/second_reading.py`): a random quarter of the share is read first and shows where a
@@ -210,7 +213,7 @@ def page(
         "",
     ]
     if len(files) > 1:
-        lines += ["## What it shows", "", *_sentences(found, after, files), ""]
+        lines += ["## What it shows", "", _READ, "", *_sentences(found, after, files), ""]
     if found:
         lines += [
             "## Differences, file by file",
@@ -306,13 +309,19 @@ def _about(result: dict[str, Any]) -> str:
 def _method(results: dict[str, Any], options: argparse.Namespace) -> str:
     shipped = recipes.load_recipe(store.Workspace(Path()).recipe_path("tiny-swap"))
     train = shipped.train
-    base = f"`{options.base}`" if options.base else "the shipped tiny decoder (GPT-2, one layer of width 32)"
+    base = (
+        f"`{options.base}`"
+        if options.base
+        else "the tiny decoder (GPT-2, one layer of width 32, random weights)"
+    )
     return f"""\
-Base: {base}, adapter `{options.adapter}`. Every cell has the settings of the shipped recipe `tiny-swap`,
-fixed beforehand and tuned for none of them: rate {options.rate or train.learning_rate:g}, {train.epochs}
-epochs, {train.batch_rows} battles a step, {options.tokens or shipped.prompt.max_tokens} tokens. The base
-of a seed, its tokenizer and the {options.folds} grouped folds are the same for all cells; {options.seeds}
-seeds change the base's random weights, the head and the order of the rows. Files: {", ".join(results)}.
+Base: {base}, adapter
+`{options.adapter}`. Every cell has the settings of the shipped recipe `tiny-swap`, fixed before this
+comparison (they were chosen with classify heads on the sample arena and pandalm, and for no cell here):
+rate {options.rate or train.learning_rate:g}, {train.epochs} epochs, {train.batch_rows} battles a step,
+{options.tokens or shipped.prompt.max_tokens} tokens. The base of a seed, its tokenizer and the
+{options.folds} grouped folds are the same for all cells; {options.seeds} seeds change the base's random
+weights, the head and the order of the rows. Files: {", ".join(results)}.
 
 - `augment` and `paired` show every battle twice. `none-twice` is the control with twice the epochs: as
   many readings and optimizer steps as `augment`. `paired` takes half as many steps, each over twice the
@@ -349,6 +358,7 @@ def _limits(results: dict[str, Any], options: argparse.Namespace) -> str:
   here is no general law.
 - `augment` and `none-twice` see as many readings, but the former's are of two orders; that is the point of
   it.
-- {options.seeds} seeds say roughly how much seeds matter; one set of folds says nothing of folds. Many
+- {options.seeds} seeds say roughly how much seeds matter; one set of folds says nothing of folds, and the
+  mean over files speaks of these files. Many
   questions are asked of the same rows: a single star is no finding.
 - Processor time was measured on a machine that others used at the same time; compare inside a table only."""
