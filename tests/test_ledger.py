@@ -48,6 +48,11 @@ def test_position_bias_is_read_where_both_orders_were() -> None:
     account = keep_ledger({"both": both, "weak": members["weak"]}, y).members[0]
     assert account.position_bias == pytest.approx(0.15)
     assert keep_ledger({"weak": members["weak"]}, y).members[0].position_bias is None
+    part = np.log(probs)
+    part[::2] = leaning[::2]  # only every other row was read twice
+    some = Predictions(ids, leaning, np.zeros(400), swap_log_probs=part)
+    account = keep_ledger({"some": some, "weak": members["weak"]}, y).members[0]
+    assert account.position_bias == pytest.approx(0.15)
 
 
 def test_honest_members_are_not_suspected() -> None:

@@ -166,6 +166,9 @@ def _account(
     probs = np.exp(log_probs)
     lean = (probs[:, 0] - probs[:, 1]) - ((y == 0).astype(np.float64) - (y == 1))
     bias = said.position_bias() if isinstance(said, Predictions) else None
+    twice = codes
+    if bias is not None and bias.any():  # a row that was not read twice shows no lean at all
+        bias, twice = bias[bias != 0], codes[bias != 0]
     without, without_se = float(missed.mean()), standard_error(missed, codes)
     cost = None if hours is None else hours.get(name)
     return MemberAccount(
@@ -180,7 +183,7 @@ def _account(
         lean=float(lean.mean()),
         lean_se=standard_error(lean, codes),
         position_bias=None if bias is None else float(bias.mean()),
-        position_bias_se=None if bias is None else standard_error(bias, codes),
+        position_bias_se=None if bias is None else standard_error(bias, twice),
         hours=cost,
         gain_per_hour=None if not cost else without / cost,
         advice=_advice(name, without, without_se, cost),
