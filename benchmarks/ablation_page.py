@@ -359,6 +359,6 @@ def _limits(results: dict[str, Any], options: argparse.Namespace) -> str:
 - `augment` and `none-twice` see as many readings, but the former's are of two orders; that is the point of
   it.
 - {options.seeds} seeds say roughly how much seeds matter; one set of folds says nothing of folds, and the
-  mean over files speaks of these files. Many
-  questions are asked of the same rows: a single star is no finding.
+  mean over files speaks of these files. Many questions are asked of the same rows: a single star is no
+  finding.
 - Processor time was measured on a machine that others used at the same time; compare inside a table only."""
