@@ -1,0 +1,98 @@
+"""Precision and attention for each kind of device; packing on every causal architecture."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from architectures import DECODERS, battles, recipe, save_base
+
+from arena_ensemble import backbones
+from arena_ensemble.backbones import _bases
+from arena_ensemble.backbones._prediction import read
+from arena_ensemble.backbones._reader import Reader
+from arena_ensemble.backbones._readings import Readings
+from arena_ensemble.errors import RecipeError
+
+LLAMA = SimpleNamespace(model_type="llama")
+GEMMA = SimpleNamespace(model_type="gemma2", attn_logit_softcapping=50.0)
+
+
+def card(monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: bool = False) -> None:
+    """A card that computes bf16 natively, or one that only emulates it, as a T4 does."""
+
+    def supported(including_emulation: bool = True) -> bool:
+        return bf16 or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    known = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: (object() if flash else None) if name == "flash_attn" else known(name, *rest),
+    )
+
+
+def policy(config: Any, **train: Any) -> _bases.Policy:
+    return _bases.choose_policy(recipe("any/base", train=train), config)
+
+
+def test_a_cpu_computes_in_float32() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    found = policy(LLAMA)
+    assert (found.dtype, found.attention, found.autocast, found.scaled) == (torch.float32, None, False, False)
+    assert policy(GEMMA).attention == "eager"
+    assert policy(LLAMA, precision="bf16").autocast
+    with pytest.raises(RecipeError, match="needs a GPU"):
+        policy(LLAMA, precision="fp16")
+
+
+def test_native_bf16_is_taken_and_needs_no_scaler(monkeypatch: pytest.MonkeyPatch) -> None:
+    card(monkeypatch, bf16=True)
+    found = policy(LLAMA)
+    assert (found.dtype, found.attention, found.autocast, found.scaled) == (torch.bfloat16, None, True, False)
+    card(monkeypatch, bf16=True, flash=True)
+    assert policy(LLAMA).attention == "flash_attention_2"
+    assert policy(LLAMA, precision="fp32").attention is None, "flash kernels know no float32"
+
+
+def test_emulated_bf16_is_not_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    card(monkeypatch, bf16=False)
+    found = policy(LLAMA)
+    assert (found.dtype, found.scaled) == (torch.float16, True)
+    assert policy(GEMMA).dtype is torch.float32, "Gemma's activations leave float16's range"
+    assert policy(LLAMA, precision="bf16").dtype is torch.bfloat16, "what the recipe says is done"
+
+
+@pytest.mark.parametrize("flash", [False, True])
+def test_a_soft_cap_on_scores_is_never_left_out(monkeypatch: pytest.MonkeyPatch, flash: bool) -> None:
+    card(monkeypatch, bf16=True, flash=flash)
+    assert policy(GEMMA).attention == "eager"
+    for attention in ("sdpa", "flash_attention_2"):
+        with pytest.raises(RecipeError, match="soft-cap"):
+            policy(GEMMA, attention=attention)
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_packed_rows_say_what_rows_alone_say(tmp_path: Path, kind: str) -> None:
+    chosen = recipe(save_base(tmp_path / kind, kind))
+    reader = Reader.open(chosen, _bases.source_of(chosen), tmp_path / "cache")
+    torch.manual_seed(0)
+    member, _, facts = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
+    assert facts["device"]
+    assert facts["dtype"]
+    assert facts["attention"] == ("eager" if kind == "gemma2" else "sdpa")
+    readings = Readings.of(*reader.encode(battles()))
+    options: dict[str, Any] = {"policy": member.policy, "pad_id": reader.pad_id}
+    alone = read(member.scorer, readings, batch_tokens=1, **options)
+    packed = read(member.scorer, readings, batch_tokens=1 << 20, packed=True, **options)
+    np.testing.assert_allclose(packed, alone, atol=2e-5)
+    assert alone.std(axis=0).min() > 1e-3
