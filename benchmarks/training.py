@@ -2,9 +2,9 @@
 
     python benchmarks/training.py [--case NAME …] [--rows N] [--repeats N] [--quick] [--json]
 
-Real votes (mtbench) at a 1,024-token window, cut from nothing: every row has the length it has. The
-bases have the shapes of published small models and random weights: an encoder as BERT-mini (4 layers,
-256 wide, 30,522 words), and a Llama of 4 layers, 128 wide, with 32,000 words. The peers are in
+Real votes (``--votes``, mtbench) at a 1,024-token window; every row has the length it has. The bases
+have random weights and the shapes of published small models: an encoder as google/bert_uncased_L-4_H-128
+(30,522 words), and a Llama of 4 layers, 128 wide, with 32,000 words. The peers are in
 ``training_sides.py``: ``Trainer`` with random batches padded to the longest, and the same with
 ``train_sampling_strategy="group_by_length"``. Each side runs in a process of its own, ``--repeats``
 times, in alternation; seconds are medians, after a warm-up on a few rows. Peak memory is of the whole
@@ -33,24 +33,24 @@ from arena_ensemble.score import log_loss, paired_difference, row_losses, standa
 
 SIDES = ("ours", "trainer", "trainer, grouped by length")
 ENCODER = {
-    "hidden_size": 256,
+    "hidden_size": 128,
     "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 1024,
+    "num_attention_heads": 2,
+    "intermediate_size": 512,
     "hidden_dropout_prob": 0.0,  # as ModernBERT has it; fused attention on a CPU knows no dropout
     "attention_probs_dropout_prob": 0.0,
 }
 DECODER = {
     "hidden_size": 128,
     "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
     "intermediate_size": 344,
 }
 CASES: dict[str, dict[str, Any]] = {
-    "encoder-classify": {"base": "bert", "head": "classify", "rows": 240},
-    "decoder-classify": {"base": "llama", "head": "classify", "rows": 300},
-    "decoder-generate": {"base": "llama", "head": "generate", "rows": 60},
+    "encoder-classify": {"base": "bert", "head": "classify", "rows": 160},
+    "decoder-classify": {"base": "llama", "head": "classify", "rows": 160},
+    "decoder-generate": {"base": "llama", "head": "generate", "rows": 24},
 }
 SETTINGS = {
     "folds": 5,
@@ -67,14 +67,15 @@ SETTINGS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument("--votes", default="mtbench", help="a file under DATA/votes")
     parser.add_argument("--case", choices=list(CASES), action="append", help="default: all")
-    parser.add_argument("--rows", type=int, help="battles per case, drawn by --seed")
+    parser.add_argument("--rows", type=int, help="battles per case, drawn at random")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--quick", action="store_true", help="few rows, one run, two layers of 64")
+    parser.add_argument("--quick", action="store_true", help="40 rows, one run, two layers of 64")
     parser.add_argument("--json", action="store_true", help="a last line with every figure")
     arguments = parser.parse_args()
-    votes = arguments.data / "votes" / "mtbench.csv"
+    votes = arguments.data / "votes" / f"{arguments.votes}.csv"
     if not votes.is_file():
         print(f"skipped: {votes} is not here")
         return
