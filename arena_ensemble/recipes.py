@@ -86,7 +86,7 @@ class TrainSettings(_Section):
     packing: bool = False
     """several rows in one sequence, apart from each other by block-diagonal attention"""
     report_to: Words = ()
-    """``tensorboard`` or any other report of transformers; curves lie in ``cache/reports/<member>/fold-<k>``"""
+    """``tensorboard`` or another of transformers' reports; they lie in ``cache/reports/<member>/fold-<k>``"""
 
 
 class AdapterSettings(_Section):

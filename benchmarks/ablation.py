@@ -149,7 +149,9 @@ def costs(job: oof.Job, member: str, rows: int) -> dict[str, float]:
     spent = json.loads((job.root / "cost" / f"{member}.json").read_text())
     facts = (store.read_card(job.workspace.oof / member) or {})["fold_facts"]
     learned = rows * (FOLDS - 1)
+    cut = [part["truncation"]["truncated_rows"] for part in facts]
     return {
+        "cut": sum(part["response_a"] + part["response_b"] for part in cut) / (2 * learned),
         "fit_seconds": 1000 * sum(part["fit"] for part in spent.values()) / learned,
         "read_seconds": 1000 * sum(part["read"] for part in spent.values()) / (2 * rows),
         "tokens": sum(part.get("training_tokens", 0) for part in facts) / learned,
@@ -248,7 +250,7 @@ def main() -> None:
     parser.add_argument(
         "--votes", type=Path, default=Path("../shared/data/votes"), help="folder of vote files"
     )
-    parser.add_argument("--files", default="tulu1,pandalm,mtbench", help="names of real files in --votes")
+    parser.add_argument("--files", default="tulu1,pandalm", help="names of real files in --votes")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, help="workspaces are kept here; a stopped run goes on")
     parser.add_argument("--base", default="", help="another base: a folder or a hub id")

@@ -299,7 +299,11 @@ def _about(result: dict[str, Any]) -> str:
     group = result["group"]
     prior, error = short(result["prior"][None], group)
     lexical, lexical_error = short(result["lexical"][None], group)
-    text = f"{result['rows']} battles, {result['groups']} groups of prompts. Class frequencies {prior:.4f} ± "
+    cut = next(iter(result["cells"].values()))["cut"]
+    text = (
+        f"{result['rows']} battles, {result['groups']} groups of prompts; {cut:.0%} of the responses are cut "
+    )
+    text += f"to fit the window. Class frequencies {prior:.4f} ± "
     text += f"{error:.4f}; the lexical member, same folds: {lexical:.4f} ± {lexical_error:.4f}"
     if "floor" in result:
         text += f"; the true probabilities: {result['floor']:.4f}"
@@ -321,7 +325,8 @@ comparison (they were chosen with classify heads on the sample arena and pandalm
 rate {options.rate or train.learning_rate:g}, {train.epochs} epochs, {train.batch_rows} battles a step,
 {options.tokens or shipped.prompt.max_tokens} tokens. The base of a seed, its tokenizer and the
 {options.folds} grouped folds are the same for all cells; {options.seeds} seeds change the base's random
-weights, the head and the order of the rows. Files: {", ".join(results)}.
+weights, the head and the order of the rows. Files: {", ".join(results)}. Of the real vote files at hand
+tulu1 and pandalm are the default, chosen beforehand: more groups of prompts and shorter texts than mtbench.
 
 - `augment` and `paired` show every battle twice. `none-twice` is the control with twice the epochs: as
   many readings and optimizer steps as `augment`. `paired` takes half as many steps, each over twice the
