@@ -254,6 +254,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, help="workspaces are kept here; a stopped run goes on")
     parser.add_argument("--base", default="", help="another base: a folder or a hub id")
+    parser.add_argument(
+        "--heads", default="classify,generate,frozen,reward", help="an encoder has no generate"
+    )
     parser.add_argument("--adapter", default="full", choices=["full", "lora"])
     parser.add_argument("--rate", type=float, default=0.0, help="learning rate; 0 is the shipped recipe's")
     parser.add_argument("--tokens", type=int, default=0, help="the window; 0 is the shipped recipe's")
@@ -267,6 +270,7 @@ def main() -> None:
         options.seeds = 1
         wanted = ("classify-none", "classify-paired", "generate-paired", "frozen-none", "reward-none")
         settings = [s for s in SETTINGS if s.name in wanted]
+    settings = [s for s in settings if s.head.split()[0] in options.heads.split(",")]
     results: dict[str, Any] = {}
     with place_of(options.work) as work:
         files = votes(options)
