@@ -212,8 +212,10 @@ def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
     Raises
     ------
     InputError
-        The columns of a member look exchanged, or the stacker refuses its input.
+        The columns of a member look exchanged, the stacker refuses its input, or ``out`` holds other
+        files.
     """
+    out = check_out(out)
     check_columns(brought.members, brought.outcomes)
     stacker = Stacker(random_state=seed)
     stacker.fit(brought.members, brought.outcomes, features=brought.features, groups=brought.groups)
@@ -239,6 +241,29 @@ def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
         write_file = readers.write_winners if brought.task_outcomes == 2 else readers.write_submission
         write_file(out / "submission.csv", next(iter(brought.tests.values())).ids, log_probs)
     return Ensemble(stacker, table, card)
+
+
+def check_out(out: Path) -> Path:
+    """The folder to write to, absolute: new, empty, or with nothing in it but what `stacked` wrote.
+
+    Raises
+    ------
+    InputError
+        A file of that name, or a folder with other files, which would be lost.
+    """
+    folder = out.resolve()
+    if not folder.exists():
+        return folder
+    if not folder.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
+    card = store.read_card(folder) or {}
+    ours = {*card.get("files", ()), store.CARD, "submission.csv", "report.html"}
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in ours):
+        raise InputError(
+            f"--out {out} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}); "
+            "name a new or an empty folder: it is replaced as a whole"
+        )
+    return folder
 
 
 def keep(workspace: store.Workspace, name: str, oof: Path, test: Path | None = None) -> store.Card:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from lightgbm.basic import LightGBMError
 
 from . import member_files, oof, score, store
 from .battles import Battles
@@ -24,7 +25,7 @@ from .folds import Folds
 from .ledger import keep_ledger, reliability, suspicions
 from .predictions import Floats, Predictions
 from .score import ScoreRow
-from .stack import Stacker
+from .stack import STACKER_FORMAT, Stacker
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Ensemble:
         try:
             with np.errstate(all="ignore"):  # what is not finite is refused where it is written
                 return self.stacker.predict_log_proba(members, features=features)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, LightGBMError, LookupError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"the stacker does not fit together ({type(error).__name__}: {error}); "
                 "run `arena-ensemble stack` again"
@@ -116,6 +117,7 @@ def build(
         "truth": truth is not None,
         "outcomes": outcomes,
         "versions": oof.versions(),
+        "stacker_format": STACKER_FORMAT,
     }
     folder = workspace.oof / ENSEMBLE
     old = _kept(folder, key)

@@ -44,9 +44,7 @@ def predict(workspace: store.Workspace, ensemble: Ensemble, test: Battles) -> Te
     folds: dict[str, list[Predictions]] = {}
     for name in ensemble.members:
         parts = member_files.load_test(workspace, name)
-        aligned = [
-            part.aligned_to(test.ids, name=f"test predictions of {name!r}").combined() for part in parts
-        ]
+        aligned = [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in parts]
         folds[name] = [part.without_ties() for part in aligned] if ensemble.outcomes == 2 else aligned
     prediction = combine(ensemble, folds, extract(test))
     log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in prediction.gammas.items()))
@@ -59,6 +57,7 @@ def combine(
     ensemble: Ensemble, folds: Mapping[str, Sequence[Predictions]], features: Features
 ) -> TestPrediction:
     """What the ensemble makes of its members' readings by fold (one reading where folds are unknown)."""
+    folds = {name: [one.combined() for one in parts] for name, parts in folds.items()}
     gammas = {name: fold_average_gamma([one.log_probs for one in parts]) for name, parts in folds.items()}
     sharp = {
         name: [replace(one, log_probs=Temperature(gammas[name]).apply(one.log_probs)) for one in parts]

@@ -144,7 +144,11 @@ def test_gamma_is_one_when_folds_agree_and_never_below(seed: int, folds: int) ->
     assert fold_average_gamma([log_probs] * folds) == pytest.approx(1)
     rng = np.random.default_rng(seed)
     noisy = [normalised(log_probs + rng.normal(size=log_probs.shape)) for _ in range(folds)]
-    assert fold_average_gamma(noisy) >= 1
+    assert 1 <= fold_average_gamma(noisy) <= folds
+    # On a handful of rows the ratio is luck: nothing is corrected.
+    few = [one[:19] for one in noisy]
+    assert fold_average_gamma(few) == 1
+    assert ensemble_gamma(few, few, normalised(np.mean(few, axis=0))) == 1
 
 
 def test_gamma_restores_the_sharpness_that_averaging_took() -> None:

@@ -77,6 +77,7 @@ def test_the_page_is_whole_and_tells_the_figures(made: Path) -> None:
         assert f"{row.log_loss:.4f}" in text
     for name in ("one", "two", "prior", "ensemble"):
         assert name in text
+    assert "unverified" in text
     assert "http" not in page.replace('http-equiv="Content-Security-Policy"', "")
     assert report.page(built, {}, {}) == page
 
@@ -98,6 +99,22 @@ def test_words_from_outside_are_escaped(made: Path) -> None:
     tags = read(page)
     assert not tags.seen & {"script"}
     assert HOSTILE in " ".join(tags.text)
+
+
+def test_what_is_in_the_out_folder_is_never_lost(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made.parent
+    command = ["stack", "--labels", str(folder / "oof.csv"), "--oof", str(folder / "oof.csv"), "--out"]
+    before = (folder / "oof.csv").read_bytes()
+    assert cli.run([*command, str(folder)]) == 1
+    assert "holds other files" in capsys.readouterr().err
+    assert (folder / "oof.csv").read_bytes() == before
+    assert cli.run([*command, str(folder / "oof.csv")]) == 1
+    assert "is a file" in capsys.readouterr().err
+    assert cli.run([*command, str(made)]) == 0  # its own folder may be made anew
+    (made / "test.json").write_text('{"gammas": {"one": "x"}}')
+    assert cli.run(["report", "--brought", str(made)]) == 1
+    assert "no numbers" in capsys.readouterr().err
+    (made / "test.json").unlink()
 
 
 def test_without_an_ensemble_it_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

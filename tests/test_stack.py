@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import cache
 
@@ -154,6 +155,28 @@ def test_given_folds_and_groups_are_kept() -> None:
         Stacker().fit(members, y, groups=np.arange(240) % 4)
     with pytest.raises(InputError, match="at least three"):
         Stacker().fit(members, y, folds=np.arange(240) % 2)
+    with pytest.raises(InputError, match="at least three"):
+        Stacker(n_folds=2).fit(members, y)
+    with pytest.raises(InputError, match="threads=0"):
+        Stacker(threads=0).fit(members, y)
+
+
+def test_a_member_may_be_named_like_a_row_of_the_table() -> None:
+    members, y, _ = arena(120)
+    named = dict(zip(("prior", "ensemble", "logistic"), members.values(), strict=True))
+    rows = Stacker().fit(named, y).table_
+    assert len({row.name for row in rows}) == len(rows)
+    assert sum(row.chosen for row in rows) == 1
+    assert not any(row.chosen for row in rows if row.kind == "member")
+    assert next(row for row in rows if row.name == "ensemble").kind == "choice"
+    assert next(row for row in rows if row.name == "prior (member)").kind == "member"
+
+
+def test_where_every_vote_but_few_is_a_tie_the_trees_still_fit() -> None:
+    members, y, _ = arena(400)
+    y = np.where(np.arange(400) < 4, y % 2, 2)
+    stacker = Stacker(honest=False).fit(members, y, groups=np.maximum(np.arange(400) - 3, 0))
+    assert np.isfinite(stacker.predict_log_proba(members)).all()
 
 
 def test_features_alone_are_an_ensemble_too() -> None:
@@ -208,14 +231,25 @@ def test_edited_files_are_refused() -> None:
         with pytest.raises(ArtifactError, match=told):
             Stacker.restore(broken)
     content = json.loads(files["stacker.json"])
+    told_trees = content["models"]["trees"]
     for edit in (
         {"models": {}},
+        {"names": {}},
+        {"models": {"trees": {**told_trees, "setting": [-1, -1]}}},
+        {"models": {"trees": {**told_trees, "beta": 0.0}}},
+        {"models": {"trees": {**told_trees, "factored": "false"}}},
+        {"mixes": {"trees": {}}},
         {"shares": {"trees": 0.5}},
         {"shares": {"mix": 1.0}},
         {"mixes": {"trees": 1}},
     ):
         with pytest.raises(ArtifactError, match="not as written"):
             Stacker.restore({**files, "stacker.json": json.dumps({**content, **edit}).encode()})
+    for one in told_trees["texts"]:
+        one["sha256"] = hashlib.sha256(b"abc").hexdigest()
+    no_trees = {**dict.fromkeys(files, b"abc"), "stacker.json": json.dumps(content).encode()}
+    with pytest.raises(ArtifactError, match="not as written"):
+        Stacker.restore(no_trees)
 
 
 def test_the_choice_is_bagged_and_repeated_where_rows_are_few() -> None:

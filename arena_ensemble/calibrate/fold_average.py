@@ -12,11 +12,15 @@ all folds agree gamma is 1; it is never below 1 (variance is convex).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from ..errors import InputError
 from ..predictions import LOG_FLOOR, Floats
+
+FEWEST_ROWS: Final = 20
+"""Below this many rows the ratio of two variances is mostly luck, and nothing is corrected."""
 
 
 def fold_average_gamma(fold_log_probs: Sequence[Floats]) -> float:
@@ -30,7 +34,8 @@ def fold_average_gamma(fold_log_probs: Sequence[Floats]) -> float:
     Returns
     -------
     float
-        gamma >= 1; 1 for a single fold, for agreeing folds, and for constant predictions.
+        1 <= gamma <= the number of folds (what folds that share nothing give); 1 for a single fold, for
+        agreeing folds, for constant predictions, and for fewer than 20 rows.
 
     Raises
     ------
@@ -47,9 +52,9 @@ def fold_average_gamma(fold_log_probs: Sequence[Floats]) -> float:
         centred.append(floored - floored.mean(axis=1, keepdims=True))
     single = float(np.mean([z.var(axis=0).sum() for z in centred]))
     averaged = float(np.mean(centred, axis=0).var(axis=0).sum())
-    if averaged <= 1e-12 or single <= averaged:
+    if len(centred[0]) < FEWEST_ROWS or averaged <= 1e-12 or single <= averaged:
         return 1.0
-    return single / averaged
+    return min(single / averaged, float(len(centred)))
 
 
 def ensemble_gamma(single: Sequence[Floats], sharpened: Sequence[Floats], averaged: Floats) -> float:
@@ -61,7 +66,8 @@ def ensemble_gamma(single: Sequence[Floats], sharpened: Sequence[Floats], averag
 
         mean_k tr Cov(E(gamma Z_k), E(Z_k)) / tr Var(E(gamma Z̄)),
 
-    with E the stacker. Without members' corrections it is `fold_average_gamma` of the ensemble.
+    with E the stacker. Without members' corrections, and for a linear E, it is `fold_average_gamma` of the
+    ensemble.
 
     Parameters
     ----------
@@ -75,7 +81,8 @@ def ensemble_gamma(single: Sequence[Floats], sharpened: Sequence[Floats], averag
     Returns
     -------
     float
-        The multiplier; 1 for a single fold, for agreeing folds, and for constant predictions.
+        The multiplier, between 1/K and K for K folds; 1 for a single fold, for agreeing folds, for
+        constant predictions, and for fewer than 20 rows.
     """
     if len(single) != len(sharpened) or {np.shape(one) for one in [*single, *sharpened]} != {
         np.shape(averaged)
@@ -84,7 +91,9 @@ def ensemble_gamma(single: Sequence[Floats], sharpened: Sequence[Floats], averag
     plain, after = [_centred(one) for one in single], [_centred(one) for one in sharpened]
     shared = float(np.mean([np.mean(a * b, axis=0).sum() for a, b in zip(after, plain, strict=True)]))
     total = float((_centred(averaged) ** 2).mean(axis=0).sum())
-    return shared / total if total > 1e-12 and shared > 0 else 1.0
+    if len(averaged) < FEWEST_ROWS or total <= 1e-12 or shared <= 0:
+        return 1.0
+    return min(max(shared / total, 1 / len(single)), float(len(single)))
 
 
 def _centred(log_probs: Floats) -> Floats:

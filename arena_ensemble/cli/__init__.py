@@ -48,6 +48,14 @@ def _data(parser: argparse.ArgumentParser) -> None:
     _river(parser, source)
 
 
+def _seed(text: str) -> int:
+    """A seed that NumPy and LightGBM take."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and {2**32 - 1}")
+    return value
+
+
 def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveGroup) -> None:
     source.add_argument("--data", type=Path, metavar="FILE", help="battles with votes")
     parser.add_argument(
@@ -59,7 +67,7 @@ def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveG
         "--near-duplicates", metavar="SHARE",
         help="prompts alike from here on are one group: Jaccard of character 5-grams, or off (default 0.7)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="seed of the folds and the stacker (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of the folds and the stacker (default 0)")
     parser.add_argument(
         "--jobs", type=int, help="processes side by side (default: by device and member size)"
     )
@@ -158,7 +166,7 @@ def _import(parser: argparse.ArgumentParser) -> None:
 def _sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=1500, help="training battles (default 1500)")
     parser.add_argument("--test-rows", type=int, default=300, help="test battles (default 300)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the four CSV files"
     )
@@ -173,7 +181,7 @@ def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust", metavar="NAME,…", help="imported members and teachers whose folds you vouch for"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the canary (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="seed of the canary (default 0)")
     parser.add_argument("--no-canary", action="store_true", help="leave out the shuffled-label canary")
 
 

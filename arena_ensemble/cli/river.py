@@ -124,6 +124,10 @@ def _brought(options: argparse.Namespace) -> Result:
     """Stack predictions that other tools made."""
     if options.out is None:
         raise InputError("--labels needs --out DIR, the folder for what is made")
+    idle = {"--models": options.models, "--truth": options.truth, "--extra": options.extra}
+    if given := [name for name, value in {**idle, "--remake": options.remake}.items() if value]:
+        raise InputError(f"{', '.join(given)}: of no use with --labels, where nothing is trained")
+    bring.check_out(options.out)  # not after the work
     brought = bring.gather(
         options.labels,
         [bring.named_file(text) for text in options.oof],
@@ -272,6 +276,7 @@ def _facts(made: _Run) -> dict[str, Any]:
 def _ensemble_facts(built: ensemble.Ensemble) -> dict[str, Any]:
     return {
         "choice": built.card["choice"],
+        "shares": built.card["shares"],
         "log_loss": built.card["log_loss"],
         "temperature": built.card["temperature"],
         "table": [dataclasses.asdict(row) for row in built.table],

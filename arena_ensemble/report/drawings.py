@@ -34,7 +34,7 @@ def loss_chart(rows: Sequence[ScoreRow]) -> str:
         )
     for place, row in enumerate(rows):
         y = _ROW * place + 14
-        kind = "chosen" if row.name == "ensemble" else row.kind
+        kind = "chosen" if row.kind == "choice" else row.kind
         left, right = x(row.log_loss - 2 * row.se), x(row.log_loss + 2 * row.se)
         parts.append(f'<text text-anchor="end" x="{_NAMES}" y="{y + 4}">{escape(_short(row.name))}</text>')
         parts.append(f'<line class="bar {escape(kind)}" x1="{left:.1f}" x2="{right:.1f}" y1="{y}" y2="{y}"/>')

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from .. import store
 from ..ensemble import ENSEMBLE, Ensemble, load_folder
+from ..errors import ArtifactError
 from .drawings import OUTCOMES, heat_table, loss_chart, reliability_chart
 
 _STYLE: Final = """
@@ -48,11 +49,20 @@ def write(workspace: store.Workspace, path: Path | None = None, *, folder: Path 
     folder_of = folder or workspace.oof / ENSEMBLE
     built = load_folder(folder_of)
     members = {} if folder else {name: store.read_card(workspace.oof / name) or {} for name in built.members}
-    note = folder_of / "test.json"
-    gammas = store.read_json(note).get("gammas", {}) if note.is_file() else {}
+    gammas = _gammas(folder_of / "test.json")
     target = path or folder_of / "report.html"
     store.write_bytes(target, page(built, members, gammas).encode())
     return target
+
+
+def _gammas(note: Path) -> dict[str, float]:
+    """Gammas of the last test predictions, from a note that a person could have edited."""
+    if not note.is_file():
+        return {}
+    found = store.read_json(note).get("gammas")
+    if not isinstance(found, dict) or not all(isinstance(value, float) for value in found.values()):
+        raise ArtifactError(f"{note}: its gammas are no numbers; remove it, or predict again")
+    return found
 
 
 def page(built: Ensemble, members: Mapping[str, Mapping[str, Any]], gammas: Mapping[str, float]) -> str:
@@ -88,8 +98,8 @@ def page(built: Ensemble, members: Mapping[str, Mapping[str, Any]], gammas: Mapp
 
 
 def _headline(built: Ensemble) -> str:
-    rows = {row.name: row for row in built.table}
-    own, prior = rows["ensemble"], rows["prior"]
+    own = next(row for row in built.table if row.kind == "choice")
+    prior = next(row for row in built.table if row.kind == "baseline")
     alone = [row for row in built.table if row.kind == "member"]
     shares = "; ".join(f"{name} {share:.0%}" for name, share in built.stacker.shares_.items())
     told = f"<b>{own.log_loss:.4f} ± {own.se:.4f}</b>, class prior {prior.log_loss:.4f}"
@@ -99,10 +109,11 @@ def _headline(built: Ensemble) -> str:
         told += f", best member {escape(best.name)} {best.log_loss:.4f} ({gain})"
     if own.gap_closed is not None:
         told += f"; {own.gap_closed:.1%} of the way from the prior to the true probabilities"
+    unseen = "its group of prompts" if built.card.get("folds_verified", True) else "it"
     return (
         f'<h1>Ensemble of {len(built.members)} members</h1><p class="lead">Out-of-fold log-loss {told}.</p>'
-        f"<p>What predicts: {escape(shares)}. Each row's score comes from choices and fits that never saw "
-        "its group of prompts; ± is one standard error, clustered by group.</p>"
+        f"<p>What predicts: {escape(shares)}. Each row's score comes from choices and fits of the "
+        f"stacker that never saw {unseen}; ± is one standard error, clustered by group.</p>"
     )
 
 
@@ -110,6 +121,8 @@ def _warnings(card: Mapping[str, Any], members: Mapping[str, Mapping[str, Any]])
     told = [
         f"{one['member']} looks leaked: {'; '.join(one['reasons'])}" for one in card.get("suspicions", [])
     ]
+    if not card.get("folds_verified", True):
+        told.append("all members were brought; whether their own training saw these rows is unverified")
     for name, facts in members.items():
         told += [f"{name}: {alarm}" for alarm in facts.get("alarms", [])]
         if not facts.get("folds_verified", False):
@@ -127,7 +140,7 @@ def _score_table(rows: Sequence[Any]) -> str:
         if with_gap:
             cells.append("" if row.gap_closed is None else f"{row.gap_closed:.1%}")
         body.append([*cells, row.note])
-        chosen.append(row.name == "ensemble")
+        chosen.append(row.kind == "choice")
     return _table(head, body, chosen)
 
 

@@ -17,7 +17,7 @@ from .simple import TEMPERATURE_ROWS
 
 RESAMPLES: Final = 200
 LEAST_SHARE: Final = 0.03
-"""Candidates chosen in fewer resamples than this are left out: they would cost fits and change nothing."""
+"""Candidates of a smaller share are left out: they would cost fits for next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def decide(
     In each resample of the groups the simplest candidate is taken whose loss exceeds the least by no
     more than ``tolerance`` paired standard errors (clustered by group; 1 is the usual rule of Breiman
     et al. 1984); what predicts is the geometric mean of the candidates by how often each was taken
-    (bagging of the choice, Breiman 1996), which halves the regret of a single choice: docs/log.md.
+    (bagging of the choice, Breiman 1996), which lowers the regret of a single choice: docs/log.md.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def assembled(parts: dict[int, Floats], folds: Codes, use: Sequence[int]) -> tup
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Nested:
     """What nested cross-fitting found: the choice for all rows, and the honest score of choosing."""
 
     decision: Decision
@@ -114,12 +114,12 @@ def nested(
     again: Sequence[tuple[Codes, dict[str, Readings]]] = (),
     tolerance: float,
     honest: bool = True,
-) -> Outcome:
+) -> Nested:
     """Choose on all rows, and once without each fold to score the choosing.
 
     Without ``honest`` every fold is read by the choice made on all rows: an optimistic score. ``again``
     holds other folds and their readings, for the choice on all rows alone: the scored choices, made on
-    one set of folds, are then a little worse than the one that predicts, never better.
+    one set of folds, are then expected to be a little worse than the one that predicts.
     """
     count = int(folds.max()) + 1
     everything = list(range(count))
@@ -153,4 +153,4 @@ def nested(
             scored[name][held] = combined(made, here, menu.factored, name)
         chosen[held] = combined(made, here, menu.factored)
         _log.debug("outer fold %d: %s", i, made.choice)
-    return Outcome(decision, fold_decisions, scored, chosen)
+    return Nested(decision, fold_decisions, scored, chosen)

@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from lightgbm.basic import LightGBMError
+
 from ..errors import ArtifactError
 from .decision import Decision
 from .family import Model, State
@@ -83,15 +85,19 @@ def from_files(
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ArtifactError(f"{MAIN} has another format than {FORMAT}; run `arena-ensemble stack` again")
     try:
-        names = {key: tuple(value) for key, value in content["names"].items()}
+        names = {key: tuple(map(str, content["names"][key])) for key in ("members", "odd", "even")}
         models: dict[str, Model] = {}
         factored: dict[str, bool] = {}
         settings, betas = {}, {}
         for name, told in content["models"].items():
             texts = [_checked(files, text["file"], text["sha256"]) for text in told["texts"]]
             models[name] = _KINDS[told["kind"]](State(told["kind"], told["values"], texts))
-            factored[name] = bool(told["factored"])
+            if not isinstance(told["factored"], bool):
+                raise ValueError("factored is neither true nor false")
+            factored[name] = told["factored"]
             settings[name] = (int(told["setting"][0]), int(told["setting"][1]))
+            if min(settings[name]) < 0:
+                raise ValueError("a setting below zero")
             betas[name] = float(told["beta"])
         shares = {str(name): float(share) for name, share in content["shares"].items()}
         mixes = {
@@ -99,14 +105,22 @@ def from_files(
             for name, told in content["mixes"].items()
         }
         decision = Decision(settings, betas, mixes, shares, {})
-        if not shares or set(decision.parts()) != set(models):
+        if not shares or not all(mixes.values()) or set(decision.parts()) != set(models):
             raise ValueError(f"the shares do not need just its {len(models)} models")
         numbers = [*betas.values(), *shares.values(), *(w for told in mixes.values() for w in told.values())]
-        if not all(map(math.isfinite, numbers)) or min(*betas.values(), *shares.values()) < 0:
+        if not all(map(math.isfinite, numbers)) or min(betas.values()) <= 0 or min(shares.values()) < 0:
             raise ValueError("a sharpness, a share or a weight is no number to use")
         if abs(sum(shares.values()) - 1) > 1e-6:
             raise ValueError("the shares do not sum to one")
-    except (AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        OverflowError,
+        LightGBMError,
+    ) as error:
         raise ArtifactError(
             f"{MAIN} is not as written ({type(error).__name__}: {error}); run `arena-ensemble stack` again"
         ) from None

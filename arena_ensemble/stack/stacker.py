@@ -117,6 +117,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         codes = group_codes(groups, len(labels))
         parts = fold_codes(labels, codes, folds, n_folds=self.n_folds, seed=self.random_state)
         menu: Menu = menu_for(design)
+        if self.threads < 1:
+            raise InputError(f"threads={self.threads}: expected at least 1")
         self.member_names_: tuple[str, ...] = design.members
         self.feature_names_ = (design.odd_names, design.even_names)
         readings = cross_readings(
@@ -153,7 +155,9 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             )
         ]
         rank = {name: place for place, name in enumerate(menu.order)}
-        for place, name in enumerate(design.members):
+        taken = {"prior", "ensemble", *found.scored}
+        for place, member in enumerate(design.members):
+            name = f"{member} (member)" if member in taken else member
             entries.append((name, "member", design.log_probs[place], None, True, ""))
             after = tempered_out_of_fold(design.log_probs[place], labels, parts)
             entries.append((f"{name}, temperature", "member", after, None, True, ""))
@@ -177,7 +181,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
     ) -> list[tuple[Codes, dict[str, Readings]]]:
         """Other folds and their readings, where the rows are few and one set of folds is a lottery."""
         found = []
-        for seed in range(self.random_state + 1, self.random_state + repeats_for(len(y))):
+        for again in range(1, repeats_for(len(y))):
+            seed = (self.random_state + again) % 2**32
             folds = group_codes(stratified_group_folds(y, groups, n_folds=count, seed=seed), len(y))
             made = cross_readings(
                 menu.families, design, y, folds, seed=seed, pairs=False, threads=self.threads
@@ -245,7 +250,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         Raises
         ------
         ArtifactError
-            A file is missing, broken, or not the one that was written.
+            A file is missing or broken, or a LightGBM text is not the one that was written. Whether the
+            JSON is, only a hash kept elsewhere can tell: the artifact's card has it.
         """
         made = cls()
         made.models_, made.factored_, made.decision_, names = from_files(files)
@@ -270,7 +276,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
 
 def repeats_for(rows: int) -> int:
-    """How many sets of folds the choice is made on: four at a few hundred rows, one past 4,000."""
+    """How many sets of folds the choice is made on: four up to 1,000 rows, two up to 2,000, then one."""
     return max(1, min(4, 4000 // rows))
 
 
@@ -294,6 +300,8 @@ def fold_codes(
 ) -> npt.NDArray[np.int64]:
     """Folds 0 … K-1 of the rows: those given, checked, or stratified ones that keep groups whole."""
     n = len(y)
+    if n_folds < 3:
+        raise InputError(f"{n_folds} folds: nested cross-fitting needs at least three")
     if folds is None:
         count = int(groups.max()) + 1
         if count < n_folds:

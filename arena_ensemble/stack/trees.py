@@ -122,7 +122,9 @@ class Trees:
         """The model that wrote the state; the caller has checked the hashes of the texts."""
         v = state.values
         boosters = [lightgbm.Booster(model_str=text) for text in state.texts]
-        if len(boosters) != 2 * v["bags"] or any(b.num_model_per_iteration() != 1 for b in boosters):
+        if len(boosters) not in (v["bags"], 2 * v["bags"]) or any(
+            b.num_model_per_iteration() != 1 for b in boosters
+        ):
             raise ArtifactError("the stacker's LightGBM texts are not the binary models that it wrote")
         base = None if v["base"] is None else Logistic.from_state(State("logistic", v["base"]))
         half = int(v["bags"])
@@ -211,13 +213,14 @@ class TreeFamily:
         lead_start = np.concatenate([delta[decided], -delta[decided]])
         even = even_columns(design, features=self.features)
         ties = (y == 2).astype(np.float64)
-        seeds = [seed * 1000 + bag for bag in range(used.bags)]
+        seeds = [(seed * 1000 + bag) % (2**31 - 1) for bag in range(used.bags)]
         return Trees(
             base,
             base_tie,
             used.rounds,
             _boost(even, ties, tie, used, seeds, used.min_leaf),
-            _boost(both, won, lead_start, used, seeds, 2 * used.min_leaf),
+            # Where every vote is a tie there is no winner to learn.
+            _boost(both, won, lead_start, used, seeds, 2 * used.min_leaf) if decided.any() else (),
             self.features,
             self.members,
         )
