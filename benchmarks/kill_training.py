@@ -173,9 +173,9 @@ def main() -> None:
                 "steps_of_a_fold": steps, "artifacts_compared": len(expected), **totals,
                 "ended": options.rounds, "ends_that_differ": different,
             }  # fmt: skip
-            figures |= {f"{member}.{key}": value for key, value in values.items()}
-    for key, value in figures.items():
-        print(f"{key:<40} {value}")
+            for key, value in values.items():
+                figures[f"{member}.{key}"] = value
+                print(f"{member + '.' + key:<40} {value}", flush=True)
     if options.json:
         print(json.dumps(figures))
 
