@@ -212,10 +212,10 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
 
 
 def told(job: Job, task: FoldTask) -> str:
-    """Where a fitted fold was trained and in how long, from its card: `` on cpu, float32, in 11 s``."""
+    """Where a fitted fold was trained and in how long, from its card: `` on cpu, float32, sdpa, fitted in 11 s``."""
     card = store.read_card(job.workspace.models / task.member / f"fold-{task.fold}") or {}
     facts = card.get("facts") or {}
-    where = [str(facts[name]) for name in ("device", "dtype") if facts.get(name)]
+    where = [str(facts[name]) for name in ("device", "dtype", "attention") if facts.get(name)]
     return f" on {', '.join(where)}, fitted in {card['seconds']:.0f} s" if where else ""
 
 
