@@ -212,7 +212,7 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
 
 
 def told(job: Job, task: FoldTask) -> str:
-    """Where a fitted fold was trained and in how long, from its card: `` on cpu, float32, sdpa, fitted in 11 s``."""
+    """Where a fold was trained and in how long, from its card: `` on cpu, float32, sdpa, fitted in 1 s``."""
     card = store.read_card(job.workspace.models / task.member / f"fold-{task.fold}") or {}
     facts = card.get("facts") or {}
     where = [str(facts[name]) for name in ("device", "dtype", "attention") if facts.get(name)]
