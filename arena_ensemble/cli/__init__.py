@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
-from ..errors import ArenaError
+from ..errors import ArenaError, InputError
 from . import doctor_arguments
 
 INTERRUPTED: Final = 130
@@ -48,14 +48,6 @@ def _data(parser: argparse.ArgumentParser) -> None:
     _river(parser, source)
 
 
-def _seed(text: str) -> int:
-    """A seed that NumPy and LightGBM take."""
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise argparse.ArgumentTypeError(f"{value} is not between 0 and {2**32 - 1}")
-    return value
-
-
 def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveGroup) -> None:
     source.add_argument("--data", type=Path, metavar="FILE", help="battles with votes")
     parser.add_argument(
@@ -67,7 +59,7 @@ def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveG
         "--near-duplicates", metavar="SHARE",
         help="prompts alike from here on are one group: Jaccard of character 5-grams, or off (default 0.7)",
     )  # fmt: skip
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of the folds and the stacker (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the folds and the stacker (default 0)")
     parser.add_argument(
         "--jobs", type=int, help="processes side by side (default: by device and member size)"
     )
@@ -166,7 +158,7 @@ def _import(parser: argparse.ArgumentParser) -> None:
 def _sample(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=1500, help="training battles (default 1500)")
     parser.add_argument("--test-rows", type=int, default=300, help="test battles (default 300)")
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for the four CSV files"
     )
@@ -181,7 +173,7 @@ def _audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust", metavar="NAME,…", help="imported members and teachers whose folds you vouch for"
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="seed of the canary (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the canary (default 0)")
     parser.add_argument("--no-canary", action="store_true", help="leave out the shuffled-label canary")
 
 
@@ -300,6 +292,9 @@ def run(argv: Sequence[str]) -> int:
 def _run_verb(verb: Verb, options: argparse.Namespace) -> int:
     from importlib import import_module
 
+    seed = getattr(options, "seed", 0)
+    if not 0 <= seed < 2**32:  # what NumPy and LightGBM take
+        raise InputError(f"--seed {seed}: expected a seed from 0 to {2**32 - 1}")
     module, function = verb.function.split(":")
     result: Result = getattr(import_module(f".{module}", __name__), function)(options)
     # ASCII for machines: any locale can write it, and names with odd bytes survive

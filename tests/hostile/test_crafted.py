@@ -95,7 +95,7 @@ def meta(**changes: Any) -> Change:
 
 
 def models_of(value: Any) -> Any:
-    return value["models"][value["parts"][0]]
+    return next(iter(value["models"].values()))
 
 
 STACKER = "stacker.json"
@@ -143,7 +143,7 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "a stacker that is a list": (in_json(ENSEMBLE, STACKER, lambda v: []), "another format"),
     "a stacker of no models": (in_json(ENSEMBLE, STACKER, lambda v: v.update(models={})), "not as written"),
-    "a stacker of no parts": (in_json(ENSEMBLE, STACKER, lambda v: v.update(parts=[])), "not as written"),
+    "a stacker of no shares": (in_json(ENSEMBLE, STACKER, lambda v: v.update(shares={})), "not as written"),
     "a stacker whose models are a list": (
         in_json(ENSEMBLE, STACKER, lambda v: v.update(models=[1])),
         "not as written",
@@ -154,7 +154,7 @@ CASES: dict[str, tuple[Change, str]] = {
         "not as written",
     ),
     "a stacker that chose what is not there": (
-        in_json(ENSEMBLE, STACKER, lambda v: v.update(choice="best")),
+        in_json(ENSEMBLE, STACKER, lambda v: v.update(shares={"best": 1.0})),
         "not as written",
     ),
     "a stacker with NaN inside": (
@@ -378,7 +378,7 @@ def trees() -> dict[str, bytes]:
     probs = rng.dirichlet([2, 2, 2], size=400)
     design = make_design({"m": probs}, None, n=400)
     model = TreeFamily("trees", features=False).fit(design, y, 0)
-    decision = Decision({"trees": (0, 0)}, {"trees": 1.0}, {}, "trees", {})
+    decision = Decision({"trees": (0, 0)}, {"trees": 1.0}, {}, {"trees": 1.0}, {})
     names = {"members": design.members, "odd": design.odd_names, "even": design.even_names}
     return to_files({"trees": model}, {"trees": True}, decision, names)
 
