@@ -178,14 +178,17 @@ def counted(content: bytes) -> int:
     text = unpacked(content).decode("utf-8", "surrogatepass").removeprefix("\ufeff")
     if text.lstrip()[:1] == "{":
         return sum(not line.isspace() for line in io.StringIO(text, newline=None))
-    rows, quoted, fresh, seen = 0, False, True, False
+    rows, quoted, fresh, closed, seen = 0, False, True, False, False
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    for k, char in enumerate(text):
+    for char in text:
         if quoted:
             # a doubled quote closes here and opens again at the next character
-            quoted = char != '"'
-        elif char == '"' and (fresh or text[k - 1] == '"'):
-            quoted, fresh, seen = True, False, True  # a quote opens a cell only at its beginning
+            quoted, closed = char != '"', char == '"'
+            continue
+        # a quote opens a cell only at its beginning; inside a cell without quotes it is a letter
+        opens, closed = char == '"' and (fresh or closed), False
+        if opens:
+            quoted, fresh, seen = True, False, True
         elif char == "\n":
             rows, fresh, seen = rows + seen, True, False
         else:

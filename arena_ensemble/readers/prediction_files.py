@@ -21,6 +21,7 @@ from .tables import Table, open_table
 _LOGS: Final = ("logp_a", "logp_b", "logp_tie")
 _SWAP_LOGS: Final = ("swap_logp_a", "swap_logp_b", "swap_logp_tie")
 _PLAIN: Final = ("p_a", "p_b", "p_tie")
+_LARGEST_FOLD: Final = 1 << 31
 _TOLERANCE: Final = 1e-3
 """A row's probabilities may miss 1 by this much (files hold rounded numbers); then they are normalised."""
 
@@ -218,7 +219,7 @@ def _number(cell: Any, name: str, where: str) -> float:
 def _whole(cell: Any, where: str) -> int:
     try:
         value = float(cell)
-        if value == int(value):
+        if value == int(value) and abs(value) < _LARGEST_FOLD:
             return int(value)
     except (TypeError, ValueError, OverflowError):
         pass

@@ -454,6 +454,11 @@ PREDICTIONS = [
             "fold is 'x', expected a whole number",
         ),
         (
+            "predictions, a fold beyond all integers",
+            f"id,fold,p_a,p_b,p_tie\n1,{'9' * 30},1,0,0\n",
+            "fold is '9+', expected a whole number",
+        ),
+        (
             "predictions, folds of other ids",
             "id,fold,p_a,p_b,p_tie\n1,0,1,0,0\n1,1,1,0,0\n2,1,1,0,0\n",
             "fold",
