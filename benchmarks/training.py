@@ -48,8 +48,8 @@ DECODER = {
     "intermediate_size": 344,
 }
 CASES: dict[str, dict[str, Any]] = {
-    "encoder-classify": {"base": "bert", "head": "classify", "rows": 160},
-    "decoder-classify": {"base": "llama", "head": "classify", "rows": 160},
+    "encoder-classify": {"base": "bert", "head": "classify", "rows": 140},
+    "decoder-classify": {"base": "llama", "head": "classify", "rows": 140},
     "decoder-generate": {"base": "llama", "head": "generate", "rows": 24},
 }
 SETTINGS = {
