@@ -68,7 +68,8 @@ class TrainSettings(_Section):
     batch_rows: Count = 16
     """battles per optimizer step; the gradient is the mean over their readings"""
     batch_tokens: Count = 8192
-    """tokens per micro-batch, padding included; a single longer row is a batch of its own"""
+    """tokens per micro-batch, padding included; a single longer row is a batch of its own (on a CPU at most
+    2,048, which its caches hold: the gradient is the same)"""
     predict_tokens: Count = 16384
     window: Count = 32
     """optimizer steps per shuffled window, inside which rows are sorted by length"""

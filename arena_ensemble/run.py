@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from . import lessons, oof
+from .backbones import hub
 from .errors import ArenaError, MemberError
 from .oof import FoldTask, Job
 from .recipes import Recipe
@@ -40,6 +41,8 @@ DONE: Final = "[done]"
 FAILED: Final = "[failed]"
 
 _PATIENCE_SECONDS: Final = 10
+_SMALL_BASE_BYTES: Final = 500 * 10**6
+_BYTES_PER_SMALL_BASE: Final = 4 * 2**30
 _THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -81,14 +84,24 @@ def gpu_count() -> int:
 
 
 def default_jobs(recipes: dict[str, Recipe]) -> int:
-    """Processes side by side: one per GPU; without one, one per core (8 at most) if all members are small."""
+    """Processes side by side: one per GPU; without one, one per core (8 at most) if all members are small.
+
+    Small is what needs no base, or one of at most 500 MB: folds side by side then leave fewer cores
+    waiting than one fold on all of them. Each such base is granted 4 GiB of the machine's memory.
+    """
     gpus = gpu_count()
     if gpus:
         return gpus
-    small = all(
-        recipe.backbone == "lexical" or recipe.base.startswith("tiny:") for recipe in recipes.values()
-    )
-    return min(len(os.sched_getaffinity(0)), 8) if small else 1
+    workers = min(len(os.sched_getaffinity(0)), 8)
+    for recipe in recipes.values():
+        if recipe.backbone == "lexical" or recipe.is_tiny:
+            continue
+        size = hub.weight_bytes(recipe)
+        if size is None or size > _SMALL_BASE_BYTES:
+            return 1
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        workers = max(1, min(workers, memory // _BYTES_PER_SMALL_BASE))
+    return workers
 
 
 def cross_fit(
@@ -137,15 +150,17 @@ def _cross_fit(
         for task in tasks:
             oof.check_not_stale(job.workspace, task)
     todo = {name: [t for t in tasks if not oof.is_done(job, t)] for name, tasks in planned.items()}
-    count = sum(map(len, todo.values()))
-    workers = min(jobs or default_jobs(recipes), max(count, 1))
+    # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
+    workers = jobs or default_jobs(recipes)
     waiting = {name: tasks for name, tasks in todo.items() if tasks}
     for name in waiting:
         on_progress = _labelled(on_event, name)
         _guarded(outcome, name, partial(oof.prepare, job, recipes[name], on_progress))
     tasks = [task for name, part in waiting.items() if name not in outcome.failed for task in part]
     finished = (
-        _side_by_side(job, tasks, workers, on_event) if workers > 1 else _one_by_one(job, tasks, on_event)
+        _side_by_side(job, tasks, workers, on_event)
+        if workers > 1 and tasks
+        else _one_by_one(job, tasks, on_event)
     )
     for task, error in finished:
         if error is not None:
@@ -211,7 +226,7 @@ def _side_by_side(job: Job, tasks: list[FoldTask], workers: int, on_event: Event
     for task in orphans:  # some process was killed; run what it took along one at a time, to find whose
         if task.member in lost:
             continue
-        for same, error in _in_pool(job, [task], 1, on_event):
+        for same, error in _in_pool(job, [task], workers, on_event):
             if isinstance(error, BrokenProcessPool):
                 lost.add(same.member)
                 died = MemberError("its process was killed (out of memory?); finished folds are kept")
@@ -233,7 +248,7 @@ def _in_pool(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | No
     listener.start()
     with _threads_per_worker(workers):
         pool = ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_start, initargs=(job, events, devices)
+            min(workers, len(tasks)), mp_context=context, initializer=_start, initargs=(job, events, devices)
         )
         try:
             with _interrupts_are_ours():

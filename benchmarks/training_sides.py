@@ -45,7 +45,7 @@ class Count:
 def recipe_of(job: dict[str, Any], base: Path) -> Any:
     from arena_ensemble.recipes import recipe_from
 
-    train = {key: job[key] for key in ("epochs", "learning_rate", "batch_rows", "batch_tokens")}
+    train = {key: job[key] for key in ("epochs", "learning_rate", "batch_rows")}
     return recipe_from(
         {
             "backbone": job["head"],
@@ -279,7 +279,10 @@ def main() -> None:
     rows = np.load(job["rows"])
     battles = read_battles(Path(job["votes"]), need_outcomes=True).take(rows["row"])
     side = ours if job["side"] == "ours" else trainer
+    with tempfile.TemporaryDirectory() as work:  # first calls load libraries and plan their kernels
+        side({**job, "folds": 2}, battles.take(np.arange(12)), np.arange(12) % 2, Path(work))
     before = peak()
+    print("warm", file=answers, flush=True)  # the other sides wait until all are
     for line in sys.stdin:
         with tempfile.TemporaryDirectory() as work:
             start, worked = time.perf_counter(), time.process_time()

@@ -232,3 +232,28 @@ def test_another_share_is_read_anew(tmp_path: Path, fake: Remembering) -> None:
         run.cross_fit(job, {"fake": recipe_from(values, name="fake")}, jobs=1)
         assert (fake.predicted > 0) == bool(least)
     assert len(fake.fits) == 4, "no fold is trained again for it"
+
+
+def test_folds_run_side_by_side_where_bases_are_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process per core for what is known to be small; a large base, or an unknown one, runs alone."""
+    monkeypatch.setattr(run, "gpu_count", lambda: 0)
+    monkeypatch.setattr(run.os, "sched_getaffinity", lambda pid: set(range(4)))
+
+    def based(base: str) -> Recipe:
+        return recipe_from({"backbone": "classify", "base": base}, name="m")
+
+    small, large = tmp_path / "small", tmp_path / "large"
+    for folder, size in ((small, 10**6), (large, 501 * 10**6)):
+        folder.mkdir()
+        with (folder / "model.safetensors").open("wb") as stream:
+            stream.truncate(size)
+    lexical, tiny = RECIPE, based("tiny:encoder")
+    assert run.default_jobs({"a": lexical, "b": tiny}) == 4
+    memory = run.os.sysconf("SC_PHYS_PAGES") * run.os.sysconf("SC_PAGE_SIZE")
+    assert run.default_jobs({"a": lexical, "b": based(str(small))}) == max(1, min(4, memory >> 32))
+    for base in (str(large), "no-such-org/never-downloaded"):
+        assert run.default_jobs({"a": lexical, "b": based(base)}) == 1
+    monkeypatch.setattr(run, "gpu_count", lambda: 2)
+    assert run.default_jobs({"a": based(str(large))}) == 2

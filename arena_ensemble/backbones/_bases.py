@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # any object with the same fields will do
 
 _log = logging.getLogger(__name__)
 _EDGE: Final = 1 << 20
+_CPU_TOKENS: Final = 2048
 _OVERFLOWS_FP16: Final = ("gemma",)
 """Model families whose activations leave float16's range."""
 
@@ -43,6 +44,13 @@ class Policy:
     def scaled(self) -> bool:
         """Whether gradients need a scaler (float16 alone)."""
         return self.dtype is torch.float16
+
+    def micro_batch(self, tokens: int) -> int:
+        """Tokens of one micro-batch where a recipe allows ``tokens``: on a CPU few, which its caches hold.
+
+        A step's gradient does not depend on how it is cut, so only the speed does.
+        """
+        return min(tokens, _CPU_TOKENS) if self.device.type == "cpu" else tokens
 
     def context(self) -> contextlib.AbstractContextManager[Any]:
         """The autocast context of one forward pass."""

@@ -29,22 +29,21 @@ class _Adapted(torch.autograd.Function):
         b: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
-        narrow = x @ a.T
-        said = x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
-        context.save_for_backward(x, weight, a, b, narrow)
+        context.save_for_backward(x, weight, a, b)
         context.scaling = scaling
-        return said.addmm_(narrow, b.T, alpha=scaling)
+        merged = torch.addmm(weight, b, a, alpha=scaling)
+        return x @ merged.T if bias is None else torch.addmm(bias, x, merged.T)
 
     @staticmethod
     def backward(context: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, weight, a, b, narrow = context.saved_tensors
+        x, weight, a, b = context.saved_tensors
         [above] = gradients
         scaling = context.scaling
-        below = (above @ b).mul_(scaling)
         to_x = None
         if context.needs_input_grad[0]:
-            to_x = (above @ weight).addmm_(below, a)
-        return to_x, None, None, below.T @ x, (above.T @ narrow).mul_(scaling), None
+            to_x = above @ torch.addmm(weight, b, a, alpha=scaling)  # made again: not a second base in memory
+        below = (above @ b).mul_(scaling)
+        return to_x, None, None, below.T @ x, (above.T @ (x @ a.T)).mul_(scaling), None
 
 
 def fuse(model: nn.Module) -> int:

@@ -325,7 +325,9 @@ class LanguageModel:
         trainer = Trainer(
             member.scorer,
             replace(lessons, readings=_from_frozen(member, lessons.readings, on_progress)),
-            recipe.train,
+            recipe.train.model_copy(
+                update={"batch_tokens": member.policy.micro_batch(recipe.train.batch_tokens)}
+            ),
             policy=member.policy,
             seed=recipe.seed,
             pad_id=member.reader.pad_id,
@@ -424,7 +426,7 @@ def _read(member: Member, readings: Readings, on_progress: Progress | None) -> F
         readings,
         policy=member.policy,
         pad_id=member.reader.pad_id,
-        batch_tokens=recipe.train.predict_tokens,
+        batch_tokens=member.policy.micro_batch(recipe.train.predict_tokens),
         on_progress=on_progress,
         packed=recipe.train.packing,
     )
@@ -441,7 +443,7 @@ def _from_frozen(member: Member, readings: Readings, on_progress: Progress | Non
             wanted,
             policy=member.policy,
             pad_id=member.reader.pad_id,
-            batch_tokens=member.reader.recipe.train.predict_tokens,
+            batch_tokens=member.policy.micro_batch(member.reader.recipe.train.predict_tokens),
             on_progress=on_progress,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 from ..errors import RecipeError
@@ -31,6 +32,21 @@ def is_offline() -> bool:
     return any(
         os.environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     )
+
+
+def weight_bytes(recipe: Recipe) -> int | None:
+    """Size of the base's weight files, or None where they are not on this disk."""
+    if not recipe.base or recipe.is_tiny:
+        return None
+    folder = recipe.base_path()
+    if folder is None:
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(recipe.base, "config.json", revision=recipe.revision or None)
+        if not isinstance(config, str):
+            return None
+        folder = Path(config).parent
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) or None
 
 
 def check_cached(recipe: Recipe) -> None:

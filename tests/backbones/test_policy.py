@@ -96,3 +96,9 @@ def test_packed_rows_say_what_rows_alone_say(tmp_path: Path, kind: str) -> None:
     packed = read(member.scorer, readings, batch_tokens=1 << 20, packed=True, **options)
     np.testing.assert_allclose(packed, alone, atol=2e-5)
     assert alone.std(axis=0).min() > 1e-3
+
+
+def test_micro_batches_are_cut_on_a_cpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [policy(LLAMA).micro_batch(tokens) for tokens in (500, 8192)] == [500, 2048]
+    card(monkeypatch, bf16=True)
+    assert policy(LLAMA).micro_batch(8192) == 8192
