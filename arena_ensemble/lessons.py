@@ -22,7 +22,7 @@ from . import member_files, readers, store
 from .battles import Battles
 from .errors import InputError, RecipeError, StaleError
 from .folds import Folds, may_train
-from .predictions import Floats, Predictions
+from .predictions import LOG_FLOOR, Floats, Predictions, average_folds
 from .recipes import Recipe
 
 log = logging.getLogger(__name__)
@@ -35,18 +35,23 @@ class Extra:
     """Extra training battles.
 
     ``weights`` is (n,), ``may`` (n, n_folds): whether a battle may train against a validation fold;
-    ``sources`` says file, rows and weight of each file, for the cards.
+    ``sources`` says file, rows and weight of each file, for the cards. ``soft`` (n, n_folds, 3) holds
+    natural-log probabilities for battles that nobody voted on, by the fold that they train against;
+    NaN where there was a vote; None where all were voted on.
     """
 
     battles: Battles
     weights: Floats
     may: npt.NDArray[np.bool_]
     sources: tuple[dict[str, Any], ...]
+    soft: Floats | None = None
 
     @property
     def digest(self) -> str:
         """What the folds trained with these battles are keyed by."""
         content = [self.battles.digest(), self.weights.tolist(), np.packbits(self.may).tolist()]
+        if self.soft is not None:
+            content.append(store.digest_bytes(np.ascontiguousarray(self.soft).tobytes()))
         return store.digest_json(content)
 
     def facts(self, fold: int) -> dict[str, Any]:
@@ -63,7 +68,7 @@ class Teacher:
     facts: dict[str, Any]
 
 
-def named_weight(text: str) -> tuple[Path, float]:
+def named_weight(text: str, *, option: str = "--extra") -> tuple[Path, float]:
     """``FILE`` or ``FILE:weight``.
 
     Raises
@@ -79,32 +84,99 @@ def named_weight(text: str) -> tuple[Path, float]:
     if not (colon and path):
         return Path(text), 1.0
     if not 0 < weight <= _LARGEST_WEIGHT:
-        raise InputError(f"--extra {text}: the weight {number} is not above 0 and up to {_LARGEST_WEIGHT:g}")
+        raise InputError(f"{option} {text}: the weight {number} is not above 0 and up to {_LARGEST_WEIGHT:g}")
     return Path(path), weight
 
 
-def gather_extra(files: Sequence[tuple[Path, float]], train: Battles, folds: Folds) -> Extra | None:
-    """Read extra training battles and decide which fold each may train against.
+def named_pseudo(text: str) -> tuple[Path, Path, float]:
+    """``BATTLES=PREDICTIONS`` or ``BATTLES=PREDICTIONS:weight``.
 
     Raises
     ------
     InputError
-        A file cannot be read or a row has no outcome.
+        There is no ``=``, or the weight is not positive and finite.
     """
-    if not files:
+    battles, equals, said = text.partition("=")
+    if not (battles and equals and said):
+        raise InputError(f"--pseudo {text}: expected BATTLES=PREDICTIONS[:WEIGHT]")
+    path, weight = named_weight(said, option="--pseudo")
+    return Path(battles), path, weight
+
+
+def gather_extra(
+    files: Sequence[tuple[Path, float]],
+    train: Battles,
+    folds: Folds,
+    pseudo: Sequence[tuple[Path, Path, float]] = (),
+) -> Extra | None:
+    """Read extra training battles and decide which fold each may train against.
+
+    Parameters
+    ----------
+    files
+        Battles with votes, and their weight.
+    pseudo
+        Battles, predictions of them that stand for votes, and their weight. Votes that such a file of
+        battles holds are not looked at.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, a row has no outcome, or no prediction.
+    """
+    if not files and not pseudo:
         return None
-    parts, weights, sources = [], [], []
-    for place, (path, weight) in enumerate(files):
+    parts, weights, sources, soft = [], [], [], []
+    voted = [(path, None, weight) for path, weight in files]
+    for place, (path, said, weight) in enumerate([*voted, *pseudo]):
         battles = readers.read_battles(path)
-        battles.outcomes()
+        source = {"file": path.name, "rows": len(battles), "weight": weight}
+        if said is None:
+            battles.outcomes()
+            soft.append(np.full((len(battles), folds.n_folds, 3), np.nan))
+        else:
+            battles = battles.without_outcomes()
+            labels, verified = _pseudo_labels(battles, said, folds)
+            soft.append(labels)
+            source |= {"pseudo_labels": said.name, "folds_verified": verified}
         names = f"extra:{place}:" + battles.ids.cast(pl.String)
         parts.append(battles.frame.with_columns(names.alias("id")))
         weights.append(np.full(len(battles), weight))
-        sources.append({"file": path.name, "rows": len(battles), "weight": weight})
+        sources.append(source)
     extra = Battles(pl.concat(parts, how="diagonal"))
     may = may_train(extra, train, folds)
     log.info("extra battles: %d, of which %d may train no fold", len(extra), int((~may).all(axis=1).sum()))
-    return Extra(extra, np.concatenate(weights), may, tuple(sources))
+    return Extra(
+        extra, np.concatenate(weights), may, tuple(sources), np.concatenate(soft) if pseudo else None
+    )
+
+
+def _pseudo_labels(battles: Battles, path: Path, folds: Folds) -> tuple[Floats, bool]:
+    """Natural-log probabilities (n, n_folds, 3) of battles without votes; whether they are out of fold.
+
+    Where the file is a member's ``test.parquet`` of the same folds (its ``.json`` beside it tells), fold
+    k learns from what fold k's own model said: that one never saw a row of fold k. Otherwise every fold
+    learns from the mean, and a model that saw the fold's votes may whisper them back: this is said.
+    """
+    held = readers.read_readings(path)
+    if len(held) > 1:
+        raise InputError(f"{path} holds the members {', '.join(held)}; --pseudo takes a file of one")
+    parts = [part.aligned_to(battles.ids, name=str(path)) for part in next(iter(held.values()))]
+    note = path.with_suffix(".json")
+    card = store.read_json(note) if path.suffix == ".parquet" and note.is_file() else {}
+    if card.get("folds") is not None:
+        if card.get("sha256") != store.digest_file(path):
+            raise InputError(f"{path}: its SHA-256 differs from {note.name}; copy both anew")
+        if card["folds"] != folds.digest or len(parts) != folds.n_folds:
+            raise StaleError(
+                f"{path}: was made with another fold file, so its models may have seen what they would "
+                "teach; make it anew with these folds"
+            )
+        said = np.stack([part.combined().log_probs for part in parts], axis=1)
+        return np.maximum(said, LOG_FLOOR), True
+    log.warning("nothing shows that the models behind %s never saw the folds that it trains against", path)
+    mean = average_folds(parts) if len(parts) > 1 else parts[0].combined()
+    return np.repeat(np.maximum(mean.log_probs, LOG_FLOOR)[:, None], folds.n_folds, axis=1), False
 
 
 def joined(
@@ -112,7 +184,8 @@ def joined(
 ) -> tuple[Battles, Floats | None, Floats | None]:
     """A fold's training battles with the extra ones that may join: battles, weights, soft targets.
 
-    Extra battles have no teacher. Their ids are strings, so all ids of the result are.
+    Extra battles have no teacher but, where nobody voted, their pseudo-labels. Their ids are strings, so
+    all ids of the result are.
     """
     if extra is None:
         return train, None, soft
@@ -121,9 +194,11 @@ def joined(
     own = train.frame.with_columns(pl.col("id").cast(pl.String))
     battles = Battles(pl.concat([own, more.frame], how="diagonal"))
     weights = np.concatenate([np.ones(len(train)), extra.weights[rows]])
-    if soft is not None:
-        soft = np.concatenate([soft, np.full((len(more), 3), np.nan)])
-    return battles, weights, soft
+    if soft is None and extra.soft is None:
+        return battles, weights, None
+    own_soft = np.full((len(train), 3), np.nan) if soft is None else soft
+    more_soft = np.full((len(more), 3), np.nan) if extra.soft is None else extra.soft[rows, fold]
+    return battles, weights, np.concatenate([own_soft, more_soft])
 
 
 def teacher_member(recipe: Recipe) -> str | None:
@@ -220,7 +295,7 @@ def _aligned(said: Predictions, train: Battles, folds: Folds, recipe: Recipe) ->
         raise InputError(f"teacher {recipe.soft.teacher!r} has predictions for none of the training battles")
     index = rows.drop_nulls().to_numpy()
     log_probs = np.full((len(train), 3), np.nan)
-    log_probs[here] = said.combined().log_probs[index]
+    log_probs[here] = np.maximum(said.combined().log_probs[index], LOG_FLOOR)  # finite without ties too
     fold = said.fold[index]
     if (fold < 0).all():
         return log_probs, False

@@ -71,7 +71,9 @@ def main() -> None:
     parser.add_argument(
         "--votes", action="append", help="a file under DATA/votes; default: tulu1 and mtbench, --quick: tulu1"
     )
-    parser.add_argument("--case", choices=list(CASES), action="append", help="default: all, --quick: decoder-classify")
+    parser.add_argument(
+        "--case", choices=list(CASES), action="append", help="default: all, --quick: decoder-classify"
+    )
     parser.add_argument("--rows", type=int, help="battles per case, drawn at random")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

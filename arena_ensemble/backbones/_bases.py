@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import importlib.util
 import inspect
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:  # any object with the same fields will do
 _log = logging.getLogger(__name__)
 _EDGE: Final = 1 << 20
 _CPU_TOKENS: Final = 2048
+_FLASH_WITH_SOFT_CAP: Final = (2, 6)
 _OVERFLOWS_FP16: Final = ("gemma",)
 """Model families whose activations leave float16's range."""
 
@@ -62,9 +65,10 @@ class Policy:
 def choose_policy(recipe: Recipe, config: Any) -> Policy:
     """fp32 on a CPU, bf16 where it is native, fp16 on older cards (fp32 for models that overflow it).
 
-    Attention: eager where the architecture soft-caps its attention scores (Gemma-2), which the fused
-    kernels would silently leave out; otherwise flash attention where it is installed, else what
-    transformers chooses.
+    Attention: flash attention where it is installed and the card can run it (compute capability 8.0, as for
+    bf16), else what transformers chooses. Where the architecture soft-caps its attention scores
+    (Gemma-2), PyTorch's fused kernels would leave the cap out: eager then, or flash attention from 2.6 on,
+    which knows it.
     """
     precision, attention = recipe.train.precision, recipe.train.attention
     cuda = torch.cuda.is_available()
@@ -80,19 +84,31 @@ def choose_policy(recipe: Recipe, config: Any) -> Policy:
     if precision == "fp16" and not cuda:
         raise RecipeError("train.precision = 'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    capped = bool(getattr(config, "attn_logit_softcapping", None))
+    flash = _flash_version() if cuda else None
+    knows_cap = flash is not None and flash >= _FLASH_WITH_SOFT_CAP
     chosen: str | None = attention
     if attention == "auto":
-        chosen = None
-        if getattr(config, "attn_logit_softcapping", None):
-            chosen = "eager"
-        elif cuda and dtype is not torch.float32 and importlib.util.find_spec("flash_attn"):
+        usable = flash is not None and dtype is not torch.float32 and (knows_cap or not capped)
+        if usable and torch.cuda.is_bf16_supported(including_emulation=False):
             chosen = "flash_attention_2"
-    elif attention != "eager" and getattr(config, "attn_logit_softcapping", None):
+        else:
+            chosen = "eager" if capped else None
+    elif capped and attention != "eager" and not (attention == "flash_attention_2" and knows_cap):
         raise RecipeError(
             f"train.attention = {attention!r} would leave out this model's soft-cap on attention scores; "
-            "use 'auto' or 'eager'"
+            "use 'auto' or 'eager' (flash_attn knows it from 2.6 on)"
         )
     return Policy(device, dtype, chosen)
+
+
+def _flash_version() -> tuple[int, ...] | None:
+    """Major and minor version of the package flash_attn, or None where it is not installed."""
+    try:
+        text = importlib.metadata.version("flash_attn")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
 
 
 @dataclass(frozen=True)
@@ -264,8 +280,8 @@ def _unsloth(source: Source, recipe: Recipe, labels: int | None) -> tuple[Any, f
     """The base as unsloth's loader builds it (an optional package, GPU only)."""
     if importlib.util.find_spec("unsloth") is None:
         raise DependencyError(
-            "loader = 'unsloth' needs the package unsloth in this environment (it pins older "
-            "transformers, so an environment of its own); or leave loader out"
+            "loader = 'unsloth' needs the package unsloth: pip install 'arena-ensemble[unsloth]' in an "
+            "environment of its own (it pins an older transformers than constraints.txt); or leave loader out"
         )
     if not torch.cuda.is_available():
         raise DependencyError("loader = 'unsloth' needs a GPU, and there is none here; leave loader out")

@@ -35,7 +35,7 @@ from ._readings import Readings, collate
 from ._reports import reporter
 from ._scorers import Scorer
 from ._training import Lessons, Trainer
-from .base import Progress
+from .base import Progress, labels_of
 
 _log = logging.getLogger(__name__)
 _SETTINGS: Final = "settings.json"
@@ -294,21 +294,22 @@ class LanguageModel:
         both = recipe.swap != "none" and not self.head.singles  # the reward head is equivariant already
         encoded = reader.encode(rows, singles=self.head.singles)
         cut = encoded[0].facts()
-        labels = rows.outcomes()
+        soft = None if soft_targets is None else np.asarray(soft_targets, dtype=np.float64)[kept]
+        labels, voted = labels_of(rows, soft)
         weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)[kept]
-        teacher = None if soft_targets is None else np.asarray(soft_targets, dtype=np.float64)[kept]
+        teacher = soft
         names = rows.ids.to_list()
         units = np.arange(n)[:, None]
         if both:
             encoded += reader.encode(rows.swapped())
             order = np.asarray(SWAP)
             labels = np.concatenate([labels, order[labels]])
-            weight = np.concatenate([weight, weight])
+            weight, voted = np.concatenate([weight, weight]), np.concatenate([voted, voted])
             teacher = None if teacher is None else np.concatenate([teacher, teacher[:, order]])
             names = names * 2
             units = np.arange(2 * n).reshape(2, n).T if recipe.swap == "paired" else np.arange(2 * n)[:, None]
         readings = Readings.of(*encoded, paired=self.head.singles)
-        return Lessons(readings, labels, weight, units, names, teacher), cut
+        return Lessons(readings, labels, weight, units, names, teacher, voted), cut
 
     def _train(
         self,

@@ -101,4 +101,4 @@ def inner_split(train: Battles, recipe: Recipe) -> tuple[Rows, Rows]:
     held = np.asarray(draws) < _INNER_SHARE
     if not held.any() or held.all():
         raise RecipeError("train.early_stopping: too few different prompts to hold any out; set it to 0")
-    return rows[~held], rows[held]
+    return rows[~held], rows[held & train.frame["outcome"].is_not_null().to_numpy()]  # a vote to stop by

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
@@ -53,6 +54,8 @@ class Lessons:
         (n,) row ids, for messages.
     teacher
         (n, 3) natural-log probabilities of the reading's order; NaN rows have no teacher.
+    voted
+        (n,) whether the label is a vote; if not, the teacher is all that is learned from. None: all are.
     """
 
     readings: Readings
@@ -61,6 +64,7 @@ class Lessons:
     units: Index
     names: Sequence[Any]
     teacher: Floats | None = None
+    voted: npt.NDArray[np.bool_] | None = None
 
 
 def reading_loss(
@@ -69,12 +73,12 @@ def reading_loss(
     teacher: torch.Tensor | None,
     *,
     temperature: float,
-    share: float,
+    share: float | torch.Tensor,
 ) -> torch.Tensor:
     """Loss of each reading (n,): cross-entropy, mixed with the teacher's divergence where there is one.
 
     ``(1 - share) CE + share T^2 KL(teacher_T || model_T)`` with both distributions at temperature T
-    (Hinton, Vinyals and Dean 2015, arXiv:1503.02531).
+    (Hinton, Vinyals and Dean 2015, arXiv:1503.02531). ``share`` is one for all readings, or (n,).
     """
     hard = functional.cross_entropy(logits, labels, reduction="none")
     if teacher is None:
@@ -164,7 +168,7 @@ class Trainer:
     ) -> None:
         self.scorer, self.lessons, self.settings, self.policy = scorer, lessons, settings, policy
         self.seed, self.pad_id = seed, pad_id
-        self.soft = {"temperature": soft_temperature, "share": soft_share}
+        self.soft_temperature, self.soft_share = soft_temperature, soft_share
         self.named = trained_parameters(scorer)
         self.parameters = list(self.named.values())
         groups = parameter_groups(scorer, settings, head)
@@ -265,11 +269,17 @@ class Trainer:
             batch = self._batch(part)
             with self.policy.context():
                 logits = self.scorer(batch)
-            teacher = None
+            teacher, share = None, torch.tensor(self.soft_share)
             if lessons.teacher is not None:
                 teacher = torch.from_numpy(lessons.teacher[part]).float().to(device)
+            if lessons.voted is not None:
+                share = torch.where(torch.from_numpy(lessons.voted[part]), share, 1.0)
             each = reading_loss(
-                logits, torch.from_numpy(lessons.labels[part]).to(device), teacher, **self.soft
+                logits,
+                torch.from_numpy(lessons.labels[part]).to(device),
+                teacher,
+                temperature=self.soft_temperature,
+                share=share.to(device),
             )
             weights = torch.from_numpy(lessons.weights[part]).float().to(device)
             loss = (each * weights).sum() / total

@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+
 if TYPE_CHECKING:  # the training loop below this room needs none of them
     from ..battles import Battles
     from ..predictions import Floats
@@ -13,6 +18,29 @@ if TYPE_CHECKING:  # the training loop below this room needs none of them
 
 Progress = Callable[[float, float, str], None]
 """``on_progress(done, total, text)``: how far one task is, and a short word such as the loss."""
+
+
+def labels_of(
+    train: Battles, soft_targets: Floats | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Outcomes (n,), and which of them were voted (n,); the others are the soft target's likeliest class.
+
+    Raises
+    ------
+    InputError
+        A battle has neither an outcome nor a soft target.
+    """
+    column = train.frame["outcome"]
+    voted = column.is_not_null().to_numpy()
+    labels = column.fill_null(0).to_numpy().astype(np.int64)
+    if not voted.all():
+        taught = np.zeros_like(voted) if soft_targets is None else ~np.isnan(soft_targets).any(axis=1)
+        neither = np.flatnonzero(~voted & ~taught)
+        if soft_targets is None or len(neither):
+            row = int(neither[0])
+            raise InputError(f"battle {train.ids[row]!r} has no outcome and no teacher; training needs one")
+        labels[~voted] = soft_targets[~voted].argmax(axis=1)
+    return labels, voted
 
 
 class Fitted(Protocol):
@@ -54,7 +82,7 @@ class Backbone(Protocol):
         Parameters
         ----------
         train
-            Battles with outcomes.
+            Battles with outcomes. One without an outcome learns from its soft target alone.
         valid
             Battles with outcomes for early stopping, when the recipe asks for it.
         soft_targets

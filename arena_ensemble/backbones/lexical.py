@@ -33,7 +33,7 @@ from ..score import standard_error
 from ._oddeven import Coefficients, Design, Scaler, Waves
 from ._oddeven import fit as fit_coefficients
 from ._tfidf import Tfidf
-from .base import Progress
+from .base import Progress, labels_of
 
 VOCABULARY: Final = "vocabulary.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -98,7 +98,8 @@ def fit(
     design = _design(train, features, words, scaler, waves)
     tell(2, steps, "features")
     target = _targets(train, soft_targets, recipe)
-    strength, losses = _choose_strength(train, design, target, weights, recipe)
+    outcomes = labels_of(train, soft_targets)[0]
+    strength, losses = _choose_strength(train, design, target, outcomes, weights, recipe)
     tell(3, steps, f"C = {strength:g}")
     scale = float(np.sqrt(strength))
     coefficients = fit_coefficients(design.scaled(scale), target, weights=weights).times(scale)
@@ -180,18 +181,28 @@ def _design(
 
 
 def _targets(train: Battles, soft_targets: Floats | None, recipe: Recipe) -> Floats:
-    """One-hot votes (n, 3), mixed with the teacher's probabilities where it has an opinion."""
-    votes = np.eye(3)[train.outcomes()]
+    """One-hot votes (n, 3), mixed with the teacher's probabilities where it has an opinion.
+
+    Where nobody voted, the teacher's alone.
+    """
+    labels, voted = labels_of(train, soft_targets)
+    votes = np.eye(3)[labels]
     if soft_targets is None:
         return votes
     taught = ~np.isnan(soft_targets).any(axis=1)
     teacher = np.exp(log_softmax(soft_targets[taught], axis=1))
-    votes[taught] = (1 - recipe.soft.weight) * votes[taught] + recipe.soft.weight * teacher
+    share = np.where(voted[taught], recipe.soft.weight, 1.0)[:, None]
+    votes[taught] = (1 - share) * votes[taught] + share * teacher
     return votes
 
 
 def _choose_strength(
-    train: Battles, design: Design, target: Floats, weights: Floats | None, recipe: Recipe
+    train: Battles,
+    design: Design,
+    target: Floats,
+    outcomes: npt.NDArray[np.int64],
+    weights: Floats | None,
+    recipe: Recipe,
 ) -> tuple[float, dict[str, float]]:
     """The recipe's ``C``, or a multiple that beats it over grouped inner folds; and every loss.
 
@@ -199,7 +210,7 @@ def _choose_strength(
     are noisy, and on real votes the plain minimum was worse than no choice at all.
     """
     settings = recipe.lexical
-    outcomes, groups = train.outcomes(), group_keys(train, near_duplicates=None)
+    groups = group_keys(train, near_duplicates=None)
     rows = _some_rows(groups, recipe.seed)
     folds = min(settings.inner_folds, len(np.unique(groups[rows])))
     if folds < 2 or len(rows) < 10 * folds:

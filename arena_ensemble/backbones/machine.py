@@ -15,9 +15,9 @@ from . import _bases
 
 EXTRAS: Final = {
     "bitsandbytes": "4-bit and 8-bit bases: pip install 'arena-ensemble[quantised]' (GPU only)",
-    "unsloth": "loader = 'unsloth': an environment of its own, it pins an older transformers (GPU only)",
+    "unsloth": "loader = 'unsloth': pip install 'arena-ensemble[unsloth]', needs an older transformers (GPU)",
     "tensorboard": "train.report_to = ['tensorboard']: pip install 'arena-ensemble[tensorboard]'",
-    "flash_attn": "flash attention: pip install flash-attn (GPU only; PyTorch's own kernels serve too)",
+    "flash_attn": "flash attention: pip install flash-attn (GPU only; for Gemma-2 from 2.6 on)",
 }
 """Optional packages, and what each is for."""
 

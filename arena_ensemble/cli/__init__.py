@@ -70,6 +70,10 @@ def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveG
         "--extra", action="append", default=[], metavar="FILE[:WEIGHT]",
         help="more training battles, kept from folds that hold their prompts (repeat)",
     )  # fmt: skip
+    parser.add_argument(
+        "--pseudo", action="append", default=[], metavar="BATTLES=PREDICTIONS[:WEIGHT]",
+        help="more training battles that nobody voted on, and soft labels for them (repeat)",
+    )  # fmt: skip
     _offline(parser)
 
 

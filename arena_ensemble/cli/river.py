@@ -125,6 +125,7 @@ def _brought(options: argparse.Namespace) -> Result:
     if options.out is None:
         raise InputError("--labels needs --out DIR, the folder for what is made")
     idle = {"--models": options.models, "--truth": options.truth, "--extra": options.extra}
+    idle["--pseudo"] = options.pseudo
     if given := [name for name, value in {**idle, "--remake": options.remake}.items() if value]:
         raise InputError(f"{', '.join(given)}: of no use with --labels, where nothing is trained")
     bring.check_out(options.out)  # not after the work
@@ -172,7 +173,12 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     )
     for name in options.remake:
         member_files.remake(workspace, name)
-    extra = lessons.gather_extra([lessons.named_weight(text) for text in options.extra], train, folds)
+    extra = lessons.gather_extra(
+        [lessons.named_weight(text) for text in options.extra],
+        train,
+        folds,
+        [lessons.named_pseudo(text) for text in options.pseudo],
+    )
     job = oof.Job(workspace.root, train, folds, test, extra, outcomes, reading.report.notes)
     with Bars(_tasks_left(job, recipes)) as bars:
         outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)

@@ -4,7 +4,7 @@ from .battle_files import Reading, read, read_battles
 from .columns import read_columns
 from .formats import FORMATS, Format
 from .people import people_csv
-from .prediction_files import read_labels, read_predictions
+from .prediction_files import read_labels, read_predictions, read_readings
 from .report import Report, Spread, Suspicion, suspicious_rows
 from .submission import (
     COLUMNS,
@@ -32,6 +32,7 @@ __all__ = [
     "read_columns",
     "read_labels",
     "read_predictions",
+    "read_readings",
     "suspicious_rows",
     "write_submission",
     "write_winners",

@@ -38,20 +38,31 @@ class Member:
 
 
 def read_predictions(path: Path) -> dict[str, Predictions]:
-    """The members of a predictions file, by name.
+    """The members of a predictions file, by name; of a row per (id, fold), the mean over folds.
+
+    See :func:`read_readings`, which keeps the folds apart.
+    """
+    return {
+        name: parts[0] if len(parts) == 1 else average_folds(parts)
+        for name, parts in read_readings(path).items()
+    }
+
+
+def read_readings(path: Path) -> dict[str, list[Predictions]]:
+    """The members of a predictions file, by name: one reading, or one of each fold's model.
 
     The columns say what the numbers are; values never do. Read are ``id`` with Kaggle's
     ``winner_model_a, winner_model_b, winner_tie``, or ``p_a, p_b, p_tie``, or one or more
     ``NAME_a, NAME_b, NAME_tie`` (all probabilities), or the first two of ``winner_model_*`` or ``p_*``
     where no tie can be voted, or our own ``logp_a, logp_b, logp_tie`` with
     ``swap_logp_*`` where both orders were read (natural logarithms). A column ``fold`` is kept, else
-    fold is -1. Rows that miss a sum of 1 by at most 1e-3 are normalised. Where a file of ours holds a
-    row per (id, fold), the folds' readings are averaged in (delta, tau).
+    fold is -1. Rows that miss a sum of 1 by at most 1e-3 are normalised. A file of ours that holds a row
+    per (id, fold) becomes one reading a fold, in the order of their numbers, with the same ids.
 
     Returns
     -------
     dict
-        Member's name (the file's stem where the file holds one) → predictions in the file's order.
+        Member's name (the file's stem where the file holds one) → readings in the file's order.
 
     Raises
     ------
@@ -82,16 +93,16 @@ def read_predictions(path: Path) -> dict[str, Predictions]:
     fold = np.array(folds or [-1] * len(ids), dtype=np.int64)
     per_fold = with_fold and len(set(ids)) < len(ids)
     series = column_of_ids(table, ids, unique=not per_fold)
-    found = {}
+    found: dict[str, list[Predictions]] = {}
     for member in members:
         logs = _log_probs(table, ids, array[:, [numbers.index(n) for n in member.columns]], logs=member.logs)
         swap = None
         if member.swap is not None:
             swap = _log_probs(table, ids, array[:, [numbers.index(n) for n in member.swap]], logs=True)
         if per_fold:
-            found[member.name] = _averaged(table, series, logs, fold, swap)
+            found[member.name] = _fold_by_fold(table, series, logs, fold, swap)
         else:
-            found[member.name] = Predictions(series, logs, fold, swap)
+            found[member.name] = [Predictions(series, logs, fold, swap)]
     return found
 
 
@@ -189,9 +200,9 @@ def _log_probs(table: Table, ids: Sequence[Any], rows: Floats, *, logs: bool) ->
         return normalised(rows if logs else np.log(rows))
 
 
-def _averaged(
+def _fold_by_fold(
     table: Table, ids: pl.Series, logs: Floats, fold: npt.NDArray[np.int64], swap: Floats | None
-) -> Predictions:
+) -> list[Predictions]:
     parts: list[Predictions] = []
     for k in np.unique(fold):
         rows = np.flatnonzero(fold == k)
@@ -202,7 +213,7 @@ def _averaged(
             raise InputError(f"{table.name}, fold {k}: {error}") from None
         if len(part) != len(parts[0]):
             raise InputError(f"{table.name}: fold {k} holds {len(part)} ids, another holds {len(parts[0])}")
-    return average_folds(parts)
+    return parts
 
 
 def _number(cell: Any, name: str, where: str) -> float:

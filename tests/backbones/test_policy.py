@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,7 @@ LLAMA = SimpleNamespace(model_type="llama")
 GEMMA = SimpleNamespace(model_type="gemma2", attn_logit_softcapping=50.0)
 
 
-def card(monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: bool = False) -> None:
+def card(monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: str | None = None) -> None:
     """A card that computes bf16 natively, or one that only emulates it, as a T4 does."""
 
     def supported(including_emulation: bool = True) -> bool:
@@ -32,12 +32,14 @@ def card(monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: bool = False) ->
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
-    known = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, *rest: (object() if flash else None) if name == "flash_attn" else known(name, *rest),
-    )
+    known = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "flash_attn" and flash is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return str(flash) if name == "flash_attn" else known(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
 
 
 def policy(config: Any, **train: Any) -> _bases.Policy:
@@ -59,26 +61,36 @@ def test_native_bf16_is_taken_and_needs_no_scaler(monkeypatch: pytest.MonkeyPatc
     card(monkeypatch, bf16=True)
     found = policy(LLAMA)
     assert (found.dtype, found.attention, found.autocast, found.scaled) == (torch.bfloat16, None, True, False)
-    card(monkeypatch, bf16=True, flash=True)
+    card(monkeypatch, bf16=True, flash="2.5.9.post1")
     assert policy(LLAMA).attention == "flash_attention_2"
     assert policy(LLAMA, precision="fp32").attention is None, "flash kernels know no float32"
 
 
 def test_emulated_bf16_is_not_native(monkeypatch: pytest.MonkeyPatch) -> None:
-    card(monkeypatch, bf16=False)
+    card(monkeypatch, bf16=False, flash="2.8.3")
     found = policy(LLAMA)
     assert (found.dtype, found.scaled) == (torch.float16, True)
+    assert found.attention is None, "flash kernels want a newer card"
     assert policy(GEMMA).dtype is torch.float32, "Gemma's activations leave float16's range"
     assert policy(LLAMA, precision="bf16").dtype is torch.bfloat16, "what the recipe says is done"
 
 
-@pytest.mark.parametrize("flash", [False, True])
-def test_a_soft_cap_on_scores_is_never_left_out(monkeypatch: pytest.MonkeyPatch, flash: bool) -> None:
+@pytest.mark.parametrize("flash", [None, "2.5.9.post1"])
+def test_a_soft_cap_on_scores_is_never_left_out(monkeypatch: pytest.MonkeyPatch, flash: str | None) -> None:
     card(monkeypatch, bf16=True, flash=flash)
     assert policy(GEMMA).attention == "eager"
     for attention in ("sdpa", "flash_attention_2"):
         with pytest.raises(RecipeError, match="soft-cap"):
             policy(GEMMA, attention=attention)
+
+
+def test_flash_attention_that_knows_the_soft_cap_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    card(monkeypatch, bf16=True, flash="2.10.1")
+    for attention in ("auto", "flash_attention_2"):
+        assert policy(GEMMA, attention=attention).attention == "flash_attention_2"
+    assert policy(GEMMA, precision="fp32").attention == "eager"
+    with pytest.raises(RecipeError, match="soft-cap"):
+        policy(GEMMA, attention="sdpa")
 
 
 @pytest.mark.parametrize("kind", DECODERS)

@@ -18,7 +18,7 @@ from architectures import battles, recipe, save_base
 from arena_ensemble import backbones
 from arena_ensemble.backbones import _alarms, _training
 from arena_ensemble.battles import Battles
-from arena_ensemble.errors import ArtifactError, DependencyError, MemberError, RecipeError
+from arena_ensemble.errors import ArtifactError, DependencyError, InputError, MemberError, RecipeError
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +126,23 @@ def test_soft_loss_is_the_divergence_it_says() -> None:
     hard = -torch.log_softmax(logits, 1)[[0, 1], labels].numpy()
     expected = [0.75 * hard[0] + 0.25 * 4 * (p * np.log(p / q)).sum(), hard[1]]
     np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-12)
+    whole = _training.reading_loss(
+        logits, labels, teacher, temperature=2.0, share=torch.tensor([1.0, 1.0], dtype=torch.float64)
+    )
+    np.testing.assert_allclose(whole[0], 4 * (p * np.log(p / q)).sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("swap", ["none", "paired"])
+def test_where_nobody_voted_the_teacher_alone_is_learned_from(base: Path, tmp_path: Path, swap: str) -> None:
+    rows = battles()
+    teacher = np.log(np.tile([0.1, 0.2, 0.7], (len(rows), 1)))
+    settings = {"swap": swap, "train": {"epochs": 1, "batch_rows": 4}, "soft_targets": teacher}
+    unvoted = rows.without_outcomes()
+    _, alone = fit(base, tmp_path / "alone", data=unvoted, soft={"weight": 0.25}, **settings)
+    _, all_soft = fit(base, tmp_path / "soft", data=rows, soft={"weight": 1.0}, **settings)
+    assert alone.tobytes() == all_soft.tobytes(), "votes and the recipe's share matter for votes only"
+    with pytest.raises(InputError, match="has no outcome and no teacher"):
+        fit(base, tmp_path / "none", data=unvoted)
 
 
 def test_a_row_of_weight_zero_teaches_nothing(base: Path, tmp_path: Path) -> None:
