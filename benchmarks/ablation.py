@@ -78,7 +78,7 @@ def recipe_of(setting: Setting, seed: int, options: argparse.Namespace) -> recip
         "seed": seed,
     }
     values["train"] |= {
-        "epochs": shipped.train.epochs * setting.times,
+        "epochs": (options.epochs or shipped.train.epochs) * setting.times,
         "batch_rows": shipped.train.batch_rows // setting.halves,
         "learning_rate": options.rate or shipped.train.learning_rate,
     }
@@ -234,15 +234,21 @@ def place_of(work: Path | None) -> Iterator[Path]:
 
 
 def votes(options: argparse.Namespace) -> dict[str, Battles]:
-    arena = sample.make_arena(120 if options.quick else SAMPLE_ROWS, seed=0)
-    found = {"sample": arena.battles}
+    found = {"sample": arena_of(options).battles}
     for name in () if options.quick else options.files.split(","):
         path = options.votes / f"{name}.csv"
         if path.is_file():
-            found[name] = readers.read_battles(path, need_outcomes=True)
+            battles = readers.read_battles(path, need_outcomes=True)
+            rows = np.random.default_rng(0).permutation(len(battles))[: options.rows or None]
+            found[name] = battles.take(np.sort(rows))
         else:
             print(f"{name}: skipped, there is no {path.name} in --votes", file=sys.stderr)
     return found
+
+
+def arena_of(options: argparse.Namespace) -> sample.Arena:
+    rows = 120 if options.quick else min(options.rows or SAMPLE_ROWS, SAMPLE_ROWS)
+    return sample.make_arena(rows, seed=0)
 
 
 def main() -> None:
@@ -259,6 +265,9 @@ def main() -> None:
     )
     parser.add_argument("--adapter", default="full", choices=["full", "lora"])
     parser.add_argument("--rate", type=float, default=0.0, help="learning rate; 0 is the shipped recipe's")
+    parser.add_argument("--epochs", type=int, default=0, help="0 is the shipped recipe's")
+    parser.add_argument("--rows", type=int, default=0, help="battles of each file, drawn at random; 0 is all")
+    parser.add_argument("--swaps", default="", help="which of none,none-twice,augment,paired,paired-half")
     parser.add_argument("--tokens", type=int, default=0, help="the window; 0 is the shipped recipe's")
     parser.add_argument("--write", type=Path, help="write the page here")
     parser.add_argument("--json", action="store_true")
@@ -271,6 +280,8 @@ def main() -> None:
         wanted = ("classify-none", "classify-paired", "generate-paired", "frozen-none", "reward-none")
         settings = [s for s in SETTINGS if s.name in wanted]
     settings = [s for s in settings if s.head.split()[0] in options.heads.split(",")]
+    if options.swaps:
+        settings = [s for s in settings if s.name.removeprefix(f"{s.head}-") in options.swaps.split(",")]
     results: dict[str, Any] = {}
     with place_of(options.work) as work:
         files = votes(options)
@@ -280,8 +291,7 @@ def main() -> None:
                 part = range(seeds)
                 results[name] = cells_of(battles, work / name, part, settings, options)
         checks = reward_ignores_swap(files["sample"], work / "sample", options)
-    arena = sample.make_arena(120 if options.quick else SAMPLE_ROWS, seed=0)
-    results["sample"]["floor"] = arena.bayes_log_loss
+    results["sample"]["floor"] = arena_of(options).bayes_log_loss
     text = page(results, settings, checks, options)
     print(text)
     if options.write is not None:

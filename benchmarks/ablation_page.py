@@ -240,16 +240,25 @@ def page(
 def _flags(argv: Sequence[str]) -> list[str]:
     """The command's arguments without folders of this machine."""
     kept, skip = [], False
-    for word in argv:
+    for place, word in enumerate(argv):
         if skip:
             skip = False
+        elif word == "--base":
+            skip = True
+            kept += [word, _short_path(argv[place + 1])]
         elif word in ("--work", "--votes", "--write"):
             skip = True
-            place = {"--work": "DIR", "--votes": "../shared/data/votes", "--write": "docs/ablation.md"}
-            kept += [word, place[word]]
+            page = f"docs/{Path(argv[place + 1]).name}"
+            public = {"--work": "DIR", "--votes": "../shared/data/votes", "--write": page}
+            kept += [word, public[word]]
         elif word != "--json":
             kept.append(word)
     return kept
+
+
+def _short_path(base: str) -> str:
+    """A hub id as it is; of a folder, its name and its parent's."""
+    return "/".join(Path(base).parts[-2:])
 
 
 def _partly(results: dict[str, Any]) -> list[str]:
@@ -314,17 +323,25 @@ def _method(results: dict[str, Any], options: argparse.Namespace) -> str:
     shipped = recipes.load_recipe(store.Workspace(Path()).recipe_path("tiny-swap"))
     train = shipped.train
     base = (
-        f"`{options.base}`"
+        f"`{_short_path(options.base)}`"
         if options.base
         else "the tiny decoder (GPT-2, one layer of width 32, random weights)"
     )
+    settings = (
+        """Every cell has the settings that the command gives, fixed before this comparison and tried on
+nothing, and else those of the shipped recipe `tiny-swap`:"""
+        if options.base
+        else """Every cell has the settings of the shipped recipe `tiny-swap`, fixed before this
+comparison (they were chosen with classify heads on the sample arena and pandalm, and for no cell here):"""
+    )
+    epochs = options.epochs or train.epochs
+    seeded = "the adapter's first" if options.base else "the base's random"
     return f"""\
 Base: {base}, adapter
-`{options.adapter}`. Every cell has the settings of the shipped recipe `tiny-swap`, fixed before this
-comparison (they were chosen with classify heads on the sample arena and pandalm, and for no cell here):
-rate {options.rate or train.learning_rate:g}, {train.epochs} epochs, {train.batch_rows} battles a step,
+`{options.adapter}`. {settings}
+rate {options.rate or train.learning_rate:g}, epochs {epochs}, {train.batch_rows} battles a step,
 {options.tokens or shipped.prompt.max_tokens} tokens. The base of a seed, its tokenizer and the
-{options.folds} grouped folds are the same for all cells; {options.seeds} seeds change the base's random
+{options.folds} grouped folds are the same for all cells; {options.seeds} seeds change {seeded}
 weights, the head and the order of the rows. Files: {", ".join(results)}. Of the real vote files at hand
 tulu1 and pandalm are the default, chosen beforehand: more groups of prompts and shorter texts than mtbench.
 
@@ -348,16 +365,21 @@ tulu1 and pandalm are the default, chosen beforehand: more groups of prompts and
 def _limits(results: dict[str, Any], options: argparse.Namespace) -> str:
     most = max(result["rows"] for result in results.values())
     base = "`--base`" if options.base else "a base of one layer and random weights"
-    return f"""\
-## What it does not show
-
-- Nothing about 7–9B models. This is {base}, on a CPU, on {most:,} rows at most. It learns words, places
-  and lengths. A pretrained model has position habits, verdict words and features of quality that this one
-  lacks; heads may well rank otherwise there.
+    untrained = (
+        ""
+        if options.base
+        else """
+  It learns words, places and lengths. A pretrained model has position habits, verdict words and features of
+  quality that this one lacks; heads may well rank otherwise there.
 - `frozen` on random weights is a floor: random features under a linear head. It says little about a frozen
   pretrained base.
 - The verdict words mean nothing to an untrained base, so `generate` has no head start here, which is the
-  reason to use it on a large one.
+  reason to use it on a large one."""
+    )
+    return f"""\
+## What it does not show
+
+- Nothing about 7–9B models. This is {base}, on a CPU, on {most:,} rows at most.{untrained}
 - One rate, one length of training and one batch size for all heads: a head that wants another is at a
   disadvantage. Two epochs were chosen for small files, so `none-twice` may over-fit; what more epochs cost
   here is no general law.
