@@ -77,6 +77,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="battles per case, drawn at random")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--profile", action="store_true", help="one run more under a profiler: what takes time"
+    )
     parser.add_argument("--quick", action="store_true", help="40 rows, one run, two layers of 64")
     parser.add_argument("--json", action="store_true", help="a last line with every figure")
     arguments = parser.parse_args()
@@ -110,7 +113,7 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
     job = {**SETTINGS, "base": str(base), "head": case["head"], "votes": str(votes)}
     job |= {"rows": str(folder / "rows.npz"), "threads": arguments.threads}
     repeats = 1 if arguments.quick else arguments.repeats
-    runs = alternate(job, repeats, folder)
+    runs = alternate(job, repeats, folder, profile=arguments.profile)
     y = chosen.outcomes()
     found: dict[str, Any] = {"rows": count, "repeats": repeats, "threads": arguments.threads}
     losses = {}
@@ -124,6 +127,7 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
             "processor_seconds": round(statistics.median(run["processor"] for run in runs[side]), 2),
             "all_seconds": [round(run["seconds"], 2) for run in runs[side]],
             "parts": {part: round(value, 2) for part, value in facts["parts"].items()},
+            "profile": facts.get("profile"),
             "tokens_per_second": round((facts["real"] + facts["read"]) / seconds),
             "padding_share": round(1 - facts["real"] / facts["padded"], 4),
             "peak_mib": round(facts["peak_mib"]),
@@ -142,7 +146,9 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
     return found
 
 
-def alternate(job: dict[str, Any], repeats: int, folder: Path) -> dict[str, list[dict[str, Any]]]:
+def alternate(
+    job: dict[str, Any], repeats: int, folder: Path, *, profile: bool
+) -> dict[str, list[dict[str, Any]]]:
     """Every side's runs, in turns; the processes live as long as the turns do."""
     script = Path(__file__).with_name("training_sides.py")
     sides = {
@@ -173,6 +179,12 @@ def alternate(job: dict[str, Any], repeats: int, folder: Path) -> dict[str, list
                 last = runs[side][-1]
                 told = f"  {side}: {last['seconds']:.1f} s, processor {last['processor']:.1f} s"
                 print(told, file=sys.stderr, flush=True)
+        for side, process in sides.items() if profile else ():
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("profile\n")
+            process.stdin.flush()
+            runs[side][-1]["profile"] = json.loads(process.stdout.readline())
     finally:
         for process in sides.values():
             assert process.stdin is not None
@@ -237,6 +249,9 @@ def show(name: str, found: dict[str, Any]) -> None:
             f"{row['padding_share']:>9.1%}{row['peak_mib']:>10,}{row['log_loss']:>10.4f}"
             f"{row['standard_error']:>8.4f}{apart}"
         )
+    for side in SIDES:
+        if spent := found[side]["profile"]:
+            print(f"{side}, profiled: " + ", ".join(f"{kind} {s:.1f} s" for kind, s in spent.items()))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "linear")
 HEAD = {"classify": ["score", "classifier", "pooler"], "generate": []}
 
 
@@ -284,6 +285,11 @@ def main() -> None:
     before = peak()
     print("warm", file=answers, flush=True)  # the other sides wait until all are
     for line in sys.stdin:
+        if line.strip() == "profile":
+            with tempfile.TemporaryDirectory() as work:
+                spent = profiled(lambda folder=Path(work): side(job, battles, rows["fold"], folder))
+            print(json.dumps(spent), file=answers, flush=True)
+            continue
         with tempfile.TemporaryDirectory() as work:
             start, worked = time.perf_counter(), time.process_time()
             said, count = side(job, battles, rows["fold"], Path(work))
@@ -292,6 +298,24 @@ def main() -> None:
         facts = {**vars(count), "parts": count.seconds, "seconds": seconds, "processor": worked}
         facts |= {"peak_mib": peak(), "before_mib": before}
         print(json.dumps(facts), file=answers, flush=True)
+
+
+def profiled(run: Callable[[], Any]) -> dict[str, float]:
+    """Seconds of a run by kind of work; the rest is small operators, Python, reading and writing."""
+    start = time.perf_counter()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run()
+    spent = {"matrix products": 0.0, "attention": 0.0, "the rest": time.perf_counter() - start}
+    for row in profile.key_averages():
+        seconds = row.self_cpu_time_total / 1e6
+        name = row.key.removeprefix("aten::").strip("_")
+        kind = (
+            "attention" if "scaled_dot_product" in name else "matrix products" if name in PRODUCTS else None
+        )
+        if kind is not None:
+            spent[kind] += seconds
+            spent["the rest"] -= seconds
+    return {kind: round(seconds, 2) for kind, seconds in spent.items()}
 
 
 def peak() -> float:
