@@ -290,7 +290,9 @@ def main() -> None:
             for name, battles in files.items():
                 part = range(seeds)
                 results[name] = cells_of(battles, work / name, part, settings, options)
-        checks = reward_ignores_swap(files["sample"], work / "sample", options)
+        checks = {}
+        if any(setting.head == "reward" for setting in settings):
+            checks = reward_ignores_swap(files["sample"], work / "sample", options)
     results["sample"]["floor"] = arena_of(options).bayes_log_loss
     text = page(results, settings, checks, options)
     print(text)

@@ -16,7 +16,6 @@ import numpy as np
 from arena_ensemble import oof, recipes, score, store
 
 Array = Any
-REFERENCE = "classify-none/1"
 _READ = """\
 Each line compares two cells, or two means of cells, over all files; a file's own figures stand below. The
 second figure, after a temperature, is the one that an ensemble sees, for it calibrates its members."""
@@ -109,7 +108,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _cells(result: dict[str, Any], names: Sequence[str]) -> list[str]:
-    reference = result["cells"][REFERENCE]["losses"]
+    against = next(iter(result["cells"]))  # classify-none/1 where there is that head
+    reference = result["cells"][against]["losses"]
     rows = []
     for name in names:
         for orders in (1, 2):
@@ -136,7 +136,7 @@ def _cells(result: dict[str, Any], names: Sequence[str]) -> list[str]:
                 ]
             )
     header = [
-        "training", "orders read", "log-loss", "against classify/none/1", "after a temperature",
+        "training", "orders read", "log-loss", f"against {against.replace('-', '/')}", "after a temperature",
         "position bias", "signed", "fit s", "read s", "tokens", "steps",
     ]  # fmt: skip
     return _table(header, rows)
@@ -223,14 +223,15 @@ def page(
         ]
         lines += [*_contrasts(found, files), "", "The same after each cell's own temperature:", ""]
         lines += [*_contrasts(after, files), ""]
-    lines += [
-        "## Reward: equivariant by construction",
-        "",
-        "Shown once, on the sample arena, seed 0: trained `paired` instead of `none`, no log-probability "
-        f"changes by more than {checks['reward_swap_changes']:.1g}; read in the other order, none by more "
-        f"than {checks['reward_order_changes']:.1g} (float32). So it has one cell for all of these.",
-        "",
-    ]
+    if checks:
+        lines += [
+            "## Reward: equivariant by construction",
+            "",
+            "Shown once, on the sample arena, seed 0: trained `paired` instead of `none`, no log-probability "
+            f"changes by more than {checks['reward_swap_changes']:.1g}; read in the other order, none by "
+            f"more than {checks['reward_order_changes']:.1g} (float32). So it has one cell for all of these.",
+            "",
+        ]
     lines += _partly(results)
     for data, result in results.items():
         lines += [f"## {data}", "", _about(result), "", *_cells(result, names), ""]
