@@ -28,6 +28,8 @@ from .recipes import Recipe
 log = logging.getLogger(__name__)
 
 _LARGEST_WEIGHT: Final = 1e6
+UNVERIFIED: Final = "learned_unverified"
+"""In a card: the member learned from labels that nothing shows to be out of fold, so it may pass them on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +166,7 @@ def _pseudo_labels(battles: Battles, path: Path, folds: Folds) -> tuple[Floats, 
     parts = [part.aligned_to(battles.ids, name=str(path)) for part in next(iter(held.values()))]
     note = path.with_suffix(".json")
     card = store.read_json(note) if path.suffix == ".parquet" and note.is_file() else {}
-    if card.get("folds") is not None:
+    if card.get("folds") is not None and not card.get(UNVERIFIED):
         if card.get("sha256") != store.digest_file(path):
             raise InputError(f"{path}: its SHA-256 differs from {note.name}; copy both anew")
         if card["folds"] != folds.digest or len(parts) != folds.n_folds:
@@ -254,10 +256,10 @@ def teacher_of(workspace: store.Workspace, recipe: Recipe, train: Battles, folds
     """
     if not recipe.soft.teacher:
         return None
-    path = _file(recipe)
+    path, passed_on = _file(recipe), False
     if path is None:
         said, card = member_files.load_member(workspace, recipe.soft.teacher)
-        verified = bool(card.get("folds_verified"))
+        verified, passed_on = bool(card.get("folds_verified")), bool(card.get(UNVERIFIED))
         if verified and card.get("folds") != folds.digest:
             raise StaleError(
                 f"member {recipe.name!r}: its teacher {recipe.soft.teacher!r} was made with another fold "
@@ -270,7 +272,7 @@ def teacher_of(workspace: store.Workspace, recipe: Recipe, train: Battles, folds
             raise InputError(f"{path} holds the members {', '.join(held)}; a teacher's file holds one")
         said, verified = next(iter(held.values())), False
     log_probs, told = _aligned(said, train, folds, recipe)
-    verified = verified or told
+    verified = (verified or told) and not passed_on
     if not verified:
         log.warning(
             "member %s: nothing shows that its teacher %s was out of fold for the rows that it teaches",
@@ -280,6 +282,12 @@ def teacher_of(workspace: store.Workspace, recipe: Recipe, train: Battles, folds
     taught = int((~np.isnan(log_probs[:, 0])).sum())
     facts = {"name": recipe.soft.teacher, "rows": taught, "folds_verified": verified}
     return Teacher(log_probs, facts)
+
+
+def unverified(learned: dict[str, Any]) -> bool:
+    """Whether what a fold learned beside its votes holds labels that nothing shows to be out of fold."""
+    sources = [learned.get("teacher"), *learned.get("extra", {}).get("files", ())]
+    return any(source is not None and not source.get("folds_verified", True) for source in sources)
 
 
 def _aligned(said: Predictions, train: Battles, folds: Folds, recipe: Recipe) -> tuple[Floats, bool]:

@@ -38,12 +38,12 @@ def reading_frame(
     return pl.DataFrame(columns)
 
 
-def write_shard(path: Path, frame: pl.DataFrame, key: dict[str, Any]) -> None:
-    """Write a shard and then, as its card, the key it was made with and its hash."""
+def write_shard(path: Path, frame: pl.DataFrame, key: dict[str, Any], **told: Any) -> None:
+    """Write a shard and then, as its card, the key it was made with, what is told of it, and its hash."""
     content = store.parquet_bytes(frame)
     path.with_suffix(".json").unlink(missing_ok=True)
     store.write_bytes(path, content)
-    store.write_json(path.with_suffix(".json"), {**key, "sha256": store.digest_bytes(content)})
+    store.write_json(path.with_suffix(".json"), {**key, **told, "sha256": store.digest_bytes(content)})
 
 
 def is_merged(folder: Path, key: dict[str, Any]) -> bool:

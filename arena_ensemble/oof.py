@@ -270,6 +270,7 @@ def _fitted(
         "versions": versions(),
         "facts": fitted.facts,
     }
+    del fitted  # what is loaded below needs its memory
     (partial / "resume.json").unlink(missing_ok=True)
     contents = [str(p.relative_to(partial)) for p in partial.rglob("*") if p.is_file()]
     store.write_card(partial, facts, contents)
@@ -329,7 +330,8 @@ def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
                 for task in tasks
                 if task.test_key is not None
             ]
-            member_files.write_shard(said / member_files.TEST, pl.concat(parts), key)
+            told = {lessons.UNVERIFIED: _learned_unverified(job.workspace, tasks)}
+            member_files.write_shard(said / member_files.TEST, pl.concat(parts), key, **told)
     if job.train is not None and job.folds is not None:
         _merge_oof(job.workspace, job.train, job.folds, tasks, job.notes)
     for task in tasks:  # merged and hashed: the shards have served
@@ -337,6 +339,11 @@ def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
             for suffix in (".json", ".parquet"):
                 (said / (stem + suffix)).unlink(missing_ok=True)
     return store.read_card(said) or {}
+
+
+def _learned_unverified(workspace: store.Workspace, tasks: list[FoldTask]) -> bool:
+    cards = (store.read_card(workspace.models / t.member / f"fold-{t.fold}") or {} for t in tasks)
+    return any(lessons.unverified(card.get("learned_from", {})) for card in cards)
 
 
 def _second_reading(said: Predictions, y: score.Labels, share: float) -> dict[str, Any]:
@@ -379,6 +386,7 @@ def _merge_oof(
         "member": first.member,
         "backbone": first.recipe.backbone,
         "folds_verified": True,
+        lessons.UNVERIFIED: any(lessons.unverified(card.get("learned_from", {})) for card in cards),
         "versions": versions(),
         "rows": len(train),
         "data_notes": list(notes),

@@ -136,6 +136,11 @@ class Pieces:
         """Tokens of a row of two responses that are never cut."""
         return sum(map(len, (self.opening, self.before_a, self.before_b, self.cue)))
 
+    def digest(self) -> str:
+        """SHA-256 over all ids."""
+        ids = {name: getattr(self, name).tolist() for name in self.__dataclass_fields__}
+        return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:

@@ -75,7 +75,9 @@ def gpu_count() -> int:
     """CUDA devices that this process may use, asked of the driver's tool: torch is not imported."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return len([name for name in visible.split(",") if name.strip()])
+        names = [name.strip() for name in visible.split(",")]
+        # CUDA reads up to the first that is none
+        return next((k for k, name in enumerate(names) if name in ("", "-1")), len(names))
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -60,7 +60,10 @@ def attach(model: nn.Module, settings: Any, head: Collection[str]) -> None:
     if settings.kind == "lora":
         _insert_lora(model, settings, head)
     for name, parameter in model.named_parameters():
-        if name in head or _trained_beside(model, name, parameter, settings.also):
+        if "lora_" in name:
+            # PEFT injects adapters in the base's type; in bf16 most of their updates round to nothing
+            parameter.data = parameter.data.float()
+        elif name in head or _trained_beside(model, name, parameter, settings.also):
             if not parameter.is_floating_point():
                 raise RecipeError(
                     f"{name} is quantised and cannot be trained; keep heads out of quantisation"
@@ -74,8 +77,6 @@ def attach(model: nn.Module, settings: Any, head: Collection[str]) -> None:
 
 
 def _trained_beside(model: nn.Module, name: str, parameter: nn.Parameter, also: Collection[str]) -> bool:
-    if "lora_" in name:
-        return False
     if "embeddings" in also and _EMBEDDING.search(name) and parameter.ndim == 2:
         return True
     return (
@@ -127,6 +128,15 @@ def float32_head(model: nn.Module, head: Collection[str]) -> None:
                 return _forward(x.float(), *rest, **named)
 
         module.forward = exact
+
+
+def leave_casts_to_autocast(model: nn.Module) -> None:
+    """Spare plain adapters PEFT's cast of their input to float32, which autocast would undo at once."""
+    from peft.tuners.lora import LoraLayer
+
+    for part in model.modules():
+        if isinstance(part, LoraLayer) and not part.lora_variant:
+            part.cast_input_dtype_enabled = False
 
 
 def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -181,9 +191,12 @@ def put_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], source: 
 
 
 def merge_adapters(module: nn.Module) -> None:
-    """Fold the low-rank updates into the weights: prediction then costs what the base costs."""
+    """Fold the low-rank updates into the weights: prediction then costs what the base costs.
+
+    Quantised weights are left alone: rounded again to 4 or 8 bits they would lose most of the update.
+    """
     from peft.tuners.lora import LoraLayer
 
     for part in module.modules():
-        if isinstance(part, LoraLayer):
+        if isinstance(part, LoraLayer) and part.get_base_layer().weight.is_floating_point():
             part.merge()

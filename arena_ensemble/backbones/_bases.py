@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # any object with the same fields will do
     from ..recipes import Recipe
 
 _log = logging.getLogger(__name__)
-_EDGE: Final = 1 << 20
+_SAMPLES: Final = 64
+_SAMPLE_BYTES: Final = 1 << 20
 _CPU_TOKENS: Final = 2048
 _FLASH_WITH_SOFT_CAP: Final = (2, 6)
 _OVERFLOWS_FP16: Final = ("gemma",)
@@ -84,7 +85,7 @@ def choose_policy(recipe: Recipe, config: Any) -> Policy:
     if precision == "fp16" and not cuda:
         raise RecipeError("train.precision = 'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    capped = bool(getattr(config, "attn_logit_softcapping", None))
+    capped = _soft_capped(config)
     flash = _flash_version() if cuda else None
     knows_cap = flash is not None and flash >= _FLASH_WITH_SOFT_CAP
     chosen: str | None = attention
@@ -100,6 +101,10 @@ def choose_policy(recipe: Recipe, config: Any) -> Policy:
             "use 'auto' or 'eager' (flash_attn knows it from 2.6 on)"
         )
     return Policy(device, dtype, chosen)
+
+
+def _soft_capped(config: Any) -> bool:
+    return bool(getattr(config, "attn_logit_softcapping", None))
 
 
 def _flash_version() -> tuple[int, ...] | None:
@@ -157,7 +162,7 @@ def _explained(source: Source, what: str) -> Iterator[None]:
     try:
         with quiet():
             yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RecipeError(
             f"base {source.name!r}: cannot load its {what}: {lines[0]} "
@@ -166,23 +171,28 @@ def _explained(source: Source, what: str) -> Iterator[None]:
 
 
 def fingerprint(source: Source) -> str:
-    """Which weights these are: of a folder, its configuration and the edges of its weight files; of a
-    hub id, its name and revision.
+    """Which weights these are: of a folder, its configuration and samples of its weight files; of a hub
+    id, its name and the commit in the hub's cache (else the revision asked for).
 
-    Hashing 18 GB per fold would cost more than it protects, so a weight file counts by its size, first
-    and last MiB (the first holds safetensors' table of tensors).
+    Hashing 18 GB per fold would cost more than it protects, so a weight file counts by its size, its first
+    MiB (which holds safetensors' table of tensors), its last, and 62 more at even distances; a file of up
+    to 64 MiB counts whole.
     """
     folder = Path(source.name)
     if not folder.is_dir():
-        return hashlib.sha256(f"{source.name}@{source.revision}".encode()).hexdigest()
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(source.name, "config.json", revision=source.revision)
+        commit = Path(config).parent.name if isinstance(config, str) else source.revision
+        return hashlib.sha256(f"{source.name}@{commit}".encode()).hexdigest()
     state = hashlib.sha256((folder / "config.json").read_bytes())
     for path in sorted(folder.glob("*.safetensors")):
         size = path.stat().st_size
         state.update(f"{path.name}:{size}".encode())
         with path.open("rb") as stream:
-            state.update(stream.read(_EDGE))
-            stream.seek(max(0, size - _EDGE))
-            state.update(stream.read(_EDGE))
+            for k in range(_SAMPLES):
+                stream.seek(max(0, size - _SAMPLE_BYTES) * k // (_SAMPLES - 1))
+                state.update(stream.read(_SAMPLE_BYTES))
     return state.hexdigest()
 
 
@@ -216,8 +226,9 @@ def load_model(
 
     if recipe.loader == "unsloth":
         return _unsloth(source, recipe, labels)
-    options: dict[str, Any] = {**source.options, "dtype": policy.dtype, "output_loading_info": True}
-    options["use_safetensors"] = True
+    full = recipe.adapter.kind == "full"  # trained in float32, so not rounded on the way
+    options: dict[str, Any] = {**source.options, "dtype": torch.float32 if full else policy.dtype}
+    options |= {"output_loading_info": True, "use_safetensors": True}
     if policy.attention:
         options["attn_implementation"] = policy.attention
     if recipe.adapter.quantise != "none":
@@ -230,7 +241,15 @@ def load_model(
         options["num_labels"] = labels
         options["ignore_mismatched_sizes"] = True
     with _explained(source, "weights"):
-        model, report = loader.from_pretrained(source.name, **options)
+        try:
+            model, report = loader.from_pretrained(source.name, **options)
+        except (ValueError, ImportError) as error:
+            if recipe.train.attention != "auto" or policy.attention != "flash_attention_2":
+                raise
+            _log.info("flash attention is not used: %s", str(error).strip().splitlines()[0])
+            capped = _soft_capped(load_config(source))
+            options["attn_implementation"] = "eager" if capped else None
+            model, report = loader.from_pretrained(source.name, **options)
     fresh = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
     if recipe.adapter.quantise == "none":
         model = model.to(policy.device)
@@ -264,7 +283,7 @@ def _quantisation(recipe: Recipe, policy: Policy) -> Any:
         )
     from transformers import BitsAndBytesConfig
 
-    heads = ["score", "classifier", "pooler", "lm_head"]
+    heads = ["score", "classifier", "pooler", "pooler.dense", "lm_head"]  # whole names or their ends
     if recipe.adapter.quantise == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
     return BitsAndBytesConfig(

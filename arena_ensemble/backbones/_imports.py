@@ -19,6 +19,7 @@ from ..errors import ArtifactError, RecipeError
 _PREFIX: Final = "base_model.model."
 _LOW_RANK: Final = re.compile(r"\.(lora_[AB]|lora_embedding_[AB])\.weight\Z")
 _MAGNITUDE: Final = re.compile(r"\.lora_magnitude_vector(\.weight)?\Z")
+_CHANGES_BASE: Final = ("pissa", "olora", "corda", "loftq")
 _SETTINGS: Final = (
     ("r", "r"),
     ("lora_alpha", "alpha"),
@@ -58,6 +59,11 @@ def read_adapter(folder: Path, settings: Any) -> dict[str, torch.Tensor]:
         raise ArtifactError(f"{folder}: peft_type is {config.get('peft_type')!r}; only LORA can be imported")
     if config.get("rank_pattern") or config.get("alpha_pattern"):
         raise ArtifactError(f"{folder}: ranks that differ by layer (rank_pattern) cannot be imported")
+    if str(how := config.get("init_lora_weights")).startswith(_CHANGES_BASE):
+        raise ArtifactError(
+            f"{folder}: init_lora_weights = {how!r} was trained on a changed base; convert it to a plain "
+            "LoRA first (PEFT's save_pretrained with path_initial_model_for_weight_conversion)"
+        )
     wrong = [
         f"{own} = {str(config[theirs]).lower()}"
         for theirs, own in _SETTINGS

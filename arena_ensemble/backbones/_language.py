@@ -226,6 +226,7 @@ class LanguageModel:
             model.requires_grad_(False)
         if policy.autocast:
             _adapters.float32_head(model, head)
+            _adapters.leave_casts_to_autocast(model)
         if recipe.train.gradient_checkpointing:
             _bases.recompute_activations(model)
         scorer = self.head.build(model, reader).to(policy.device)
@@ -248,6 +249,7 @@ class LanguageModel:
         member = Member(reader, scorer, policy)
         if recipe.adapter.kind == "frozen" and recipe.train.epochs and _only_labels(scorer, head):
             kind = [_bases.fingerprint(reader.source), facts["dtype"], type(model).__name__]
+            kind += [recipe.loader, recipe.adapter.quantise]
             name = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]
             member.hidden = reader.cache / "hidden" / name
         return member, names, facts

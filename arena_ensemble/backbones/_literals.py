@@ -18,6 +18,8 @@ _PROPOSALS: Final = (
     ("first", "second", "both"),
     ("left", "right", "same"),
 )
+_NO_CLOCK: Final = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
+"""In place of the clock, the day that Llama 3's templates fall back to."""
 _SLOTS: Final = ("<<slot:prompt>>", "<<slot:a>>", "<<slot:b>>")
 
 
@@ -78,8 +80,14 @@ def _chat_literals(tokenizer: Any, template: Template) -> tuple[Ids, Ids, Ids, I
         + _SLOTS[2]
         + template.cue
     )
+    chat = tokenizer.get_chat_template()
+    if "strftime_now" in chat:  # it tells the date, and a prompt must not change overnight
+        chat = _NO_CLOCK + chat
     text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        [{"role": "user", "content": content}],
+        tokenize=False,
+        add_generation_prompt=True,
+        chat_template=chat,
     )
     parts = []
     for slot in _SLOTS:

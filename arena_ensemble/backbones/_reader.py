@@ -20,6 +20,8 @@ from ._literals import encode_literals
 from ._tokens import TokenStore
 
 _INNER_SHARE: Final = 0.125
+_FROM_PAD: Final = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer")
+"""Architectures that count positions from the pad id on."""
 Rows = npt.NDArray[np.int64]
 
 
@@ -46,6 +48,8 @@ class Reader:
         """
         config = _bases.load_config(source)
         limit = getattr(config, "max_position_embeddings", None)
+        if limit and config.model_type in _FROM_PAD:
+            limit -= config.pad_token_id + 1
         # relative positions (DeBERTa) have no such limit
         absolute = getattr(config, "position_biased_input", True)
         if limit and absolute and recipe.prompt.max_tokens > limit:
@@ -83,6 +87,7 @@ def identity(reader: Reader) -> dict[str, str]:
     """What a fold's weights depend on besides the recipe: checked when they are read back."""
     return {
         "template": template_digest(reader.recipe),
+        "literals": reader.pieces.digest(),
         "tokenizer": reader.store.digest,
         "base_model": _bases.fingerprint(reader.source),
     }

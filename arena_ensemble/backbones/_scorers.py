@@ -33,9 +33,10 @@ class Scorer(nn.Module):
         config: Any = model.config
         self.segment_ids: list[int] | None = getattr(config, "segment_ids", None)
         self.body: list[nn.Module] = [_body(model)]  # in a list: registered once, inside ``model``
-        self.causal = is_causal(model)
-        if self.causal:
-            # No mask is passed and the last token is pooled here, so nothing may look for pad ids: a
+        self.pools_last = is_decoder(model)
+        self.causal = self.pools_last and not getattr(config, "use_bidirectional_attention", False)
+        if self.pools_last:
+            # Where no mask is passed and the last token is pooled here, so nothing may look for pad ids: a
             # pad token equal to eos would hide the true last token.
             config.pad_token_id = None
         self.places: Places | None = None
@@ -47,7 +48,7 @@ class Scorer(nn.Module):
     @property
     def head_name(self) -> str:
         """The module of a classification model that makes labels of features."""
-        return "score" if self.causal else "classifier"
+        return "score" if self.pools_last else "classifier"
 
     def features(self, batch: Batch) -> torch.Tensor:
         """(rows, hidden): a decoder's last real token, or what meets an encoder's classifier."""
@@ -56,8 +57,8 @@ class Scorer(nn.Module):
         if row is None:
             row = torch.arange(len(last), device=last.device)
         if self.places is not None:
-            self.places.at = (row, last if self.causal else torch.zeros_like(last))
-        if not self.causal:
+            self.places.at = (row, last if self.pools_last else torch.zeros_like(last))
+        if not self.pools_last:
             return self._before_classifier(inputs)
         hidden: torch.Tensor = self.body[0](**inputs).last_hidden_state
         return hidden[row, last]
@@ -101,11 +102,11 @@ def _body(model: nn.Module) -> nn.Module:
     return body
 
 
-def is_causal(model: nn.Module) -> bool:
-    """Whether a token sees only what stands before it.
+def is_decoder(model: nn.Module) -> bool:
+    """Whether the head reads the last token.
 
-    Then padding on the right is invisible to every real token, so no mask is needed at all and the
-    fused causal kernels apply.
+    In nearly all such models a token sees only what stands before it (``causal``). Then padding on the
+    right is invisible to every real token, so no mask is needed and the fused causal kernels apply.
     """
     return hasattr(model, "score") or getattr(model, "lm_head", None) is not None
 
@@ -177,7 +178,8 @@ class GenerateScorer(Scorer):
         features = self.features(batch)
         own = self.logits(features)
         away = float((full[:, self.verdicts] - own).abs().max())
-        exact = features.dtype is torch.float32 and self.output[0].weight.dtype is torch.float32
+        exact = {features.dtype, self.output[0].weight.dtype} == {torch.float32}
+        exact &= not torch.is_autocast_enabled(features.device.type)
         allowed = _EXACT if exact else _ROUNDED
         if not away <= allowed * max(1.0, float(full.abs().max())):
             raise RecipeError(

@@ -55,6 +55,10 @@ _SPECIAL: dict[str, dict[str, Any]] = {
 }
 
 
+def _encodes(kind: str) -> bool:
+    return kind in (*ENCODERS, "roberta")
+
+
 def battles(n: int = 12, *, seed: int = 0) -> Battles:
     """Short battles of very different lengths."""
     random = torch.Generator().manual_seed(seed)
@@ -89,7 +93,7 @@ def tokenizer(kind: str, *, pad: bool | str = True) -> Any:
         show_progress=False,
     )
     names: dict[str, str] = {"bos_token": "<s>", "eos_token": "</s>"}
-    if kind in ENCODERS:
+    if _encodes(kind):
         names = {"cls_token": "<s>", "sep_token": "</s>"}
     if pad:
         names["pad_token"] = "</s>" if pad == "eos" else "[PAD]"
@@ -100,7 +104,7 @@ def save_base(folder: Path, kind: str, *, pad: bool | str = True, padding_side: 
     """Write a tiny random base of that architecture."""
     words = tokenizer(kind, pad=pad)
     words.padding_side = padding_side
-    shape = {} if kind == "gpt2" else dict(_ENCODER if kind in ENCODERS else _DECODER)
+    shape = {} if kind == "gpt2" else dict(_ENCODER if _encodes(kind) else _DECODER)
     if kind == "gpt2":
         shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
     ids = {"pad_token_id": words.pad_token_id, "bos_token_id": 1, "eos_token_id": 2}
@@ -109,7 +113,7 @@ def save_base(folder: Path, kind: str, *, pad: bool | str = True, padding_side: 
     config = transformers.AutoConfig.for_model(
         kind, vocab_size=len(words), **{**shape, **_SPECIAL.get(kind, {}), **ids}
     )
-    loader = transformers.AutoModelForMaskedLM if kind in ENCODERS else transformers.AutoModelForCausalLM
+    loader = transformers.AutoModelForMaskedLM if _encodes(kind) else transformers.AutoModelForCausalLM
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(3)
         model = loader.from_config(config)

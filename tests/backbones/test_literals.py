@@ -55,6 +55,18 @@ def test_special_tokens_written_in_a_text_stay_text() -> None:
     assert pieces.opening[0] in (0, 1) or len(pieces.opening)
 
 
+def test_a_chat_prompt_does_not_change_overnight() -> None:
+    words = tokenizer("llama")
+    words.chat_template = (
+        "{{ strftime_now('%d %b %Y') }} {% for m in messages %}{{ m['content'] }}{% endfor %}"
+    )
+    pieces = encode_literals(words, PromptSettings(template="chat-1"), causal=True)
+    assert words.decode(pieces.opening).startswith("26 Jul 2024 ")
+    words.chat_template = words.chat_template.replace("}} {%", "}}: {%")
+    other = encode_literals(words, PromptSettings(template="chat-1"), causal=True)
+    assert pieces.digest() != other.digest(), "and a changed template is noticed"
+
+
 def test_chat_template_is_split_at_the_texts() -> None:
     words = tokenizer("llama")
     words.chat_template = (

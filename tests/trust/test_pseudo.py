@@ -143,6 +143,28 @@ def test_pseudo_labels_through_the_command_line(tmp_path: Path, capsys: pytest.C
     assert "was made with another extra; " in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_unverified_labels_stay_so_from_member_to_member(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path)
+    taught = RECIPE + '[soft]\nteacher = "teacher"\n'
+    store.write_bytes(tmp_path / "w" / "models" / "pupil" / "recipe.toml", taught.encode())
+    reading(tmp_path / "said.parquet", folds=None)
+    pseudo = ["--pseudo", f"{battles_file(tmp_path)}={tmp_path / 'said.parquet'}"]
+    assert oof(tmp_path, "teacher,pupil", *pseudo, "--test", str(tmp_path / "more.csv")) == 0
+    member = json.loads((tmp_path / "w/oof/teacher/card.json").read_text())
+    assert (member["folds_verified"], member["learned_unverified"]) == (True, True)
+    assert json.loads((tmp_path / "w/oof/teacher/test.json").read_text())["learned_unverified"] is True
+    pupil = json.loads((tmp_path / "w/models/pupil/fold-0/card.json").read_text())
+    assert pupil["learned_from"]["teacher"]["folds_verified"] is False
+    again = [(tmp_path / "more.csv", tmp_path / "w" / "oof" / "teacher" / "test.parquet", 1.0)]
+    train = readers.read_battles(tmp_path / "train.csv")
+    extra = lessons.gather_extra([], train, make_folds(train, n_folds=3, seed=0), again)
+    assert extra is not None
+    assert extra.sources[0]["folds_verified"] is False
+
+
 @pytest.mark.parametrize(
     ("pseudo", "message"),
     [
