@@ -33,7 +33,7 @@ from ._prediction import read, read_features
 from ._reader import Reader, identity, inner_split
 from ._readings import Readings, collate
 from ._reports import reporter
-from ._scorers import Scorer
+from ._scorers import GenerateScorer, Scorer
 from ._training import Lessons, Trainer
 from .base import Progress, labels_of
 
@@ -255,32 +255,28 @@ class LanguageModel:
         return member, names, facts
 
     def _check(self, member: Member, readings: Readings) -> dict[str, Any]:
-        """Let the scorer look at some readings, short to long, before it is trained; mean of its facts."""
-        order = np.argsort(readings.lengths, kind="stable")
-        count = min(len(order), _CHECKED_ROWS)
-        seen: dict[str, list[float]] = {}
-        for row in order[np.linspace(0, len(order) - 1, count).astype(np.int64)]:
+        """Hold the scorer against the model's own answers before it is trained; facts for the card."""
+        scorer, order = member.scorer, np.argsort(readings.lengths, kind="stable")
+        if not isinstance(scorer, GenerateScorer):
+            return {}
+        for row in {int(order[0]), int(order[-1])}:
             batch = collate(
                 readings,
                 np.asarray([row]),
                 pad_id=member.reader.pad_id,
-                segment_ids=member.scorer.segment_ids,
-                causal=member.scorer.causal,
+                segment_ids=scorer.segment_ids,
+                causal=scorer.causal,
                 device=member.policy.device,
             )
             with member.policy.context():
-                facts = member.scorer.check(batch)
-            for name, value in facts.items():
-                seen.setdefault(name, []).append(value)
-            if not facts:
-                break
-        means = {name: round(float(np.mean(values)), 6) for name, values in seen.items()}
-        if "mass_outside_verdicts" in means:
-            _log.info(
-                "%.1f %% of the base's probability lies outside the verdict words before training",
-                100 * means["mass_outside_verdicts"],
-            )
-        return means
+                scorer.check(batch)
+        some = order[np.linspace(0, len(order) - 1, min(len(order), _CHECKED_ROWS)).astype(np.int64)]
+        features = torch.from_numpy(_features(member, replace(readings, sequence=readings.sequence[some])))
+        outside = float(scorer.mass_outside(features.to(member.policy.device)).mean())
+        _log.info(
+            "%.1f %% of the base's probability lies outside the verdict words before training", 100 * outside
+        )
+        return {"mass_outside_verdicts": round(outside, 6)}
 
     def _lessons(
         self,
@@ -441,13 +437,17 @@ def _from_frozen(member: Member, readings: Readings, on_progress: Progress | Non
         return readings
 
     def compute(wanted: Readings) -> Vectors:
-        return read_features(
-            member.scorer,
-            wanted,
-            policy=member.policy,
-            pad_id=member.reader.pad_id,
-            batch_tokens=member.policy.micro_batch(member.reader.recipe.train.predict_tokens),
-            on_progress=on_progress,
-        )
+        return _features(member, wanted, on_progress)
 
     return with_features(readings, member.hidden, compute)
+
+
+def _features(member: Member, readings: Readings, on_progress: Progress | None = None) -> Vectors:
+    return read_features(
+        member.scorer,
+        readings,
+        policy=member.policy,
+        pad_id=member.reader.pad_id,
+        batch_tokens=member.policy.micro_batch(member.reader.recipe.train.predict_tokens),
+        on_progress=on_progress,
+    )

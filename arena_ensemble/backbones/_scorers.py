@@ -88,10 +88,6 @@ class Scorer(nn.Module):
         given = batch.get("features")
         return self.logits(self.features(batch) if given is None else given)
 
-    def check(self, batch: Batch) -> dict[str, float]:
-        """Look at a row of one battle before training; facts for the card."""
-        return {}
-
 
 def _body(model: nn.Module) -> nn.Module:
     """The model without its head."""
@@ -132,6 +128,8 @@ class GenerateScorer(Scorer):
         Whether the three rows of the output layer are copied and trained (a frozen base).
     """
 
+    verdicts: torch.Tensor
+
     def __init__(self, model: nn.Module, verdicts: Sequence[int], *, own_rows: bool = False) -> None:
         super().__init__(model)
         output: Any = model.get_output_embeddings()  # type: ignore[operator]
@@ -153,19 +151,27 @@ class GenerateScorer(Scorer):
         output, ids = self.output[0], self.verdicts
         rows = self.rows if self.rows is not None else output.weight[ids]
         with torch.autocast(features.device.type, enabled=False):
-            logits = features.float() @ rows.float().T
-            if getattr(output, "bias", None) is not None:
-                logits = logits + output.bias[ids].float()
-            logits = logits * self.scale
-            if self.cap:
-                logits = torch.tanh(logits / self.cap) * self.cap
-        return logits
+            bias = None if getattr(output, "bias", None) is None else output.bias[ids].float()
+            return self._scaled(features.float() @ rows.float().T, bias)
+
+    def _scaled(self, logits: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        logits = (logits if bias is None else logits + bias) * self.scale
+        return torch.tanh(logits / self.cap) * self.cap if self.cap else logits
 
     @torch.inference_mode()
-    def check(self, batch: Batch) -> dict[str, float]:
-        """Compare with the model's own full-vocabulary logits on one row.
+    def mass_outside(self, features: torch.Tensor) -> torch.Tensor:
+        """Probability (rows,) that the base gives to any token but the verdicts."""
+        output = self.output[0]
+        with torch.autocast(features.device.type, enabled=False):
+            # in the weights' own type: a float32 copy of 256,000 rows would not fit beside a large base
+            every = (features.to(output.weight.dtype) @ output.weight.T).float()
+            every = self._scaled(every, getattr(output, "bias", None))
+            kept = torch.logsumexp(every[:, self.verdicts], -1) - torch.logsumexp(every, -1)
+        return 1 - kept.exp()
 
-        The fact is the probability that the base gives to anything but a verdict.
+    @torch.inference_mode()
+    def check(self, batch: Batch) -> None:
+        """Compare with the model's own full-vocabulary logits on one row.
 
         Raises
         ------
@@ -186,8 +192,6 @@ class GenerateScorer(Scorer):
                 f"{type(self.model).__name__}: its output layer differs from the sliced one by {away:.2g}; "
                 "this architecture does not suit the generation head, use backbone = 'classify'"
             )
-        kept = torch.logsumexp(full[:, self.verdicts], -1) - torch.logsumexp(full, -1)
-        return {"mass_outside_verdicts": round(float(1 - kept.exp().mean()), 6)}
 
 
 class RewardScorer(Scorer):

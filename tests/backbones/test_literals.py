@@ -106,7 +106,9 @@ def test_three_rows_are_three_columns_of_the_whole(cap: float | None, bias: bool
     with torch.inference_mode():
         full = model(input_ids=batch["input_ids"]).logits[torch.arange(4), batch["last"]]
         sliced = scorer(batch)
+        outside = scorer.mass_outside(scorer.features(batch))
     torch.testing.assert_close(sliced, full[:, [7, 3, 50]], atol=1e-5, rtol=0)
+    torch.testing.assert_close(outside, 1 - torch.softmax(full, -1)[:, [7, 3, 50]].sum(-1), atol=1e-5, rtol=0)
     assert full.abs().max() > 1
 
 
@@ -117,7 +119,7 @@ def test_an_output_layer_that_does_more_is_refused(tmp_path: Path) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(base).eval()
     scorer = GenerateScorer(model, (7, 3, 50)).eval()
     batch = {"input_ids": torch.tensor([[5, 6, 7]]), "last": torch.tensor([2])}
-    assert 0 < scorer.check(batch)["mass_outside_verdicts"] < 1
+    scorer.check(batch)
     model.lm_head.register_forward_hook(lambda _, __, out: out * 3)
     with pytest.raises(RecipeError, match="use backbone = 'classify'"):
         scorer.check(batch)
