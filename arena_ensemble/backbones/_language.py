@@ -11,7 +11,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,20 +20,19 @@ import torch
 
 from ..battles import SWAP, Battles
 from ..calibrate import fit_temperature
-from ..errors import ArenaError, ArtifactError, RecipeError
-from ..predictions import Floats, normalised
+from ..errors import ArtifactError, RecipeError
+from ..predictions import Floats
 from ..prompts import get_template as template_of
 from ..prompts import turns_of
 from ..recipes import Recipe
-from . import _adapters, _bases, _checkpoints, tiny
+from . import _adapters, _bases, _checkpoints, _first_look, tiny
 from ._fused_lora import fuse
-from ._hidden import Vectors, with_features
 from ._imports import completed, read_adapter
-from ._prediction import read, read_features
+from ._member import Member
 from ._reader import Reader, identity, inner_split
-from ._readings import Readings, collate
+from ._readings import Readings
 from ._reports import reporter
-from ._scorers import GenerateScorer, Scorer
+from ._scorers import Scorer
 from ._training import Lessons, Trainer
 from .base import Progress, labels_of
 
@@ -41,7 +40,6 @@ _log = logging.getLogger(__name__)
 _SETTINGS: Final = "settings.json"
 _WEIGHTS: Final = "weights.safetensors"
 _BASE: Final = "base"
-_CHECKED_ROWS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -61,20 +59,6 @@ class Head:
     labels: int | None
     build: Callable[[Any, Reader], Scorer]
     singles: bool = False
-
-
-@dataclass(eq=False)
-class Member:
-    """A fitted language-model member."""
-
-    reader: Reader
-    scorer: Scorer
-    policy: _bases.Policy
-    facts: dict[str, Any] = field(default_factory=dict)
-    hidden: Path | None = None
-    """where a frozen base's vectors are kept, or None when the base runs every time"""
-    shift: Floats | None = None
-    """(3,) subtracted from the log-probabilities: zero-shot calibration"""
 
 
 class LanguageModel:
@@ -137,12 +121,14 @@ class LanguageModel:
                 kept, held = inner_split(train, recipe)
                 lessons, cut = self._lessons(reader, train, kept, soft_targets, weights)
                 facts["truncation"] = cut
-                facts |= self._check(member, lessons.readings)
+                facts |= _first_look.check(member, lessons.readings)
                 facts |= self._train(member, head, lessons, train, held, folder, resume, on_progress)
             else:
-                some = train.take(np.arange(min(len(train), _CHECKED_ROWS)))
-                facts |= self._check(member, Readings.of(*reader.encode(some)))
-                member.shift = self._zero_shot_shift(member, train)
+                some = train.take(np.arange(min(len(train), _first_look.ROWS)))
+                facts |= _first_look.check(member, Readings.of(*reader.encode(some)))
+                member.shift = _first_look.zero_shot_shift(
+                    member, train, lambda battles: self.predict(member, battles)
+                )
         facts["trained_parameters"] = sum(p.numel() for p in trained.values())
         facts["fit_seconds"] = round(time.perf_counter() - start, 3)
         self._write(member, folder, facts)
@@ -202,15 +188,7 @@ class LanguageModel:
             return np.empty((0, 3))
         encoded = fitted.reader.encode(battles, singles=self.head.singles)
         readings = Readings.of(*encoded, paired=self.head.singles)
-        return self._log_probs(fitted, readings, on_progress)
-
-    def _log_probs(self, member: Member, readings: Readings, on_progress: Progress | None) -> Floats:
-        logits = _read(member, _from_frozen(member, readings), on_progress)
-        if not np.isfinite(logits).all():
-            row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
-            raise ArenaError(f"row {row + 1}: the model's logits are NaN or infinite; try precision = 'fp32'")
-        log_probs = normalised(logits)
-        return log_probs if member.shift is None else normalised(log_probs - member.shift)
+        return fitted.log_probs(readings, on_progress)
 
     def _model(self, reader: Reader) -> tuple[Member, list[str], dict[str, Any]]:
         """The base with its head and adapters, before any training; head names; facts."""
@@ -253,30 +231,6 @@ class LanguageModel:
             name = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]
             member.hidden = reader.cache / "hidden" / name
         return member, names, facts
-
-    def _check(self, member: Member, readings: Readings) -> dict[str, Any]:
-        """Hold the scorer against the model's own answers before it is trained; facts for the card."""
-        scorer, order = member.scorer, np.argsort(readings.lengths, kind="stable")
-        if not isinstance(scorer, GenerateScorer):
-            return {}
-        for row in {int(order[0]), int(order[-1])}:
-            batch = collate(
-                readings,
-                np.asarray([row]),
-                pad_id=member.reader.pad_id,
-                segment_ids=scorer.segment_ids,
-                causal=scorer.causal,
-                device=member.policy.device,
-            )
-            with member.policy.context():
-                scorer.check(batch)
-        some = order[np.linspace(0, len(order) - 1, min(len(order), _CHECKED_ROWS)).astype(np.int64)]
-        features = torch.from_numpy(_features(member, replace(readings, sequence=readings.sequence[some])))
-        outside = float(scorer.mass_outside(features.to(member.policy.device)).mean())
-        _log.info(
-            "%.1f %% of the base's probability lies outside the verdict words before training", 100 * outside
-        )
-        return {"mass_outside_verdicts": round(outside, 6)}
 
     def _lessons(
         self,
@@ -323,7 +277,7 @@ class LanguageModel:
         recipe = member.reader.recipe
         trainer = Trainer(
             member.scorer,
-            replace(lessons, readings=_from_frozen(member, lessons.readings, on_progress)),
+            replace(lessons, readings=member.from_frozen(lessons.readings, on_progress)),
             recipe.train.model_copy(
                 update={"batch_tokens": member.policy.micro_batch(recipe.train.batch_tokens)}
             ),
@@ -343,7 +297,7 @@ class LanguageModel:
             )
 
             def evaluate() -> float:
-                log_probs = self._log_probs(member, readings, None)
+                log_probs = member.log_probs(readings)
                 refined = fit_temperature(log_probs, outcomes).apply(log_probs)
                 return float(-refined[np.arange(len(outcomes)), outcomes].mean())
 
@@ -362,26 +316,6 @@ class LanguageModel:
         if len(held):
             facts["inner_validation_rows"] = len(held)
         return facts
-
-    def _zero_shot_shift(self, member: Member, train: Battles) -> Floats | None:
-        """The verdict words' own bias (3,), from training rows only; None where none is wanted.
-
-        ``contextual`` asks about battles without content (Zhao et al. 2021, arXiv:2102.09690); ``batch``
-        takes the mean probabilities over training rows (Zhou et al. 2023, arXiv:2309.17249).
-        """
-        how = member.reader.recipe.generate.calibration
-        if how == "none":
-            return None
-        if how == "contextual":
-            blanks = ("N/A", "", "[MASK]")
-            rows = [
-                {"id": k, "prompt": [t], "response_a": [t], "response_b": [t]} for k, t in enumerate(blanks)
-            ]
-            probs = np.exp(self.predict(member, Battles.from_rows(rows)))
-        else:
-            some = np.random.default_rng(member.reader.recipe.seed).permutation(len(train))[:512]
-            probs = np.exp(self.predict(member, train.take(np.sort(some)).without_outcomes()))
-        return np.asarray(np.log(probs.mean(axis=0)), dtype=np.float64)
 
     def _write(self, member: Member, folder: Path, facts: dict[str, Any]) -> None:
         recipe, own = member.reader.recipe, folder / _BASE
@@ -415,39 +349,4 @@ def _only_labels(scorer: Scorer, head: set[str]) -> bool:
         return True
     return names == {scorer.head_name} and isinstance(
         scorer.model.get_submodule(scorer.head_name), torch.nn.Linear
-    )
-
-
-def _read(member: Member, readings: Readings, on_progress: Progress | None) -> Floats:
-    recipe = member.reader.recipe
-    return read(
-        member.scorer,
-        readings,
-        policy=member.policy,
-        pad_id=member.reader.pad_id,
-        batch_tokens=member.policy.micro_batch(recipe.train.predict_tokens),
-        on_progress=on_progress,
-        packed=recipe.train.packing,
-    )
-
-
-def _from_frozen(member: Member, readings: Readings, on_progress: Progress | None = None) -> Readings:
-    """Vectors instead of token ids where the base is frozen; else the readings as they are."""
-    if member.hidden is None:
-        return readings
-
-    def compute(wanted: Readings) -> Vectors:
-        return _features(member, wanted, on_progress)
-
-    return with_features(readings, member.hidden, compute)
-
-
-def _features(member: Member, readings: Readings, on_progress: Progress | None = None) -> Vectors:
-    return read_features(
-        member.scorer,
-        readings,
-        policy=member.policy,
-        pad_id=member.reader.pad_id,
-        batch_tokens=member.policy.micro_batch(member.reader.recipe.train.predict_tokens),
-        on_progress=on_progress,
     )

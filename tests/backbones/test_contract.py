@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from arena_ensemble import backbones
 from arena_ensemble.backbones import _adapters, _bases, _prediction, _training
-from arena_ensemble.backbones._language import LanguageModel, Member
+from arena_ensemble.backbones._language import LanguageModel
+from arena_ensemble.backbones._member import Member
 from arena_ensemble.backbones._reader import Reader
 from arena_ensemble.backbones._readings import Readings, collate
 from arena_ensemble.errors import ArtifactError
