@@ -330,7 +330,7 @@ def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
                 for task in tasks
                 if task.test_key is not None
             ]
-            told = {lessons.UNVERIFIED: _learned_unverified(job.workspace, tasks)}
+            told = {lessons.UNVERIFIED: _learned_unverified(_fold_cards(job.workspace, tasks))}
             member_files.write_shard(said / member_files.TEST, pl.concat(parts), key, **told)
     if job.train is not None and job.folds is not None:
         _merge_oof(job.workspace, job.train, job.folds, tasks, job.notes)
@@ -341,8 +341,11 @@ def finish_member(job: Job, member: str, recipe: Recipe) -> store.Card:
     return store.read_card(said) or {}
 
 
-def _learned_unverified(workspace: store.Workspace, tasks: list[FoldTask]) -> bool:
-    cards = (store.read_card(workspace.models / t.member / f"fold-{t.fold}") or {} for t in tasks)
+def _fold_cards(workspace: store.Workspace, tasks: list[FoldTask]) -> list[store.Card]:
+    return [store.read_card(workspace.models / t.member / f"fold-{t.fold}") or {} for t in tasks]
+
+
+def _learned_unverified(cards: list[store.Card]) -> bool:
     return any(lessons.unverified(card.get("learned_from", {})) for card in cards)
 
 
@@ -380,13 +383,13 @@ def _merge_oof(
     losses = score.row_losses(log_probs, y)
     prior = score.prior_log_probs(y, folds.fold)
     found = alarm.find(log_probs, y, prior, folds.group)
-    cards = [store.read_card(workspace.models / first.member / f"fold-{t.fold}") or {} for t in tasks]
+    cards = _fold_cards(workspace, tasks)
     facts = {
         **_merged(first.read_key),
         "member": first.member,
         "backbone": first.recipe.backbone,
         "folds_verified": True,
-        lessons.UNVERIFIED: any(lessons.unverified(card.get("learned_from", {})) for card in cards),
+        lessons.UNVERIFIED: _learned_unverified(cards),
         "versions": versions(),
         "rows": len(train),
         "data_notes": list(notes),

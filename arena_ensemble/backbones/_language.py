@@ -287,6 +287,7 @@ class LanguageModel:
             head=head,
             soft_temperature=recipe.soft.temperature,
             soft_share=recipe.soft.weight,
+            name=f"{recipe.name or 'a member'} {folder.name.removesuffix('.partial')}",
         )
         evaluate = None
         if len(held):

@@ -151,6 +151,8 @@ class Trainer:
         Needs ``device``, ``context()`` and ``scaled``.
     head
         Names of the head's parameters, which get the head's learning rate.
+    name
+        How warnings call what is trained.
     """
 
     def __init__(
@@ -165,9 +167,10 @@ class Trainer:
         head: Sequence[str] = (),
         soft_temperature: float = 1.0,
         soft_share: float = 0.0,
+        name: str = "a member in training",
     ) -> None:
         self.scorer, self.lessons, self.settings, self.policy = scorer, lessons, settings, policy
-        self.seed, self.pad_id = seed, pad_id
+        self.seed, self.pad_id, self.name = seed, pad_id, name
         self.soft_temperature, self.soft_share = soft_temperature, soft_share
         self.named = trained_parameters(scorer)
         self.parameters = list(self.named.values())
@@ -242,7 +245,7 @@ class Trainer:
                 if on_log:
                     on_log(state.done, {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]})
                 if state.done % -(-steps // _WATCHES) == 0:
-                    self._watch(on_log, 5 * state.done >= steps)
+                    self._watch(on_log, 5 * state.done >= 2 * steps)  # earlier, many a sound run looks bad
                 if evaluate is not None and settings.early_stopping and at in marks:
                     stopped = self._evaluate(evaluate, on_log)
                 every = settings.checkpoint_every
@@ -334,7 +337,7 @@ class Trainer:
         if on_log:
             on_log(self.state.done, signs)
         for alarm in alarms if warn else ():
-            _log.warning("after %d of %d steps it %s", self.state.done, self.steps, alarm)
+            _log.warning("%s, after %d of %d steps: it %s", self.name, self.state.done, self.steps, alarm)
 
     def _evaluate(
         self, evaluate: Evaluate, on_log: Callable[[int, Mapping[str, float]], None] | None

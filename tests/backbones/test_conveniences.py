@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -166,10 +167,12 @@ def test_a_collapse_is_told_while_training(
         trainer.run(on_log=log)
     steps = trainer.steps
     assert [step for step, _ in looks] == list(range(steps // 10, steps + 1, steps // 10))
-    warned = [r.getMessage() for r in caplog.records if "steps it " in r.getMessage()]
+    warned = [r.getMessage() for r in caplog.records if "steps: it " in r.getMessage()]
     assert warned
     assert "worse than the prior" in " ".join(warned)
-    assert int(warned[0].split()[1]) < steps / 2
+    early = re.search(r"^a member in training, after (\d+) of", warned[0])
+    assert early is not None
+    assert int(early[1]) < steps / 2
 
 
 def test_a_healthy_training_warns_of_nothing() -> None:
