@@ -336,10 +336,11 @@ nothing, and else those of the shipped recipe `tiny-swap`:"""
 comparison (they were chosen with classify heads on the sample arena and pandalm, and for no cell here):"""
     )
     epochs = options.epochs or train.epochs
+    adapter = "none: the base is frozen" if options.heads == "frozen" else f"`{options.adapter}`"
     seeded = "the adapter's first" if options.base else "the base's random"
     return f"""\
 Base: {base}, adapter
-`{options.adapter}`. {settings}
+{adapter}. {settings}
 rate {options.rate or train.learning_rate:g}, epochs {epochs}, {train.batch_rows} battles a step,
 {options.tokens or shipped.prompt.max_tokens} tokens. The base of a seed, its tokenizer and the
 {options.folds} grouped folds are the same for all cells; {options.seeds} seeds change {seeded}
