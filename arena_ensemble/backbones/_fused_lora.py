@@ -1,10 +1,10 @@
 """A low-rank adapter as one step of automatic differentiation, for float32.
 
 PEFT writes ``base(x) + B(A(x)) * scaling``: two products, a scaling and a sum, each a pass over the
-activations, and the same again backward. Here the update is added inside the matrix product, forward
-and backward, and nothing is kept but the input and its r-wide projection. The arithmetic is the same
-up to the order of sums. Used where no autocast, no quantisation, no dropout and no variant of LoRA is
-at work; everything else keeps PEFT's own forward.
+activations, and the same again backward. Here the update is added to the weight first, which costs
+r / tokens of a product, and made again backward, so that nothing is kept but the input. The arithmetic
+is the same up to the order of sums. Used where no autocast, no quantisation, no dropout and no variant
+of LoRA is at work; everything else keeps PEFT's own forward.
 """
 
 from __future__ import annotations
