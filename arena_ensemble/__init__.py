@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .battles import Battles, Outcome
-    from .calibrate import SymmetricCalibrator, TemperatureScaler
+    from .calibration import SymmetricCalibrator, TemperatureScaler
     from .errors import ArenaError
     from .features import Features, extract
     from .folds import Folds, make_folds
+    from .io import read_battles, read_predictions
     from .predictions import Predictions
-    from .readers import read_battles, read_predictions
     from .recipes import Recipe, load_recipe
-    from .stack import Stacker
+    from .stacking import Stacker
 
 _HOME: Final = {
     "ArenaError": "errors",
@@ -27,14 +27,14 @@ _HOME: Final = {
     "Outcome": "battles",
     "Predictions": "predictions",
     "Recipe": "recipes",
-    "Stacker": "stack",
-    "SymmetricCalibrator": "calibrate",
-    "TemperatureScaler": "calibrate",
+    "Stacker": "stacking",
+    "SymmetricCalibrator": "calibration",
+    "TemperatureScaler": "calibration",
     "extract": "features",
     "load_recipe": "recipes",
     "make_folds": "folds",
-    "read_battles": "readers",
-    "read_predictions": "readers",
+    "read_battles": "io",
+    "read_predictions": "io",
 }
 
 __all__ = [

@@ -28,9 +28,12 @@ from typing import Any
 import numpy as np
 from ablation_page import contrasts_of, page, short
 
-from arena_ensemble import member_files, oof, readers, recipes, sample, score, second_reading, store
+from arena_ensemble import metrics, recipes, sample
+from arena_ensemble.artifacts import members, store
 from arena_ensemble.battles import Battles
-from arena_ensemble.calibrate import fit_temperature
+from arena_ensemble.calibration import fit_temperature
+from arena_ensemble.io import read_battles
+from arena_ensemble.pipeline import oof, second_reading
 from arena_ensemble.predictions import Predictions, delta_tau
 
 FOLDS = 3
@@ -110,7 +113,7 @@ def make(job: oof.Job, member: str, recipe: recipes.Recipe) -> Predictions:
         cost[str(task.fold)] = {"fit": marks[1] - marks[0], "read": time.process_time() - marks[1]}
         store.write_json(note, cost)
     oof.finish_member(job, member, recipe)
-    return member_files.load_member(job.workspace, member)[0]
+    return members.load_member(job.workspace, member)[0]
 
 
 def refined(said: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
@@ -163,17 +166,17 @@ def cells_of(
     battles: Battles, work: Path, seeds: range, settings: list[Setting], options: argparse.Namespace
 ) -> dict[str, Any]:
     """All results of one file of votes: losses (seeds, rows) by cell, and what the tables need."""
-    job_folds = member_files.ensure_folds(store.Workspace(work), battles, n_folds=FOLDS, seed=0)
+    job_folds = members.ensure_folds(store.Workspace(work), battles, n_folds=FOLDS, seed=0)
     job = oof.Job(work, battles, job_folds)
     y, group, fold = battles.outcomes(), job_folds.group, job_folds.fold
-    prior = score.prior_log_probs(y, fold)
+    prior = metrics.prior_log_probs(y, fold)
     found: dict[str, Any] = {
         "rows": len(y), "groups": int(group.max()) + 1, "group": group, "cells": {},
-        "prior": score.row_losses(prior, y),
+        "prior": metrics.row_losses(prior, y),
     }  # fmt: skip
     lexical = recipes.load_recipe(store.Workspace(Path()).recipe_path("lexical"))
     said = make(job, "lexical", lexical).log_probs
-    found["lexical"] = score.row_losses(said, y)
+    found["lexical"] = metrics.row_losses(said, y)
     for setting in settings:
         losses: dict[int, list[Any]] = {1: [], 2: []}
         after: dict[int, list[Any]] = {1: [], 2: []}
@@ -184,11 +187,11 @@ def cells_of(
             start = time.monotonic()
             reading = make(job, member, recipe_of(setting, seed, options))
             for orders, log_probs in ((1, reading.log_probs), (2, reading.combined().log_probs)):
-                losses[orders].append(score.row_losses(log_probs, y))
-                after[orders].append(score.row_losses(refined(log_probs, y, fold), y))
+                losses[orders].append(metrics.row_losses(log_probs, y))
+                after[orders].append(metrics.row_losses(refined(log_probs, y, fold), y))
             for (how, share), kept in partly.items():
                 partial = refined(read_partly(reading, share, how), y, fold)
-                kept.append(score.row_losses(partial, y))
+                kept.append(metrics.row_losses(partial, y))
             lean.append(reading.position_bias())
             spent.append(costs(job, member, len(y)))
             loss = losses[1][-1].mean()
@@ -209,9 +212,7 @@ def cells_of(
 
 def reward_ignores_swap(battles: Battles, work: Path, options: argparse.Namespace) -> dict[str, float]:
     """Largest difference between reward members trained paired and none, and between the two orders."""
-    job = oof.Job(
-        work, battles, member_files.ensure_folds(store.Workspace(work), battles, n_folds=FOLDS, seed=0)
-    )
+    job = oof.Job(work, battles, members.ensure_folds(store.Workspace(work), battles, n_folds=FOLDS, seed=0))
     said = [
         make(job, member_of(s, 0), recipe_of(s, 0, options))
         for s in (Setting("reward", "none"), Setting("reward", "paired"))
@@ -238,7 +239,7 @@ def votes(options: argparse.Namespace) -> dict[str, Battles]:
     for name in () if options.quick else options.files.split(","):
         path = options.votes / f"{name}.csv"
         if path.is_file():
-            battles = readers.read_battles(path, need_outcomes=True)
+            battles = read_battles(path, need_outcomes=True)
             rows = np.random.default_rng(0).permutation(len(battles))[: options.rows or None]
             found[name] = battles.take(np.sort(rows))
         else:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from arena_ensemble import oof, recipes, score, store
+from arena_ensemble import metrics, recipes
+from arena_ensemble.artifacts import store
+from arena_ensemble.pipeline import oof
 
 Array = Any
 _READ = """\
@@ -33,7 +35,7 @@ def short(losses: Array, group: Array) -> tuple[float, float]:
     The two variances are added. The first already holds a share of the second, so the error is, if
     anything, too large.
     """
-    rows = score.standard_error(losses.mean(axis=0), group)
+    rows = metrics.standard_error(losses.mean(axis=0), group)
     seeds = float(losses.mean(axis=1).std(ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else 0.0
     return float(losses.mean()), float(np.hypot(rows, seeds))
 

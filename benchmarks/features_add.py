@@ -22,11 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from arena_ensemble import member_files, readers, store
+from arena_ensemble.artifacts import members as member_files
+from arena_ensemble.artifacts import store
 from arena_ensemble.features import extract
+from arena_ensemble.io import read_battles
+from arena_ensemble.metrics import paired_difference, row_losses, standard_error
 from arena_ensemble.predictions import Predictions
-from arena_ensemble.score import paired_difference, row_losses, standard_error
-from arena_ensemble.stack import Stacker
+from arena_ensemble.stacking import Stacker
 
 VOTES = Path(__file__).resolve().parents[2] / "shared" / "data" / "votes"
 TEXT_MEMBER = "lexical"
@@ -51,7 +53,7 @@ def sets_of(names: list[str]) -> dict[str, list[str]]:
 
 
 def one_file(data: Path, workspace: store.Workspace, names: list[str], *, quick: bool) -> dict[str, Any]:
-    battles = readers.read_battles(data, need_outcomes=True)
+    battles = read_battles(data, need_outcomes=True)
     folds, y = member_files.read_folds(workspace, battles), battles.outcomes()
     features = extract(battles)
     members: dict[str, Predictions] = {

@@ -25,12 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from arena_ensemble import ensemble, member_files, readers, store
-from arena_ensemble.calibrate import Temperature, ensemble_gamma, fit_temperature, fold_average_gamma
+from arena_ensemble.artifacts import members as member_files
+from arena_ensemble.artifacts import store
+from arena_ensemble.calibration import Temperature, ensemble_gamma, fit_temperature, fold_average_gamma
 from arena_ensemble.features import extract
 from arena_ensemble.folds import group_keys
+from arena_ensemble.io import read_battles
+from arena_ensemble.metrics import paired_difference, row_losses
+from arena_ensemble.pipeline import ensemble
 from arena_ensemble.predictions import Predictions, average_folds
-from arena_ensemble.score import paired_difference, row_losses
 
 VOTES = Path(__file__).resolve().parents[2] / "shared" / "data" / "votes"
 HIDDEN = ("winner_model_a", "winner_model_b", "winner_tie", "model_a", "model_b")
@@ -38,7 +41,7 @@ HIDDEN = ("winner_model_a", "winner_model_b", "winner_tie", "model_a", "model_b"
 
 def split(path: Path, folder: Path, part: int, parts: int) -> tuple[Path, Path]:
     """Train and test files of a part: every group of prompts lies in one of them."""
-    keys = np.asarray(group_keys(readers.read_battles(path, need_outcomes=True)))
+    keys = np.asarray(group_keys(read_battles(path, need_outcomes=True)))
     names = np.unique(keys)
     drawn = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % parts, strict=True))
     held = np.array([drawn[key] == part for key in keys])
@@ -80,7 +83,7 @@ def variants(
     workspace: store.Workspace, train: Path, test: Path, truth: dict[Any, int]
 ) -> dict[tuple[str, str], tuple[Any, Any]]:
     """(who, correction) → (log-probabilities of the test rows, the labels)."""
-    battles, new = readers.read_battles(train, need_outcomes=True), readers.read_battles(test)
+    battles, new = read_battles(train, need_outcomes=True), read_battles(test)
     y = battles.outcomes()
     labels = np.array([truth[one] for one in new.ids])
     built, features = ensemble.load(workspace), extract(new)
@@ -141,7 +144,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         root = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for path in paths:
-            labelled = readers.read_battles(path, need_outcomes=True)
+            labelled = read_battles(path, need_outcomes=True)
             truth = dict(zip(labelled.ids.to_list(), labelled.outcomes(), strict=True))
             for part in range(1 if options.quick else parts):
                 folder = root / f"{path.stem}-{part}"

@@ -102,15 +102,17 @@ def loaders(folder: Path) -> dict[str, Callable[[], bytes]]:
     """File → what loads it and returns its numbers as bytes, after checking that they are whole."""
     import numpy as np
 
-    from arena_ensemble import ensemble, member_files, readers, store
+    from arena_ensemble.artifacts import members, store
     from arena_ensemble.backbones import lexical
     from arena_ensemble.features import extract
+    from arena_ensemble.io import read_battles
+    from arena_ensemble.pipeline import ensemble
     from arena_ensemble.predictions import Predictions
     from arena_ensemble.recipes import recipe_from
 
     workspace = store.Workspace(folder / "w")
-    train = readers.read_battles(folder / "train.csv")
-    test = readers.read_battles(folder / "test.csv")
+    train = read_battles(folder / "train.csv")
+    test = read_battles(folder / "test.csv")
     features = extract(test)
     recipe = recipe_from({"backbone": "lexical"}, name="mine")
     even = Predictions(test.ids, np.full((len(test), 3), np.log(1 / 3)), np.zeros(len(test), dtype=np.int64))
@@ -123,15 +125,15 @@ def loaders(folder: Path) -> dict[str, Callable[[], bytes]]:
         ).probs.tobytes()
 
     def oof() -> bytes:
-        said, _ = member_files.load_member(workspace, "mine")
+        said, _ = members.load_member(workspace, "mine")
         return whole(said.aligned_to(train.ids).log_probs, len(train))
 
     def tests() -> bytes:
-        parts = member_files.load_test(workspace, "mine")
+        parts = members.load_test(workspace, "mine")
         return b"".join(whole(part.aligned_to(test.ids).log_probs, len(test)) for part in parts)
 
     def folds() -> bytes:
-        made = member_files.read_folds(workspace, train)
+        made = members.read_folds(workspace, train)
         assert len(made) == len(train)
         return made.fold.tobytes() + made.group.tobytes()
 

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from arena_ensemble.backbones._scorers import GenerateScorer
+from arena_ensemble.backbones.language.heads import GenerateScorer
 
 VOCABULARIES = (128_256, 256_000)
 WAYS = ("sliced", "last position", "whole")

@@ -31,13 +31,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from arena_ensemble.backbones import _adapters, _bases
-from arena_ensemble.backbones._fused_lora import fuse
-from arena_ensemble.backbones._prediction import read
-from arena_ensemble.backbones._readings import Readings
-from arena_ensemble.backbones._scorers import ClassifyScorer
-from arena_ensemble.backbones._training import Lessons
-from arena_ensemble.backbones._training import Trainer as Engine
+from arena_ensemble.backbones.language import adapters as _adapters
+from arena_ensemble.backbones.language import loading
+from arena_ensemble.backbones.language.heads import ClassifyScorer
+from arena_ensemble.backbones.language.inference import read
+from arena_ensemble.backbones.language.sequences import Readings
+from arena_ensemble.backbones.language.speedups.fused_lora import fuse
+from arena_ensemble.backbones.language.trainer import Lessons
+from arena_ensemble.backbones.language.trainer import Trainer as Engine
 
 LARGE = {
     "vocab_size": 128_256,
@@ -227,14 +228,16 @@ def ours(
         **{"batch_tokens": arguments.batch_tokens, "early_stopping": 0, "evaluations": 1},
         **{"checkpoint_every": 0, "packing": False},
     )
-    policy = _bases.choose_policy(SimpleNamespace(train=train), model.config)
-    policy = _bases.Policy(device, policy.dtype if device.type == "cuda" else torch.float32, policy.attention)
+    policy = loading.choose_policy(SimpleNamespace(train=train), model.config)
+    policy = loading.Policy(
+        device, policy.dtype if device.type == "cuda" else torch.float32, policy.attention
+    )
     if policy.autocast:
         _adapters.float32_head(model, head)
     else:
         fuse(model)
     if arguments.checkpointing:
-        _bases.recompute_activations(model)
+        loading.recompute_activations(model)
     scorer = ClassifyScorer(model).to(device)
     scorer.read_last_layer_in_places()
     n = len(readings)
@@ -257,7 +260,7 @@ def ours(
 
 
 def _reading_padding(readings: Readings, budget: int) -> float:
-    from arena_ensemble.backbones._batches import padding_share, plan_reading
+    from arena_ensemble.backbones.language.batching import padding_share, plan_reading
 
     return padding_share(plan_reading(readings.lengths, budget), readings.lengths)
 

@@ -98,8 +98,9 @@ def write_arena(path: Path, rows: int, seed: int = 0) -> None:
 
 def ours(path: Path) -> dict[str, Any]:
     """Run in a process of its own, so that the peak of memory is its own."""
-    from arena_ensemble import folds, readers
+    from arena_ensemble import folds
     from arena_ensemble.features import extract
+    from arena_ensemble.io import read
 
     seconds: dict[str, float] = {}
     start = last = time.perf_counter()
@@ -112,8 +113,8 @@ def ours(path: Path) -> dict[str, Any]:
         seconds[name], last = now - last, now
         cpu[name], last_cpu = now_cpu - last_cpu, now_cpu
 
-    reading = readers.read(path, need_outcomes=True)
-    battles = reading.battles
+    loaded = read(path, need_outcomes=True)
+    battles = loaded.battles
     lap("read_and_validate")
     group = folds.grouping(battles)
     lap("group_with_near_duplicates")

@@ -53,7 +53,7 @@ def usual_patterns() -> dict[str, Any]:
     """Our patterns in the notation of Python's ``re``, which knows no scripts by name."""
     import re
 
-    from arena_ensemble import _feature_patterns as features
+    from arena_ensemble.features import patterns as features
 
     scripts = {
         "Cyrillic": "\u0400-\u052f", "Han": "\u3400-\u4dbf\u4e00-\u9fff", "Hiragana": "\u3041-\u309f",
@@ -93,7 +93,7 @@ def usual(path: Path, python: str, folder: Path) -> dict[str, Any]:
 def agreement(path: Path, sums: dict[str, float]) -> list[str]:
     """Columns whose sums differ from ours by more than 2 %: the peer computes the same things."""
     from arena_ensemble.features import side_counts
-    from arena_ensemble.readers import read_battles
+    from arena_ensemble.io import read_battles
 
     table = side_counts(read_battles(path))
     differ = []

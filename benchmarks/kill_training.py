@@ -23,7 +23,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from arena_ensemble import member_files, store
+from arena_ensemble.artifacts import members as member_files
+from arena_ensemble.artifacts import store
 
 RECIPE = """\
 backbone = "{head}"

@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from arena_ensemble import backbones, folds, readers, score, store
+from arena_ensemble import backbones, folds, metrics
+from arena_ensemble.artifacts import store
 from arena_ensemble.battles import Battles
+from arena_ensemble.io import read_battles
 from arena_ensemble.recipes import Recipe, load_recipe
 
 
@@ -34,7 +36,7 @@ def losses(battles: Battles, fold: np.ndarray, recipe: Recipe) -> np.ndarray:
                 battles.take(np.flatnonzero(~held)), recipe=recipe, folder=place, cache=place
             )
             log_probs[held] = backbone.predict(fitted, battles.take(np.flatnonzero(held)).without_outcomes())
-    return score.row_losses(log_probs, battles.outcomes())
+    return metrics.row_losses(log_probs, battles.outcomes())
 
 
 def main() -> None:
@@ -43,7 +45,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    battles = readers.read_battles(options.data, need_outcomes=True)
+    battles = read_battles(options.data, need_outcomes=True)
     recipe = load_recipe(store.Workspace(Path()).recipe_path("lexical"))
     y, groups = battles.outcomes(), folds.group_keys(battles)
     rows: dict[str, list[np.ndarray]] = {"random folds": [], "grouped folds": []}
@@ -56,7 +58,7 @@ def main() -> None:
         rows["grouped folds"].append(losses(battles, grouped, recipe))
     mean = {name: np.mean(found, axis=0) for name, found in rows.items()}
     gap = mean["grouped folds"] - mean["random folds"]
-    prior = score.row_losses(score.prior_log_probs(y), y)
+    prior = metrics.row_losses(metrics.prior_log_probs(y), y)
     figures = {
         "rows": len(y),
         "prompts": int(groups.max()) + 1,
@@ -64,7 +66,7 @@ def main() -> None:
         "prior": round(float(prior.mean()), 4),
         **{name: round(float(found.mean()), 4) for name, found in mean.items()},
         "flattered_by": round(float(gap.mean()), 4),
-        "standard_error": round(score.standard_error(gap, groups), 4),
+        "standard_error": round(metrics.standard_error(gap, groups), 4),
     }
     for key, value in figures.items():
         print(f"{key:<16} {value}")

@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 
 from arena_ensemble.backbones import lexical
 from arena_ensemble.battles import Battles
-from arena_ensemble.readers import read_battles
+from arena_ensemble.io import read_battles
 from arena_ensemble.recipes import recipe_from
 
 

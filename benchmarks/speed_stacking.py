@@ -25,10 +25,10 @@ import numpy as np
 from simulated_oof import simulate
 from sklearn.calibration import _TemperatureScaling
 
-from arena_ensemble.calibrate import fit_temperature
-from arena_ensemble.pools import greedy_weights, true_class_probs
-from arena_ensemble.score import log_loss, paired_difference, row_losses
-from arena_ensemble.stack import Stacker
+from arena_ensemble.calibration import fit_temperature
+from arena_ensemble.metrics import log_loss, paired_difference, row_losses
+from arena_ensemble.stacking import Stacker
+from arena_ensemble.stacking.pool_weights import greedy_weights, true_class_probs
 
 AUTOGLUON = """
 import json, sys, time

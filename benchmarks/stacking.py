@@ -30,9 +30,9 @@ import polars as pl
 from simulated_oof import Simulated, grid
 from sklearn.model_selection import StratifiedKFold
 
+from arena_ensemble.metrics import paired_difference, row_losses, standard_error
 from arena_ensemble.predictions import Floats
-from arena_ensemble.score import paired_difference, row_losses, standard_error
-from arena_ensemble.stack import Stacker
+from arena_ensemble.stacking import Stacker
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "shared" / "data" / "oof"

@@ -17,7 +17,7 @@ import numpy as np
 from simulated_oof import SCENES, simulate
 from stacking import DATA, load
 
-from arena_ensemble.ledger import suspicions
+from arena_ensemble.diagnostics.label_leakage import suspicions
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 

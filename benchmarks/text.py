@@ -38,10 +38,10 @@ from arena_ensemble.backbones import lexical
 from arena_ensemble.battles import Battles
 from arena_ensemble.features import extract
 from arena_ensemble.folds import normalised_text
-from arena_ensemble.readers import read_battles
+from arena_ensemble.io import read_battles
+from arena_ensemble.metrics import log_loss, row_losses, standard_error
 from arena_ensemble.recipes import recipe_from
-from arena_ensemble.score import log_loss, row_losses, standard_error
-from arena_ensemble.stack import Stacker
+from arena_ensemble.stacking import Stacker
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -27,11 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from arena_ensemble.backbones._bases import quiet
+from arena_ensemble.backbones.language.loading import quiet
 from arena_ensemble.folds import make_folds
+from arena_ensemble.io import read_battles
+from arena_ensemble.metrics import log_loss, paired_difference, row_losses, standard_error
 from arena_ensemble.prompts import get_template, turns_of
-from arena_ensemble.readers import read_battles
-from arena_ensemble.score import log_loss, paired_difference, row_losses, standard_error
 
 SIDES = ("ours", "trainer", "trainer, grouped by length")
 ENCODER = {

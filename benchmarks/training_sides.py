@@ -63,7 +63,7 @@ def recipe_of(job: dict[str, Any], base: Path) -> Any:
 def ours(job: dict[str, Any], battles: Any, fold: Any, work: Path) -> tuple[Any, Count]:
     """Five folds through the backbone contract: prepare once; fit and predict per fold."""
     from arena_ensemble import backbones
-    from arena_ensemble.backbones._readings import Readings
+    from arena_ensemble.backbones.language.sequences import Readings
 
     recipe, count = recipe_of(job, Path(job["base"])), Count()
     module: Any = backbones.get(job["head"])
@@ -109,12 +109,12 @@ def _trainer_fold(
     import peft
     import transformers
 
-    from arena_ensemble.backbones import _bases
-    from arena_ensemble.backbones._reader import Reader
+    from arena_ensemble.backbones.language import loading
+    from arena_ensemble.backbones.language.encoder import Reader
 
     start = time.perf_counter()
     recipe = recipe_of(job, Path(job["base"]))
-    reader = Reader.open(recipe, _bases.source_of(recipe), folder / "no-cache")  # tokenises again
+    reader = Reader.open(recipe, loading.source_of(recipe), folder / "no-cache")  # tokenises again
     rows = {name: _examples(reader, battles.take(k), labels[k]) for name, k in (("t", train), ("h", held))}
     start = lap(count, "tokenise", start)
     generate = job["head"] == "generate"
@@ -235,7 +235,7 @@ def _examples(reader: Any, battles: Any, labels: Any) -> list[dict[str, Any]]:
 
 def _layers_of(model: Any) -> list[str]:
     """The linear layers inside the transformer's layers: those that this engine adapts too."""
-    from arena_ensemble.backbones._adapters import layer_of
+    from arena_ensemble.backbones.language.adapters import layer_of
 
     return [
         name
@@ -245,7 +245,7 @@ def _layers_of(model: Any) -> list[str]:
 
 
 def _verdicts(reader: Any) -> torch.Tensor:
-    from arena_ensemble.backbones._literals import verdict_ids
+    from arena_ensemble.backbones.language.template_tokens import verdict_ids
 
     return torch.tensor(verdict_ids(reader.tokenizer, reader.recipe.prompt))
 
@@ -273,7 +273,7 @@ def main() -> None:
     import peft  # noqa: F401
     import transformers
 
-    from arena_ensemble.readers import read_battles
+    from arena_ensemble.io import read_battles
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize, minimize_scalar
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from arena_ensemble.calibrate import (
+from arena_ensemble.calibration import (
     SymmetricCalibrator,
     TemperatureScaler,
     ensemble_gamma,
@@ -15,11 +15,11 @@ from arena_ensemble.calibrate import (
     fit_temperature,
     fold_average_gamma,
 )
-from arena_ensemble.calibrate.davidson import Problem, solve
-from arena_ensemble.calibrate.temperature import BETA_MAX, BETA_MIN
+from arena_ensemble.calibration.davidson import Problem, solve
+from arena_ensemble.calibration.temperature import BETA_MAX, BETA_MIN
 from arena_ensemble.errors import InputError
+from arena_ensemble.metrics import log_loss, row_losses
 from arena_ensemble.predictions import delta_tau, from_delta_tau, normalised
-from arena_ensemble.score import log_loss, row_losses
 
 SWAP = [1, 0, 2]
 

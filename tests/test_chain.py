@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from arena_ensemble import cli, score
+from arena_ensemble import cli, metrics
 from arena_ensemble.battles import Battles
-from arena_ensemble.readers import read_battles
+from arena_ensemble.io import read_battles
 from arena_ensemble.sample import kaggle_frame, make_arena
 
 WINNERS = ["winner_model_a", "winner_model_b", "winner_tie"]
@@ -57,4 +57,4 @@ def test_with_shuffled_outcomes_nothing_beats_the_prior(
     for row in honest:
         assert row["log_loss"] > prior - 3 * max(row["se"], 1e-3), row["name"]
     y = read_battles(Path(data)).outcomes()
-    assert abs(prior - score.log_loss(score.prior_log_probs(y), y)) < 0.02
+    assert abs(prior - metrics.log_loss(metrics.prior_log_probs(y), y)) < 0.02

@@ -13,11 +13,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
 
-from arena_ensemble.backbones import _bases, _flops, _rehearsal, estimate, machine, workload
-from arena_ensemble.backbones.cards import CARDS, GIB, card_named
-from arena_ensemble.backbones.shapes import SHAPES
+from arena_ensemble.backbones.language import loading
 from arena_ensemble.cli import run
 from arena_ensemble.errors import InputError, RecipeError
+from arena_ensemble.planning import estimate, flops, machine, memory, workload
+from arena_ensemble.planning.gpus import CARDS, GIB, card_named
+from arena_ensemble.planning.shapes import SHAPES
 from arena_ensemble.recipes import Recipe, recipe_from
 
 # Published totals of the checkpoints (safetensors metadata of each repository; for the encoders, the
@@ -117,8 +118,8 @@ def test_operations_equal_the_counter_of_torch(
         logits = scorer(batch)
         forward = counter.get_total_flops()
         logits.sum().backward()
-    passes = _flops.count(scorer.model, config, causal=scorer.causal, fused=False, checkpointed=False)
-    padded = _flops.Padded(rows * length, rows * length**2, rows, 1, rows * length)
+    passes = flops.count(scorer.model, config, causal=scorer.causal, fused=False, checkpointed=False)
+    padded = flops.Padded(rows * length, rows * length**2, rows, 1, rows * length)
     assert passes.reading(padded) == pytest.approx(forward, rel=0.03)
     assert passes.training(padded)[0] == pytest.approx(counter.get_total_flops(), rel=0.04)
     assert passes.training(padded)[0] == passes.training(padded)[1]
@@ -127,12 +128,12 @@ def test_operations_equal_the_counter_of_torch(
 def test_lora_costs_two_thirds_of_full_training_and_a_frozen_base_one_third() -> None:
     """Forward 2N; backward 2N for activations and, in full training alone, 2N for weights."""
     config = tiny_config("llama", hidden_size=256, intermediate_size=1024)
-    padded = _flops.Padded(1024, 0, 8, 1, 1024)
+    padded = flops.Padded(1024, 0, 8, 1, 1024)
 
     def operations(kind: str) -> float:
         recipe = a_recipe(adapter={"kind": kind, "r": 1})
         scorer = estimate.built(recipe, config, "bf16")
-        counted = _flops.count(scorer.model, config, causal=True, fused=True, checkpointed=False)
+        counted = flops.count(scorer.model, config, causal=True, fused=True, checkpointed=False)
         return counted.training(padded)[0]
 
     assert operations("lora") / operations("full") == pytest.approx(2 / 3, rel=0.05)
@@ -141,11 +142,11 @@ def test_lora_costs_two_thirds_of_full_training_and_a_frozen_base_one_third() ->
 
 def test_checkpointing_computes_the_layers_again_and_lower_frozen_layers_nothing() -> None:
     config = tiny_config("llama")
-    padded = _flops.Padded(1024, 1024 * 128, 8, 1, 1024)
+    padded = flops.Padded(1024, 1024 * 128, 8, 1, 1024)
 
     def counted(checkpointed: bool, first_layer: int = 0) -> tuple[float, float]:
         scorer = estimate.built(a_recipe(adapter={"r": 4, "first_layer": first_layer}), config, "bf16")
-        passes = _flops.count(scorer.model, config, causal=True, fused=False, checkpointed=checkpointed)
+        passes = flops.count(scorer.model, config, causal=True, fused=False, checkpointed=checkpointed)
         return passes.training(padded)
 
     needed, performed = counted(True)
@@ -166,7 +167,7 @@ def test_memory_rehearsed_on_shallow_fakes_equals_that_of_the_real_deep_model(
     config = tiny_config(kind)
     scorer = real_scorer(recipe, config, monkeypatch)
     batch = {"input_ids": torch.ones(4, 128, dtype=torch.long), "last": torch.full((4,), 127)}
-    real = _rehearsal._lived(scorer, batch, "step", None)
+    real = memory._lived(scorer, batch, "step", None)
     estimated = estimate._activations(recipe, config, "fp32", 5)
     assert estimated == pytest.approx(real.kept + real.passing, rel=0.15)
 
@@ -176,9 +177,9 @@ def test_checkpointed_memory_is_that_of_the_real_checkpointed_model(monkeypatch:
     recipe = a_recipe(base="tests/checkpointed", adapter={"r": 8}, train=train)
     config = tiny_config("llama")
     scorer = real_scorer(recipe, config, monkeypatch)
-    _bases.recompute_activations(scorer.model)
+    loading.recompute_activations(scorer.model)
     batch = {"input_ids": torch.ones(4, 128, dtype=torch.long), "last": torch.full((4,), 127)}
-    real = _rehearsal._lived(scorer, batch, "step", None)
+    real = memory._lived(scorer, batch, "step", None)
     estimated = estimate._activations(recipe, config, "fp32", 5)
     assert estimated == pytest.approx(real.kept + real.passing, rel=0.3)
 

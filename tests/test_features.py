@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena_ensemble import _feature_patterns as patterns
-from arena_ensemble._feature_patterns import MARKS, PHRASES, SCRIPTS, WORD
 from arena_ensemble.battles import Battles
-from arena_ensemble.features import Features, extract, side_counts
-from arena_ensemble.readers import read_battles
+from arena_ensemble.features import Features, extract, patterns, side_counts
+from arena_ensemble.features.patterns import MARKS, PHRASES, SCRIPTS, WORD
+from arena_ensemble.io import read_battles
 
 NASTY = (
     *("", " ", "\n\n\n", "\t \r\n", "null", "💥" * 5, "あいう。漢字", "Привет, мир!", "مرحبا", "नमस्ते"),

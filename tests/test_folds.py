@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from arena_ensemble import folds as F
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArtifactError, InputError, StaleError
-from arena_ensemble.folds.neighbours import near_duplicate_links, similarity
+from arena_ensemble.folds.near_duplicates import near_duplicate_links, similarity
 from arena_ensemble.folds.split import stratified_group_folds
 
 
@@ -70,7 +70,7 @@ def test_groups_do_not_depend_on_the_order_of_rows(prompts: list[str], random: A
 
 
 def test_groups_are_the_same_for_swapped_battles(shared_data: Any) -> None:
-    from arena_ensemble.readers import read_battles
+    from arena_ensemble.io import read_battles
 
     many = read_battles(shared_data / "votes" / "pandalm.csv")
     assert np.array_equal(F.group_keys(many), F.group_keys(many.swapped()))
@@ -297,7 +297,7 @@ def test_an_edited_fold_file_is_refused(change: dict[str, Any], message: str) ->
 
 
 def test_grouped_folds_are_clean_and_random_ones_are_not(shared_data: Any) -> None:
-    from arena_ensemble.readers import read_battles
+    from arena_ensemble.io import read_battles
 
     many = read_battles(shared_data / "votes" / "tulu1.csv")
     folds = F.make_folds(many)

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import zstandard
 
-from arena_ensemble.readers import read
+from arena_ensemble.io import read
 
 Row = dict[str, Any]
 

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from arena_ensemble.ledger import best_column_order, keep_ledger, suspicions
+from arena_ensemble.diagnostics.contribution import keep_ledger
+from arena_ensemble.diagnostics.label_leakage import best_column_order, suspicions
 from arena_ensemble.predictions import Predictions, from_delta_tau
 
 

@@ -17,9 +17,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from arena_ensemble.backbones import lexical
-from arena_ensemble.backbones._oddeven import Design, Waves
-from arena_ensemble.backbones._oddeven import fit as fit_coefficients
-from arena_ensemble.backbones._tfidf import END, START, TOKEN, Tfidf
+from arena_ensemble.backbones.lexical.equivariant_linear import Design, Waves
+from arena_ensemble.backbones.lexical.equivariant_linear import fit as fit_coefficients
+from arena_ensemble.backbones.lexical.tfidf import END, START, TOKEN, Tfidf
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArtifactError
 from arena_ensemble.predictions import delta_tau

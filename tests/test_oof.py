@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arena_ensemble import alarm, backbones, member_files, oof, run, store
+from arena_ensemble import backbones
+from arena_ensemble.artifacts import members, store
 from arena_ensemble.battles import Battles
+from arena_ensemble.diagnostics import collapse
 from arena_ensemble.errors import ArenaError, ArtifactError, InputError, StaleError
+from arena_ensemble.pipeline import executors, oof
 from arena_ensemble.predictions import normalised
 from arena_ensemble.recipes import Recipe, recipe_from
 from arena_ensemble.sample import make_arena
@@ -70,7 +73,7 @@ def job_of(tmp_path: Path, rows: int = 120, test_rows: int = 20) -> oof.Job:
     )
     keep = ~test.frame["prompt"].list.first().is_in(train.frame["prompt"].list.first().to_list())
     test = test.take(np.flatnonzero(keep.to_numpy()))
-    folds = member_files.ensure_folds(store.Workspace(tmp_path), train, n_folds=4, seed=0)
+    folds = members.ensure_folds(store.Workspace(tmp_path), train, n_folds=4, seed=0)
     return oof.Job(tmp_path, train, folds, test)
 
 
@@ -82,10 +85,10 @@ def test_every_row_is_predicted_once_by_a_model_that_never_saw_its_group(
     tmp_path: Path, fake: Remembering
 ) -> None:
     job = job_of(tmp_path)
-    outcome = run.cross_fit(job, {"fake": BOTH}, jobs=1)
+    outcome = executors.cross_fit(job, {"fake": BOTH}, jobs=1)
     assert outcome.finished == ["fake"]
-    predictions, card = member_files.load_member(job.workspace, "fake")
-    tests = member_files.load_test(job.workspace, "fake")
+    predictions, card = members.load_member(job.workspace, "fake")
+    tests = members.load_test(job.workspace, "fake")
     assert predictions.ids.equals(job.train.ids)
     np.testing.assert_array_equal(predictions.fold, job.folds.fold)
     assert predictions.swap_log_probs is not None
@@ -97,11 +100,11 @@ def test_every_row_is_predicted_once_by_a_model_that_never_saw_its_group(
 
 def test_a_rerun_does_nothing(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     fake.fits.clear()
     fake.predicted = 0
-    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
     assert (fake.fits, fake.predicted) == ([], 0)
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert before == after
@@ -110,73 +113,75 @@ def test_a_rerun_does_nothing(tmp_path: Path, fake: Remembering) -> None:
 def test_a_failure_keeps_the_finished_folds_and_a_rerun_goes_on(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
     fake.fail_at = 2
-    outcome = run.cross_fit(job, {"fake": RECIPE, "other": RECIPE}, jobs=1)
+    outcome = executors.cross_fit(job, {"fake": RECIPE, "other": RECIPE}, jobs=1)
     assert outcome.failed["fake"] == "fake fold 2: no more luck"
     fake.fail_at = None
     fitted_before = len(fake.fits)
-    outcome = run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    outcome = executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
     assert outcome.finished == ["fake"]
     assert len(fake.fits) - fitted_before == 2  # only folds 2 and 3
 
 
 def test_a_new_test_file_is_read_by_the_old_models(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    run.cross_fit(oof.Job(job.root, job.train, job.folds), {"fake": RECIPE}, jobs=1)
+    executors.cross_fit(oof.Job(job.root, job.train, job.folds), {"fake": RECIPE}, jobs=1)
     with pytest.raises(InputError, match="no test predictions"):
-        member_files.load_test(job.workspace, "fake")
+        members.load_test(job.workspace, "fake")
     fake.fits.clear()
-    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
     assert fake.fits == []
-    assert len(member_files.load_test(job.workspace, "fake")) == 4
+    assert len(members.load_test(job.workspace, "fake")) == 4
 
 
 def test_another_recipe_is_refused_by_name_until_remade(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
     other = recipe_from({"backbone": "lexical", "seed": 5}, name="fake")
     with pytest.raises(StaleError, match=r"another recipe; .*--remake fake"):
-        run.cross_fit(job, {"fake": other}, jobs=1)
-    member_files.remake(job.workspace, "fake")
-    assert run.cross_fit(job, {"fake": other}, jobs=1).finished == ["fake"]
+        executors.cross_fit(job, {"fake": other}, jobs=1)
+    members.remake(job.workspace, "fake")
+    assert executors.cross_fit(job, {"fake": other}, jobs=1).finished == ["fake"]
 
 
 def test_reading_the_other_order_needs_no_new_training(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
     fake.fits.clear()
-    run.cross_fit(job, {"fake": BOTH}, jobs=1)
+    executors.cross_fit(job, {"fake": BOTH}, jobs=1)
     assert fake.fits == []
-    assert member_files.load_member(job.workspace, "fake")[0].swap_log_probs is not None
+    assert members.load_member(job.workspace, "fake")[0].swap_log_probs is not None
 
 
 def test_other_data_in_the_same_workspace_is_refused(tmp_path: Path, fake: Remembering) -> None:
     job_of(tmp_path)
     other = make_arena(90, seed=8).battles
     with pytest.raises(StaleError):
-        member_files.ensure_folds(store.Workspace(tmp_path), other, n_folds=4, seed=0)
+        members.ensure_folds(store.Workspace(tmp_path), other, n_folds=4, seed=0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("name", ["oof.parquet", "card.json"])
 def test_a_truncated_member_is_never_read(tmp_path: Path, fake: Remembering, name: str, share: float) -> None:
     job = job_of(tmp_path, rows=60, test_rows=6)
-    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
     path = job.workspace.oof / "fake" / name
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
-        member_files.load_member(job.workspace, "fake")
+        members.load_member(job.workspace, "fake")
 
 
 def test_fitted_models_read_new_battles_without_the_training_data(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    run.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
     oof_before = (job.workspace.oof / "fake" / "oof.parquet").read_bytes()
     fake.fits.clear()
     new = make_arena(15, seed=99).battles.without_outcomes()
-    assert run.cross_fit(oof.Job(tmp_path, None, None, new), {"fake": RECIPE}, jobs=1).finished == ["fake"]
+    assert executors.cross_fit(oof.Job(tmp_path, None, None, new), {"fake": RECIPE}, jobs=1).finished == [
+        "fake"
+    ]
     assert fake.fits == []
-    assert member_files.load_test(job.workspace, "fake")[0].ids.equals(new.ids)
+    assert members.load_test(job.workspace, "fake")[0].ids.equals(new.ids)
     assert (job.workspace.oof / "fake" / "oof.parquet").read_bytes() == oof_before
 
 
@@ -185,13 +190,13 @@ def test_a_member_that_learned_nothing_raises_an_alarm() -> None:
     y, groups = rng.integers(0, 3, size=600), np.arange(600)
     prior = np.full((600, 3), np.log(1 / 3))
     stuck = normalised(np.tile([5.0, 0.0, 0.0], (600, 1)))
-    found = alarm.find(stuck, y, prior, groups)
+    found = collapse.find(stuck, y, prior, groups)
     assert len(found) == 2
     assert "class A to 100.0%" in found[0]
     assert "above the class prior's" in found[1]
     good = normalised(np.log(np.full((600, 3), 0.05) + 0.85 * np.eye(3)[y]))
-    assert alarm.find(good, y, prior, groups) == []
-    assert alarm.facts(good, y, prior)["log_loss"] == pytest.approx(-np.log(0.9))
+    assert collapse.find(good, y, prior, groups) == []
+    assert collapse.facts(good, y, prior)["log_loss"] == pytest.approx(-np.log(0.9))
 
 
 def test_uncertain_reads_a_share_twice_and_costs_what_it_says(tmp_path: Path, fake: Remembering) -> None:
@@ -203,8 +208,8 @@ def test_uncertain_reads_a_share_twice_and_costs_what_it_says(tmp_path: Path, fa
         )
         job = job_of(tmp_path / name, test_rows=0)
         fake.predicted = 0
-        run.cross_fit(job, {"fake": recipe}, jobs=1)
-        said[name] = member_files.load_member(job.workspace, "fake")[0]
+        executors.cross_fit(job, {"fake": recipe}, jobs=1)
+        said[name] = members.load_member(job.workspace, "fake")[0]
         assert job.folds is not None
         held = np.bincount(job.folds.fold)
         twice = {"one": 0, "both": held.sum(), "some": np.ceil(0.3 * held).sum()}[name]
@@ -229,7 +234,7 @@ def test_another_share_is_read_anew(tmp_path: Path, fake: Remembering) -> None:
     for share, least in ((0.2, 1), (0.2, 0), (0.6, 1)):
         fake.predicted = 0
         values = {"backbone": "lexical", "read_orders": "uncertain", "uncertain_share": share}
-        run.cross_fit(job, {"fake": recipe_from(values, name="fake")}, jobs=1)
+        executors.cross_fit(job, {"fake": recipe_from(values, name="fake")}, jobs=1)
         assert (fake.predicted > 0) == bool(least)
     assert len(fake.fits) == 4, "no fold is trained again for it"
 
@@ -238,8 +243,8 @@ def test_folds_run_side_by_side_where_bases_are_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process per core for what is known to be small; a large base, or an unknown one, runs alone."""
-    monkeypatch.setattr(run, "gpu_count", lambda: 0)
-    monkeypatch.setattr(run.os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(executors, "gpu_count", lambda: 0)
+    monkeypatch.setattr(executors.os, "sched_getaffinity", lambda pid: set(range(4)))
 
     def based(base: str) -> Recipe:
         return recipe_from({"backbone": "classify", "base": base}, name="m")
@@ -250,10 +255,10 @@ def test_folds_run_side_by_side_where_bases_are_small(
         with (folder / "model.safetensors").open("wb") as stream:
             stream.truncate(size)
     lexical, tiny = RECIPE, based("tiny:encoder")
-    assert run.default_jobs({"a": lexical, "b": tiny}) == 4
-    memory = run.os.sysconf("SC_PHYS_PAGES") * run.os.sysconf("SC_PAGE_SIZE")
-    assert run.default_jobs({"a": lexical, "b": based(str(small))}) == max(1, min(4, memory >> 32))
+    assert executors.default_jobs({"a": lexical, "b": tiny}) == 4
+    memory = executors.os.sysconf("SC_PHYS_PAGES") * executors.os.sysconf("SC_PAGE_SIZE")
+    assert executors.default_jobs({"a": lexical, "b": based(str(small))}) == max(1, min(4, memory >> 32))
     for base in (str(large), "no-such-org/never-downloaded"):
-        assert run.default_jobs({"a": lexical, "b": based(base)}) == 1
-    monkeypatch.setattr(run, "gpu_count", lambda: 2)
-    assert run.default_jobs({"a": based(str(large))}) == 2
+        assert executors.default_jobs({"a": lexical, "b": based(base)}) == 1
+    monkeypatch.setattr(executors, "gpu_count", lambda: 2)
+    assert executors.default_jobs({"a": based(str(large))}) == 2

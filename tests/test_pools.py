@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from arena_ensemble.pools import (
+from arena_ensemble.metrics import log_loss
+from arena_ensemble.predictions import delta_tau, from_delta_tau, normalised
+from arena_ensemble.stacking.pool_weights import (
     geometric_weights,
     greedy_path,
     greedy_weights,
@@ -14,8 +16,6 @@ from arena_ensemble.pools import (
     linear_weights,
     true_class_probs,
 )
-from arena_ensemble.predictions import delta_tau, from_delta_tau, normalised
-from arena_ensemble.score import log_loss
 
 SEEDS = st.integers(0, 10_000)
 

@@ -18,10 +18,18 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena_ensemble import readers
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import InputError
-from arena_ensemble.readers import read, read_battles
+from arena_ensemble.io import (
+    battle_files,
+    check_submission,
+    read,
+    read_battles,
+    read_labels,
+    read_predictions,
+    write_submission,
+    write_winners,
+)
 
 Rows = list[dict[str, Any]]
 
@@ -262,7 +270,7 @@ def test_every_verdict(word: str, outcome: int, tmp_path: Path) -> None:
 
 
 def test_conversations_keep_every_message() -> None:
-    from arena_ensemble.readers.cells import RowProblem, conversation
+    from arena_ensemble.io.cells import RowProblem, conversation
 
     talk = [
         {"role": "system", "content": "Be brief."},
@@ -393,7 +401,7 @@ def test_what_is_written_is_what_is_read(
     path = tmp_path_factory.mktemp("law") / "x"
     path.write_bytes(WRITERS[kind](records))
     kept = [
-        (k, *([t if t is None else readers.battle_files.replaced_surrogates(t)] for t in (p, a, b)), y)
+        (k, *([t if t is None else battle_files.replaced_surrogates(t)] for t in (p, a, b)), y)
         for k, (p, a, b, y) in enumerate(rows)
     ]
     assert triples(read_battles(path)) == kept
@@ -412,14 +420,14 @@ def test_a_submission_has_the_ids_in_order_and_sums_to_one(tmp_path: Path) -> No
     sample.write_text("id,winner_model_a,winner_model_b,winner_tie\n3,1,0,0\n5,1,0,0\n9,1,0,0\n")
     path.write_text("earlier")
     log_probs = random_log_probs(3)
-    readers.write_submission(path, ids, log_probs + 2.0, sample=sample)  # a shift is normalised away
+    write_submission(path, ids, log_probs + 2.0, sample=sample)  # a shift is normalised away
     rows = list(csv.reader(path.read_text().splitlines()))
     assert rows[0] == ["id", "winner_model_a", "winner_model_b", "winner_tie"]
     assert [row[0] for row in rows[1:]] == ["5", "3", "9"]
     for row, logs in zip(rows[1:], log_probs, strict=True):
         assert math.isclose(math.fsum(map(float, row[1:])), 1, abs_tol=1e-15)
         np.testing.assert_allclose([float(cell) for cell in row[1:]], np.exp(logs), atol=1e-15)
-    readers.check_submission(path, ids)
+    check_submission(path, ids)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sample_submission.csv", "submission.csv"]
 
 
@@ -440,14 +448,14 @@ def test_a_refused_submission_changes_nothing(tmp_path: Path) -> None:
     ]
     for message, change in cases:
         with pytest.raises(InputError, match=message):
-            readers.write_submission(**{"path": path, "ids": ids, "log_probs": good, **change})
+            write_submission(**{"path": path, "ids": ids, "log_probs": good, **change})
     sample.write_text("id,winner_model_a\na,1\nb,1\n")
     with pytest.raises(InputError, match="has the columns id, winner_model_a, the submission has"):
-        readers.write_submission(path, ids, good, sample=sample)
+        write_submission(path, ids, good, sample=sample)
     with pytest.raises(InputError, match="is a folder"):
-        readers.write_submission(tmp_path, ids, good)
+        write_submission(tmp_path, ids, good)
     with pytest.raises(InputError, match="cannot be written"):
-        readers.write_submission(tmp_path / "no" / "s.csv", ids, good)
+        write_submission(tmp_path / "no" / "s.csv", ids, good)
     assert path.read_text() == "earlier"
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -468,12 +476,12 @@ def test_a_submission_is_checked_as_kaggle_checks_it(text: str, message: str, tm
     path = tmp_path / "submission.csv"
     path.write_text(text.replace("{h}", "id,winner_model_a,winner_model_b,winner_tie"))
     with pytest.raises(InputError, match=message):
-        readers.check_submission(path, pl.Series([1, 2]))
+        check_submission(path, pl.Series([1, 2]))
 
 
 def test_two_outcome_submissions_name_the_winner(tmp_path: Path) -> None:
     path = tmp_path / "submission.csv"
-    readers.write_winners(path, pl.Series(["p", "q", "r"]), np.log([[0.6, 0.4], [0.2, 0.8], [0.5, 0.5]]))
+    write_winners(path, pl.Series(["p", "q", "r"]), np.log([[0.6, 0.4], [0.2, 0.8], [0.5, 0.5]]))
     assert path.read_text() == "id,winner\np,model_a\nq,model_b\nr,model_a\n"
 
 
@@ -489,7 +497,7 @@ def test_predictions_of_one_member(names: tuple[str, ...], kind: str, tmp_path: 
     rows = [{"id": k + 1, **dict(zip(names, p.tolist(), strict=True))} for k, p in enumerate(probs)]
     path = tmp_path / "their model.csv.gz"
     path.write_bytes(WRITERS[kind](rows))
-    found = readers.read_predictions(path)
+    found = read_predictions(path)
     assert list(found) == ["their model"]
     said = found["their model"]
     assert said.ids.to_list() == [1, 2]
@@ -503,7 +511,7 @@ def test_our_own_file_is_read_as_logarithms_with_folds_and_swap(tmp_path: Path) 
     data |= {f"logp_{c}": logs[:, k] for k, c in enumerate(("a", "b", "tie"))}
     data |= {f"swap_logp_{c}": swap[:, k] for k, c in enumerate(("a", "b", "tie"))}
     pl.DataFrame(data).write_parquet(tmp_path / "oof.parquet")
-    said = readers.read_predictions(tmp_path / "oof.parquet")["oof"]
+    said = read_predictions(tmp_path / "oof.parquet")["oof"]
     assert said.fold.tolist() == [0, 1, 0, 1]
     np.testing.assert_allclose(said.log_probs, logs, atol=1e-12)
     assert said.swap_log_probs is not None
@@ -512,7 +520,7 @@ def test_our_own_file_is_read_as_logarithms_with_folds_and_swap(tmp_path: Path) 
     data["id"] = ["a", "b", "b", "a"]
     data["fold"] = [0, 0, 1, 1]
     pl.DataFrame(data).write_parquet(tmp_path / "test.parquet")
-    mean = readers.read_predictions(tmp_path / "test.parquet")["test"]
+    mean = read_predictions(tmp_path / "test.parquet")["test"]
     assert mean.ids.to_list() == ["a", "b"]
     both = [said.combined().log_probs[[0, 3]], said.combined().log_probs[[1, 2]]]
     for row, pair in enumerate(both):
@@ -521,13 +529,13 @@ def test_our_own_file_is_read_as_logarithms_with_folds_and_swap(tmp_path: Path) 
 
 
 def test_real_out_of_fold_files(shared_data: Path) -> None:
-    found = readers.read_predictions(shared_data / "oof" / "oof_3members_2874.csv")
+    found = read_predictions(shared_data / "oof" / "oof_3members_2874.csv")
     assert {name: len(said) for name, said in found.items()} == dict.fromkeys(
         ["llm_3", "lexical_lr", "minilm_lr"], 2874
     )
-    labels = readers.read_labels(shared_data / "oof" / "labels_57477.csv")
+    labels = read_labels(shared_data / "oof" / "labels_57477.csv")
     assert labels.height == 57477
-    by_label = readers.read_labels(shared_data / "oof" / "oof_3members_2874.csv")
+    by_label = read_labels(shared_data / "oof" / "oof_3members_2874.csv")
     joined = by_label.join(labels, on="id", suffix="_all")
     assert joined.height == 2874
     assert joined["outcome"].equals(joined["outcome_all"])

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from arena_ensemble import store
-from arena_ensemble.backbones import estimate
-from arena_ensemble.backbones._adapters import trained_parameters
-from arena_ensemble.backbones.shapes import SHAPES
+from arena_ensemble.artifacts import store
+from arena_ensemble.backbones.language.adapters import trained_parameters
+from arena_ensemble.planning import estimate
+from arena_ensemble.planning.shapes import SHAPES
 from arena_ensemble.prompts import get_template
 from arena_ensemble.recipes import Recipe, load_recipe, recipe_from
 
@@ -115,8 +115,8 @@ def test_swap_variants_and_both_heads_are_there() -> None:
 
 @pytest.mark.slow
 def test_four_bit_recipes_fit_a_t4() -> None:
-    from arena_ensemble.backbones.cards import card_named
-    from arena_ensemble.backbones.workload import Work, typical_lengths
+    from arena_ensemble.planning.gpus import card_named
+    from arena_ensemble.planning.workload import Work, typical_lengths
 
     work = Work(typical_lengths(800, count=200), 1000)
     made = estimate.estimate(REAL["qwen2.5-7b-4bit"], card_named("T4"), work)  # the larger of the two

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from arena_ensemble import cli, report
-from arena_ensemble.ensemble import load_folder
-from arena_ensemble.ledger import reliability
+from arena_ensemble.diagnostics.reliability import reliability
+from arena_ensemble.pipeline.ensemble import load_folder
 from arena_ensemble.predictions import from_delta_tau
 
 VOID = {"meta", "br", "line", "circle", "rect", "polyline"}

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from arena_ensemble.errors import InputError
-from arena_ensemble.predictions import normalised
-from arena_ensemble.score import (
+from arena_ensemble.metrics import (
     accuracy,
     bayes_log_loss,
     bootstrap_means,
@@ -23,6 +22,7 @@ from arena_ensemble.score import (
     score_rows,
     standard_error,
 )
+from arena_ensemble.predictions import normalised
 
 
 def sample(seed: int, n: int = 400) -> tuple[np.ndarray, np.ndarray]:

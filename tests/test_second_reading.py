@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena_ensemble import score, second_reading
+from arena_ensemble import metrics
+from arena_ensemble.pipeline import second_reading
 from arena_ensemble.predictions import Floats, delta_tau, from_delta_tau
 
 
@@ -67,7 +68,7 @@ def test_the_pilot_tells_what_the_unread_rows_cost() -> None:
         ids, shown, other, truth = member(800, seed)
         y = (np.random.default_rng(seed).random((800, 1)) > np.exp(truth).cumsum(axis=1)[:, :2]).sum(axis=1)
         both = second_reading.combined(shown, other)
-        losses = score.row_losses(shown, y), score.row_losses(both, y)
+        losses = metrics.row_losses(shown, y), metrics.row_losses(both, y)
         pilot = second_reading.pilot_rows(ids, 0.3)
         rest = second_reading.remaining_rows(shown, other, pilot, 0.3)
         read = np.union1d(pilot, rest)
@@ -88,7 +89,7 @@ def test_nothing_is_lost_when_everything_is_read() -> None:
     y = np.arange(50) % 3
     both = second_reading.combined(shown, other)
     cost = second_reading.cost(
-        ids, shown, other, 1.0, (score.row_losses(shown, y), score.row_losses(both, y))
+        ids, shown, other, 1.0, (metrics.row_losses(shown, y), metrics.row_losses(both, y))
     )
     assert (cost == 0).all()
     assert second_reading.facts([(0, 0, cost[:0])])["log_loss_above_reading_all_twice"] is None

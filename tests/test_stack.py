@@ -14,16 +14,16 @@ from sklearn.exceptions import NotFittedError
 
 from arena_ensemble.errors import ArtifactError, InputError
 from arena_ensemble.features import Features
+from arena_ensemble.metrics import log_loss, paired_difference, row_losses
 from arena_ensemble.predictions import Predictions, from_delta_tau
-from arena_ensemble.score import log_loss, paired_difference, row_losses
-from arena_ensemble.stack import Stacker, make_design
-from arena_ensemble.stack.decision import Decision, combined, decide
-from arena_ensemble.stack.family import to_log_probs, tuned
-from arena_ensemble.stack.menu import menu_for
-from arena_ensemble.stack.nested import cross_readings
-from arena_ensemble.stack.saved import to_files
-from arena_ensemble.stack.stacker import repeats_for
-from arena_ensemble.stack.trees import TreeFamily, TreeSettings
+from arena_ensemble.stacking import Stacker, make_design
+from arena_ensemble.stacking.base import to_log_probs, tuned
+from arena_ensemble.stacking.boosting import TreeFamily, TreeSettings
+from arena_ensemble.stacking.candidates import menu_for
+from arena_ensemble.stacking.nested_cv import cross_readings
+from arena_ensemble.stacking.selection import Decision, combined, decide
+from arena_ensemble.stacking.serialization import to_files
+from arena_ensemble.stacking.stacker import repeats_for
 
 SWAP = [1, 0, 2]
 

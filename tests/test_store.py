@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arena_ensemble import atomic, store
+from arena_ensemble.artifacts import atomic, store
 from arena_ensemble.errors import ArenaError, ArtifactError, InputError, RecipeError
 
 
@@ -74,7 +74,7 @@ def test_commit_folder_replaces_whole_folders(tmp_path: Path) -> None:
 
 def test_a_second_run_on_a_workspace_is_told_who_holds_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from arena_ensemble.store import Workspace\n"
+        "import sys; from pathlib import Path; from arena_ensemble.artifacts.store import Workspace\n"
         f"with Workspace(Path({str(tmp_path)!r})).locked('second'): pass"
     )
     with store.Workspace(tmp_path).locked("arena-ensemble oof"):

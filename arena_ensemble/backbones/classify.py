@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._language import Head, LanguageModel
-from ._scorers import ClassifyScorer
+from .language.backbone import Head, LanguageModel
+from .language.heads import ClassifyScorer
 
 _model = LanguageModel(Head(labels=3, build=lambda model, reader: ClassifyScorer(model)))
 prepare, fit, load, predict = _model.prepare, _model.fit, _model.load, _model.predict

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._language import Head, LanguageModel
-from ._literals import verdict_ids
-from ._reader import Reader
-from ._scorers import GenerateScorer
+from .language.backbone import Head, LanguageModel
+from .language.encoder import Reader
+from .language.heads import GenerateScorer
+from .language.template_tokens import verdict_ids
 
 
 def _build(model: Any, reader: Reader) -> GenerateScorer:

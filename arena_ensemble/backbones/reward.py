@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ._language import Head, LanguageModel
-from ._scorers import RewardScorer
+from .language.backbone import Head, LanguageModel
+from .language.heads import RewardScorer
 
 # two outputs per response: its score s, and its share t in a tie
 _model = LanguageModel(Head(labels=2, build=lambda model, reader: RewardScorer(model), singles=True))

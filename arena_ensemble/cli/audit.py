@@ -5,30 +5,32 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from .. import inspection, member_files, readers, store
+from ..artifacts import members, store
 from ..battles import Battles
 from ..errors import ArenaError, InputError
 from ..folds import Folds, make_folds
+from ..io import read_battles, read_columns
+from ..pipeline import leak_audit
 from . import Result, tables
 
 
 def audit(options: argparse.Namespace) -> Result:
     """Check folds, members, canary, template and stacker of a data file."""
-    battles = readers.read_battles(options.data, format=options.format, need_outcomes=True)
+    battles = read_battles(options.data, format=options.format, need_outcomes=True)
     workspace = store.Workspace(options.workspace)
     made: Folds | None = None
     if options.fold_file is not None:
-        frame = readers.read_columns(options.fold_file, ["id", "fold"])
-        fold = inspection.fold_of(frame, battles, str(options.fold_file))
+        frame = read_columns(options.fold_file, ["id", "fold"])
+        fold = leak_audit.fold_of(frame, battles, str(options.fold_file))
         source = str(options.fold_file)
-    elif (workspace.oof / member_files.FOLDS_CARD).is_file():
-        made = member_files.read_folds(workspace, battles)
-        fold, source = made.fold, str(workspace.oof / member_files.FOLDS_FILE)
+    elif (workspace.oof / members.FOLDS_CARD).is_file():
+        made = members.read_folds(workspace, battles)
+        fold, source = made.fold, str(workspace.oof / members.FOLDS_FILE)
     elif workspace.member_names():
         raise InputError(f"{workspace.oof} holds members and no fold file: nothing shows their folds")
     else:
         fold, source = make_folds(battles, seed=options.seed).fold, "folds that would be made"
-    checks = inspection.inspect(
+    checks = leak_audit.inspect(
         battles,
         made,
         fold,
@@ -37,7 +39,7 @@ def audit(options: argparse.Namespace) -> Result:
         seed=options.seed,
         canary=not options.no_canary,
     )
-    failed = [check.name for check in checks if check.status == inspection.FAIL]
+    failed = [check.name for check in checks if check.status == leak_audit.FAIL]
     facts = {
         "battles": len(battles),
         "folds": source,

@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from .. import store
+from ..artifacts import store
 from ..errors import ArenaError
 from . import Result, tables
 from .plan import all_recipes, plan
@@ -83,7 +83,7 @@ def _software() -> Iterator[Check]:
 
 def _machine() -> Iterator[Check]:
     try:
-        from ..backbones.machine import device_facts
+        from ..planning.machine import device_facts
 
         facts = device_facts()
     except (ArenaError, ImportError, OSError) as error:
@@ -113,7 +113,7 @@ def _free_memory() -> int | None:
 
 
 def _extras() -> Iterator[Check]:
-    from ..backbones.machine import EXTRAS, extras
+    from ..planning.machine import EXTRAS, extras
 
     for name, there in extras().items():
         yield Check(

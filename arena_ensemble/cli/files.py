@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from .. import readers, store
+from ..artifacts import store
 from ..errors import InputError
+from ..io import people_csv, read, suspicious_rows
 from . import Result, tables
 
 
@@ -31,21 +32,21 @@ def sample(options: argparse.Namespace) -> Result:
 
 def validate(options: argparse.Namespace) -> Result:
     """Say what a file of battles holds."""
-    reading = readers.read(options.file, format=options.format)
+    reading = read(options.file, format=options.format)
     facts = reading.report.as_dict()
     if options.suspicious is not None:
-        rows = readers.suspicious_rows(reading.battles)
-        store.write_bytes(options.suspicious, readers.people_csv(rows.columns, rows.iter_rows()))
+        rows = suspicious_rows(reading.battles)
+        store.write_bytes(options.suspicious, people_csv(rows.columns, rows.iter_rows()))
     return Result(facts, tables.facts_table(list(facts.items()), title=str(options.file)))
 
 
 def import_member(options: argparse.Namespace) -> Result:
     """Keep predictions that another tool made as a member."""
-    from .. import bring  # with the stackers behind it, which `validate` need not wait for
+    from ..pipeline import external  # with the stackers behind it, which `validate` need not wait for
 
     workspace = store.Workspace(options.workspace)
     with workspace.locked("arena-ensemble import"):
-        card = bring.keep(workspace, options.name, options.oof, options.test)
+        card = external.keep(workspace, options.name, options.oof, options.test)
     text = f"{workspace.oof / options.name}: {card['rows']:,} rows, folds unverified; name it in --models"
     return Result(card, text)
 

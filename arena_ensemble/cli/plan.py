@@ -9,8 +9,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from .. import readers, store
+from ..artifacts import store
 from ..errors import ArenaError, InputError
+from ..io import read_battles
 from ..recipes import Recipe, load_recipe
 from . import Result, tables
 from .progress import clock
@@ -20,9 +21,9 @@ log = logging.getLogger(__name__)
 
 def plan(options: argparse.Namespace) -> Result:
     """What each recipe would need on a card, estimated from shapes."""
-    from ..backbones.cards import card_named
-    from ..backbones.estimate import estimate
-    from ..backbones.workload import Work, lengths_of, typical_lengths
+    from ..planning.estimate import estimate
+    from ..planning.gpus import card_named
+    from ..planning.workload import Work, lengths_of, typical_lengths
 
     if options.rows < 1 or options.tokens <= 0 or options.folds < 2:
         raise InputError("--rows and --tokens must be positive, --folds at least 2")
@@ -31,7 +32,7 @@ def plan(options: argparse.Namespace) -> Result:
     card = card_named(options.card)
     recipes, skipped = _planned(store.Workspace(options.workspace), options.models)
     if options.data is not None:
-        battles = readers.read_battles(options.data)
+        battles = read_battles(options.data)
         lengths, rows, of = lengths_of(battles), len(battles), str(options.data)
     else:
         lengths, rows = typical_lengths(options.tokens), options.rows

@@ -10,7 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..run import DONE, FAILED
+from ..pipeline.executors import DONE, FAILED
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,15 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from .. import bring, ensemble, lessons, member_files, oof, readers, run, store, submit
-from ..backbones import hub
+from ..artifacts import members as member_files
+from ..artifacts import store
+from ..backbones.language import hub
 from ..battles import Battles
 from ..errors import InputError, MemberError
 from ..folds import NEAR_DUPLICATES, Folds
+from ..io import COLUMNS, WINNER_COLUMNS, check_sample, read, read_battles, read_predictions
+from ..pipeline import ensemble, executors, external, lessons, oof
+from ..pipeline import submission as submit
 from ..predictions import Floats
 from ..recipes import Recipe, load_recipe
 from . import PARTLY, Result, tables
@@ -34,7 +38,7 @@ class _Run(NamedTuple):
     train: Battles
     test: Battles | None
     folds: Folds
-    outcome: run.Outcome
+    outcome: executors.Outcome
     outcomes: int = 3
 
 
@@ -94,10 +98,10 @@ def predict(options: argparse.Namespace) -> Result:
     workspace = store.Workspace(options.workspace)
     out: Path = options.out or workspace.root / "submission.csv"
     _check_jobs(options.jobs)
-    test = readers.read_battles(options.test, format=options.format)
+    test = read_battles(options.test, format=options.format)
     with workspace.locked("arena-ensemble predict"):
         built = ensemble.load(workspace)
-        if imported := [name for name in built.members if bring.is_imported(workspace, name)]:
+        if imported := [name for name in built.members if external.is_imported(workspace, name)]:
             raise InputError(
                 f"the ensemble holds imported members ({', '.join(imported)}); they cannot read new battles"
             )
@@ -105,7 +109,7 @@ def predict(options: argparse.Namespace) -> Result:
         _check_bases(recipes, options)
         job = oof.Job(workspace.root, None, None, test, outcomes=built.outcomes)
         with Bars(_tasks_left(job, recipes)) as bars:
-            outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
+            outcome = executors.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
         if outcome.failed:
             _raise_bug(outcome)
             raise MemberError("; ".join(f"member {name}: {why}" for name, why in outcome.failed.items()))
@@ -128,18 +132,18 @@ def _brought(options: argparse.Namespace) -> Result:
     idle["--pseudo"] = options.pseudo
     if given := [name for name, value in {**idle, "--remake": options.remake}.items() if value]:
         raise InputError(f"{', '.join(given)}: of no use with --labels, where nothing is trained")
-    bring.check_out(options.out)  # not after the work
-    brought = bring.gather(
+    external.check_out(options.out)  # not after the work
+    brought = external.gather(
         options.labels,
-        [bring.named_file(text) for text in options.oof],
-        tests=[bring.named_file(text) for text in options.test],
+        [external.named_file(text) for text in options.oof],
+        tests=[external.named_file(text) for text in options.test],
         text=options.text,
         text_format=options.format,
         test_text=options.test_text,
         groups=options.groups,
         common=options.common,
     )
-    built = bring.stacked(brought, options.out, seed=options.seed)
+    built = external.stacked(brought, options.out, seed=options.seed)
     title = f"out of fold, {len(brought.ids):,} battles, members' folds unverified"
     facts = {"battles": len(brought.ids), "out": str(options.out), **_ensemble_facts(built)}
     return Result(facts, _ensemble_text(built, title))
@@ -147,18 +151,18 @@ def _brought(options: argparse.Namespace) -> Result:
 
 def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _Run:
     names = options.models.split(",") if options.models else list(DEFAULT_MEMBERS)
-    imported = [name for name in map(str.strip, names) if bring.is_imported(workspace, name)]
+    imported = [name for name in map(str.strip, names) if external.is_imported(workspace, name)]
     trained = [name for name in map(str.strip, names) if name not in imported]
     recipes = {name: load_recipe(workspace.recipe_path(name)) for name in trained}
     _check_bases(recipes, options)
     _check_jobs(options.jobs)
     near_duplicates = _near_duplicates(options.near_duplicates)
-    reading = readers.read(options.data, format=options.format, need_outcomes=True)
+    reading = read(options.data, format=options.format, need_outcomes=True)
     train, outcomes = reading.battles, reading.outcomes
-    test = None if options.test is None else readers.read_battles(options.test, format=options.format)
+    test = None if options.test is None else read_battles(options.test, format=options.format)
     if test is not None and getattr(options, "sample_submission", None) is not None:
-        columns = readers.WINNER_COLUMNS if outcomes == 2 else readers.COLUMNS
-        readers.check_sample(options.sample_submission, test.ids, columns)  # not after hours of training
+        columns = WINNER_COLUMNS if outcomes == 2 else COLUMNS
+        check_sample(options.sample_submission, test.ids, columns)  # not after hours of training
     log.info(
         "%s: %d battles%s", options.data, len(train), "" if test is None else f", {len(test)} to predict"
     )
@@ -181,12 +185,12 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     )
     job = oof.Job(workspace.root, train, folds, test, extra, outcomes, reading.report.notes)
     with Bars(_tasks_left(job, recipes)) as bars:
-        outcome = run.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
+        outcome = executors.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
     outcome.finished += imported
     return _Run(workspace, train, test, folds, outcome, outcomes)
 
 
-def _raise_bug(outcome: run.Outcome) -> None:
+def _raise_bug(outcome: executors.Outcome) -> None:
     """With nothing to go on with, a bug leaves as one; else it costs its member alone."""
     if outcome.bugs:
         raise outcome.bugs[0]
@@ -261,7 +265,7 @@ def _built(made: _Run, options: argparse.Namespace) -> ensemble.Ensemble:
 
 def _truth(path: Path, train: Battles) -> Floats:
     """True log-probabilities of the training battles, joined by id."""
-    (predictions,) = readers.read_predictions(path).values()
+    (predictions,) = read_predictions(path).values()
     known = predictions.take(np.flatnonzero(predictions.ids.is_in(train.ids.to_list()).to_numpy()))
     return known.aligned_to(train.ids, name=str(path)).log_probs
 
@@ -318,11 +322,11 @@ def _ensemble_text(built: ensemble.Ensemble, title: str) -> str:
     return "\n".join(parts)
 
 
-def _warnings(outcome: run.Outcome) -> list[str]:
+def _warnings(outcome: executors.Outcome) -> list[str]:
     failed = [f"member {name} FAILED: {why}" for name, why in outcome.failed.items()]
     alarms = [f"member {name}: {why}" for name, found in outcome.alarms.items() for why in found]
     return failed + alarms
 
 
-def _exit_code(outcome: run.Outcome) -> int:
+def _exit_code(outcome: executors.Outcome) -> int:
     return PARTLY if outcome.failed or outcome.alarms else 0

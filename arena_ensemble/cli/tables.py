@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..score import ScoreRow
+from ..metrics import ScoreRow
 
 WIDTH = 118
 

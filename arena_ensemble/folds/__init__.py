@@ -1,8 +1,8 @@
 """Folds: which battles belong together, the one fold of every battle, and whether anything leaks."""
 
 from .assignment import Folds, make_folds
-from .audit import Leak, LeakAudit, audit, may_train
 from .groups import NEAR_DUPLICATES, Grouping, group_keys, grouping, normalised_text
+from .overlap import Leak, LeakAudit, audit, may_train
 
 __all__ = [
     "NEAR_DUPLICATES",

@@ -17,7 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..battles import Battles
-from .neighbours import near_duplicate_links
+from .near_duplicates import near_duplicate_links
 
 Ints = npt.NDArray[np.int64]
 

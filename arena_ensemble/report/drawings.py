@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
-from ..score import ScoreRow
+from ..metrics import ScoreRow
 
 OUTCOMES: Final = ("A wins", "B wins", "tie")
 _SIDE: Final = 190

@@ -7,9 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from .. import store
-from ..ensemble import ENSEMBLE, Ensemble, load_folder
+from ..artifacts import store
 from ..errors import ArtifactError
+from ..pipeline.ensemble import ENSEMBLE, Ensemble, load_folder
 from .drawings import OUTCOMES, heat_table, loss_chart, reliability_chart
 
 _STYLE: Final = """

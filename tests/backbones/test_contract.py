@@ -15,11 +15,12 @@ from architectures import DECODERS, ENCODERS, battles, recipe, save_base
 from safetensors.torch import load_file, save_file
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones import _adapters, _bases, _prediction, _training
-from arena_ensemble.backbones._language import LanguageModel
-from arena_ensemble.backbones._member import Member
-from arena_ensemble.backbones._reader import Reader
-from arena_ensemble.backbones._readings import Readings, collate
+from arena_ensemble.backbones.language import adapters, inference, loading
+from arena_ensemble.backbones.language import trainer as _training
+from arena_ensemble.backbones.language.backbone import LanguageModel
+from arena_ensemble.backbones.language.encoder import Reader
+from arena_ensemble.backbones.language.fitted import Member
+from arena_ensemble.backbones.language.sequences import Readings, collate
 from arena_ensemble.errors import ArtifactError
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ class Fold:
     def untrained(self, **sections: Any) -> tuple[Member, list[str]]:
         """The same base with fresh adapters."""
         chosen = recipe(self.base, self.recipe.backbone, **sections)
-        reader = Reader.open(chosen, _bases.source_of(chosen), self.cache)
+        reader = Reader.open(chosen, loading.source_of(chosen), self.cache)
         torch.manual_seed(0)
         member, head, _ = self.engine._model(reader)
         return member, head
@@ -89,7 +90,7 @@ def test_same_answers_for_either_padding_side(folds: dict[Any, Fold], case: tupl
     reader = fold.fitted.reader
     readings = Readings.of(*reader.encode(battles(), singles=single), paired=single)
     sides = [
-        _prediction.read(
+        inference.read(
             fold.fitted.scorer,
             readings,
             policy=fold.fitted.policy,
@@ -233,10 +234,10 @@ def test_the_true_last_token_is_pooled_whatever_the_pad_token(
     base = save_base(tmp_path / "base", kind, pad=pad, padding_side="left")
     words = fold.fitted.reader.tokenizer
     module, chosen = backbones.get(head), recipe(base, head)
-    reader = Reader.open(chosen, _bases.source_of(chosen), tmp_path / "cache")
+    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
     torch.manual_seed(chosen.seed)
     member, _, _ = module._model._model(reader)  # type: ignore[attr-defined]
-    _adapters.load_weights(member.scorer, fold.folder / "weights.safetensors")
+    adapters.load_weights(member.scorer, fold.folder / "weights.safetensors")
     said = module.predict(module._model._ready(member), battles())  # type: ignore[attr-defined]
     np.testing.assert_allclose(said, fold.log_probs, atol=1e-5)
     assert words.pad_token_id is not None

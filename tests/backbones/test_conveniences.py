@@ -20,8 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones import _alarms, _bases, _checkpoints, _reports, _training
-from arena_ensemble.backbones._reader import Reader
+from arena_ensemble.backbones.language import alarms as _alarms
+from arena_ensemble.backbones.language import checkpoints, loading, reporting
+from arena_ensemble.backbones.language import trainer as _training
+from arena_ensemble.backbones.language.encoder import Reader
 from arena_ensemble.battles import Battles
 
 
@@ -34,7 +36,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trainer_of(base: Path, cache: Path, rows: Battles, **sections: Any) -> _training.Trainer:
     chosen = recipe(base, **sections)
     engine: Any = backbones.get("classify")._model  # type: ignore[attr-defined]
-    reader = Reader.open(chosen, _bases.source_of(chosen), cache)
+    reader = Reader.open(chosen, loading.source_of(chosen), cache)
     torch.manual_seed(0)
     member, head, _ = engine._model(reader)
     lessons = engine._lessons(reader, rows, np.arange(len(rows)), None, None)[0]
@@ -147,7 +149,7 @@ close()
 
 
 def test_report_names_are_checked() -> None:
-    assert callable(_reports.reporter([], Path("nowhere"), 1)[0])
+    assert callable(reporting.reporter([], Path("nowhere"), 1)[0])
 
 
 def test_a_collapse_is_told_while_training(
@@ -211,7 +213,7 @@ def test_broken_checkpoints_are_passed_over(base: Path, tmp_path: Path) -> None:
     content = (place / "state.safetensors").read_bytes()
     (place / "state.safetensors").write_bytes(content[: len(content) // 2])
     again = trainer_of(base, tmp_path / "cache", battles(), train=settings)
-    assert not _checkpoints.restore(again, tmp_path)
+    assert not checkpoints.restore(again, tmp_path)
     assert again.state.done == 0
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from arena_ensemble.backbones._fused_lora import fuse
+from arena_ensemble.backbones.language.speedups.fused_lora import fuse
 
 
 def adapted(bias: bool = True, **settings: Any) -> nn.Module:

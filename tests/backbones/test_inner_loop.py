@@ -28,8 +28,16 @@ def python(code: str, *arguments: str) -> str:
 
 
 def test_the_training_loop_imports_nothing_else() -> None:
-    names = ("_training", "_prediction", "_scorers", "_adapters", "_bases", "_fused_lora", "_last_layer")
-    python("\n".join(f"import arena_ensemble.backbones.{name}" for name in names))
+    names = (
+        "trainer",
+        "inference",
+        "heads",
+        "adapters",
+        "loading",
+        "speedups.fused_lora",
+        "speedups.last_layer",
+    )
+    python("\n".join(f"import arena_ensemble.backbones.language.{name}" for name in names))
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ import torch
 from architectures import DECODERS, ENCODERS, battles, recipe, save_base
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones import _bases
-from arena_ensemble.backbones._reader import Reader
-from arena_ensemble.backbones._readings import Readings, collate
+from arena_ensemble.backbones.language import loading
+from arena_ensemble.backbones.language.encoder import Reader
+from arena_ensemble.backbones.language.sequences import Readings, collate
 
 CASES = [(kind, "classify") for kind in (*ENCODERS, *DECODERS)]
 CASES += [("llama", "generate"), ("gemma2", "generate"), ("llama", "reward"), ("bert", "reward")]
@@ -22,7 +22,7 @@ CASES += [("llama", "generate"), ("gemma2", "generate"), ("llama", "reward"), ("
 def scorer_of(root: Path, kind: str, head: str, **sections: Any) -> tuple[Any, Reader]:
     base = save_base(root / kind, kind)
     chosen = recipe(base, head, **sections)
-    reader = Reader.open(chosen, _bases.source_of(chosen), root / "cache")
+    reader = Reader.open(chosen, loading.source_of(chosen), root / "cache")
     torch.manual_seed(0)
     member, _, facts = backbones.get(head)._model._model(reader)  # type: ignore[attr-defined]
     assert facts["last_layer"] == "where it is read"
@@ -94,6 +94,6 @@ def test_an_encoder_that_averages_positions_runs_whole(tmp_path: Path) -> None:
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps({**config, "classifier_pooling": "mean"}))
     chosen = recipe(base)
-    reader = Reader.open(chosen, _bases.source_of(chosen), tmp_path / "cache")
+    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
     _, _, facts = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
     assert facts["last_layer"] == "whole"

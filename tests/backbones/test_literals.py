@@ -14,10 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones._batches import padding_share, plan_epoch, plan_reading, split_by_tokens
-from arena_ensemble.backbones._literals import encode_literals, verdict_ids
-from arena_ensemble.backbones._scorers import GenerateScorer
-from arena_ensemble.backbones._tokens import TokenStore, plain_encoder
+from arena_ensemble.backbones.language.batching import (
+    padding_share,
+    plan_epoch,
+    plan_reading,
+    split_by_tokens,
+)
+from arena_ensemble.backbones.language.heads import GenerateScorer
+from arena_ensemble.backbones.language.template_tokens import encode_literals, verdict_ids
+from arena_ensemble.backbones.language.token_cache import TokenStore, plain_encoder
 from arena_ensemble.errors import RecipeError
 from arena_ensemble.recipes import PromptSettings, recipe_from
 

@@ -13,10 +13,10 @@ import torch
 from architectures import DECODERS, battles, recipe, save_base
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones import _bases
-from arena_ensemble.backbones._prediction import read
-from arena_ensemble.backbones._reader import Reader
-from arena_ensemble.backbones._readings import Readings
+from arena_ensemble.backbones.language import loading
+from arena_ensemble.backbones.language.encoder import Reader
+from arena_ensemble.backbones.language.inference import read
+from arena_ensemble.backbones.language.sequences import Readings
 from arena_ensemble.errors import RecipeError
 
 LLAMA = SimpleNamespace(model_type="llama")
@@ -42,8 +42,8 @@ def card(monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: str | None = Non
     monkeypatch.setattr(importlib.metadata, "version", version)
 
 
-def policy(config: Any, **train: Any) -> _bases.Policy:
-    return _bases.choose_policy(recipe("any/base", train=train), config)
+def policy(config: Any, **train: Any) -> loading.Policy:
+    return loading.choose_policy(recipe("any/base", train=train), config)
 
 
 def test_a_cpu_computes_in_float32() -> None:
@@ -96,7 +96,7 @@ def test_flash_attention_that_knows_the_soft_cap_is_taken(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("kind", DECODERS)
 def test_packed_rows_say_what_rows_alone_say(tmp_path: Path, kind: str) -> None:
     chosen = recipe(save_base(tmp_path / kind, kind))
-    reader = Reader.open(chosen, _bases.source_of(chosen), tmp_path / "cache")
+    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
     torch.manual_seed(0)
     member, _, facts = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
     assert facts["device"]

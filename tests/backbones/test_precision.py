@@ -14,11 +14,13 @@ import transformers
 from architectures import battles, recipe, save_base
 from safetensors.torch import load_file
 
-from arena_ensemble import backbones, member_files, oof, store
-from arena_ensemble.backbones import _adapters, _bases
-from arena_ensemble.backbones._reader import Reader
-from arena_ensemble.backbones._training import Trainer
+from arena_ensemble import backbones
+from arena_ensemble.artifacts import members, store
+from arena_ensemble.backbones.language import adapters, loading
+from arena_ensemble.backbones.language.encoder import Reader
+from arena_ensemble.backbones.language.trainer import Trainer
 from arena_ensemble.errors import RecipeError
+from arena_ensemble.pipeline import oof
 from arena_ensemble.sample import make_arena
 
 
@@ -73,7 +75,7 @@ def test_a_bf16_base_learns_as_a_float32_one_does(tmp_path: Path) -> None:
 def test_full_training_starts_from_the_checkpoint_unrounded(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base", "llama")
     chosen = recipe(base, train={"precision": "bf16"}, adapter={"kind": "full"})
-    reader = Reader.open(chosen, _bases.source_of(chosen), tmp_path / "cache")
+    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
     member, _, _ = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
     kept = load_file(base / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
     assert torch.equal(member.scorer.model.model.layers[0].mlp.up_proj.weight, kept)
@@ -83,7 +85,7 @@ def test_one_base_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The trained model is gone before the kept one is loaded: a 9B base is not held twice."""
     alive: list[int] = []
     known: list[Any] = []
-    load = _bases.load_model
+    load = loading.load_model
 
     def watched(*arguments: Any, **named: Any) -> Any:
         alive.append(sum(one() is not None for one in known))
@@ -91,9 +93,9 @@ def test_one_base_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         known.append(weakref.ref(model))
         return model, fresh
 
-    monkeypatch.setattr(_bases, "load_model", watched)
+    monkeypatch.setattr(loading, "load_model", watched)
     rows = make_arena(30, seed=1).battles
-    folds = member_files.ensure_folds(store.Workspace(tmp_path), rows, n_folds=3, seed=0)
+    folds = members.ensure_folds(store.Workspace(tmp_path), rows, n_folds=3, seed=0)
     job = oof.Job(tmp_path, rows, folds)
     chosen = recipe(save_base(tmp_path / "base", "llama"))
     oof.prepare(job, chosen)
@@ -117,7 +119,7 @@ def test_quantised_weights_are_not_merged() -> None:
     packed.base_layer.weight = torch.nn.Parameter(
         torch.zeros(32, 1, dtype=torch.uint8), requires_grad=False
     )  # as bitsandbytes keeps four bits
-    _adapters.merge_adapters(model)
+    adapters.merge_adapters(model)
     assert [part.merged for part in model] == [False, True]
 
 
@@ -126,13 +128,13 @@ def test_an_architecture_without_flash_attention_runs_without(
 ) -> None:
     base = save_base(tmp_path / "base", "deberta-v2")
     chosen = recipe(base)
-    policy = _bases.Policy(torch.device("cpu"), torch.float32, "flash_attention_2")
-    source = _bases.source_of(chosen)
-    model, _ = _bases.load_model(source, chosen, policy, labels=3)
+    policy = loading.Policy(torch.device("cpu"), torch.float32, "flash_attention_2")
+    source = loading.source_of(chosen)
+    model, _ = loading.load_model(source, chosen, policy, labels=3)
     assert model.config._attn_implementation != "flash_attention_2"
     asked = recipe(base, train={"attention": "flash_attention_2"})
     with pytest.raises(RecipeError, match="does not support Flash Attention"):
-        _bases.load_model(source, asked, policy, labels=3)
+        loading.load_model(source, asked, policy, labels=3)
 
 
 def test_a_decoder_that_looks_both_ways_is_masked(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_a_decoder_that_looks_both_ways_is_masked(tmp_path: Path) -> None:
     config.use_bidirectional_attention = True
     config.save_pretrained(base)
     chosen = recipe(base)
-    reader = Reader.open(chosen, _bases.source_of(chosen), tmp_path / "cache")
+    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
     torch.manual_seed(0)
     member, _, _ = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
     assert member.scorer.pools_last
@@ -162,10 +164,10 @@ def test_roberta_counts_its_positions_from_the_pad_id_on(tmp_path: Path) -> None
     base = save_base(tmp_path / "base", "roberta")
     with pytest.raises(RecipeError, match=r"at most 255 tokens"):
         Reader.open(
-            recipe(base, prompt={"max_tokens": 256}), _bases.source_of(recipe(base)), tmp_path / "cache"
+            recipe(base, prompt={"max_tokens": 256}), loading.source_of(recipe(base)), tmp_path / "cache"
         )
     chosen = recipe(base, prompt={"max_tokens": 255})
-    reader = Reader.open(chosen, _bases.source_of(chosen), tmp_path / "cache")
+    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
     member, _, _ = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
     ids = torch.full((1, 255), 5)
     assert torch.isfinite(member.scorer({"input_ids": ids, "last": torch.tensor([254])})).all()
@@ -173,10 +175,10 @@ def test_roberta_counts_its_positions_from_the_pad_id_on(tmp_path: Path) -> None
 
 def test_weights_in_the_middle_of_a_file_count(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base", "llama")
-    source = _bases.Source(str(base))
-    before = _bases.fingerprint(source)
+    source = loading.Source(str(base))
+    before = loading.fingerprint(source)
     path = base / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert _bases.fingerprint(source) != before
+    assert loading.fingerprint(source) != before

@@ -9,7 +9,8 @@ import pytest
 from cases import CASES, Case
 from workspaces import RECIPE, refusal, tree
 
-from arena_ensemble import sample, store
+from arena_ensemble import sample
+from arena_ensemble.artifacts import store
 
 
 def command(case: Case, path: Path, folder: Path, workspace: Path) -> list[str]:

@@ -16,13 +16,13 @@ import pytest
 from safetensors.numpy import load, save
 from workspaces import Arena, Tree, arena, refusal, table_bytes, tree, unchanged
 
-from arena_ensemble import store
+from arena_ensemble.artifacts import store
 from arena_ensemble.errors import ArtifactError
-from arena_ensemble.stack import Stacker
-from arena_ensemble.stack.decision import Decision
-from arena_ensemble.stack.design import make_design
-from arena_ensemble.stack.saved import to_files
-from arena_ensemble.stack.trees import TreeFamily
+from arena_ensemble.stacking import Stacker
+from arena_ensemble.stacking.boosting import TreeFamily
+from arena_ensemble.stacking.design import make_design
+from arena_ensemble.stacking.selection import Decision
+from arena_ensemble.stacking.serialization import to_files
 
 __all__ = ["arena", "unchanged"]
 

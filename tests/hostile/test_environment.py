@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from workspaces import RECIPE, Arena, Tree, arena, refusal, tree, unchanged
 
-from arena_ensemble import cli, sample, store
+from arena_ensemble import cli, sample
+from arena_ensemble.artifacts import store
 
 __all__ = ["arena", "unchanged"]
 

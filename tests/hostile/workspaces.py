@@ -12,7 +12,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from arena_ensemble import cli, sample, store
+from arena_ensemble import cli, sample
+from arena_ensemble.artifacts import store
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
 LOCK = ".arena-lock"

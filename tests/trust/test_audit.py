@@ -10,9 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from arena_ensemble import backbones, cli, inspection, prompts, sample, store
+from arena_ensemble import backbones, cli, prompts, sample
+from arena_ensemble.artifacts import store
 from arena_ensemble.battles import Battles
 from arena_ensemble.folds import make_folds
+from arena_ensemble.pipeline import leak_audit
 from arena_ensemble.predictions import normalised
 from arena_ensemble.sample import make_arena
 
@@ -21,7 +23,7 @@ BATTLES = make_arena(120, seed=5).battles
 FOLD = make_folds(BATTLES, n_folds=3).fold
 
 
-def statuses(checks: list[inspection.Check]) -> dict[str, str]:
+def statuses(checks: list[leak_audit.Check]) -> dict[str, str]:
     return {check.name: check.status for check in checks}
 
 
@@ -111,7 +113,7 @@ class Peeking:
 
 def test_the_canary_sings_when_a_member_sees_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "get", lambda name: Peeking())
-    check = statuses(inspection.inspect(BATTLES, None, FOLD, None))
+    check = statuses(leak_audit.inspect(BATTLES, None, FOLD, None))
     assert check["canary"] == "FAIL"
 
 
@@ -123,16 +125,16 @@ def test_a_template_that_reads_votes_or_names_is_caught(monkeypatch: pytest.Monk
         said = [[*turns, f"vote {v}"] for turns, v in zip(a, battles.outcomes(), strict=True)]
         return prompt, said, b
 
-    assert statuses(inspection.inspect(BATTLES, None, FOLD, None, canary=False))["template"] == "ok"
+    assert statuses(leak_audit.inspect(BATTLES, None, FOLD, None, canary=False))["template"] == "ok"
     monkeypatch.setattr(prompts, "turns_of", telling)
-    assert statuses(inspection.inspect(BATTLES, None, FOLD, None, canary=False))["template"] == "FAIL"
+    assert statuses(leak_audit.inspect(BATTLES, None, FOLD, None, canary=False))["template"] == "FAIL"
 
 
 def test_a_template_that_names_a_competitor_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     named = Battles(BATTLES.frame.with_columns(model_a=pl.lit("gpt-4-turbo")))
     bad = prompts.Template("bad-1", "You are GPT-4-turbo.", "", "", "")
     monkeypatch.setitem(prompts.TEMPLATES, "bad-1", bad)
-    checks = inspection.inspect(named, None, FOLD, None, canary=False)
+    checks = leak_audit.inspect(named, None, FOLD, None, canary=False)
     (found,) = [check for check in checks if check.name == "template"]
     assert found.status == "FAIL"
     assert "'gpt-4-turbo' in bad-1" in found.told

@@ -8,7 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from arena_ensemble import cli, member_files, sample, store
+from arena_ensemble import cli, sample
+from arena_ensemble.artifacts import members as member_files
+from arena_ensemble.artifacts import store
 from arena_ensemble.errors import StaleError
 from arena_ensemble.sample import make_arena
 

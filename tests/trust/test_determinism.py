@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from arena_ensemble import cli, sample, store
+from arena_ensemble import cli, sample
+from arena_ensemble.artifacts import store
 
 TINY = """backbone = "classify"
 base = "tiny:encoder"

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena_ensemble import cli, lessons, sample, store
+from arena_ensemble import cli, sample
+from arena_ensemble.artifacts import store
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import InputError, RecipeError, StaleError
 from arena_ensemble.folds import group_keys, make_folds
+from arena_ensemble.pipeline import lessons
 from arena_ensemble.recipes import Recipe, recipe_from
 from arena_ensemble.sample import make_arena
 
@@ -178,7 +180,7 @@ def test_a_teacher_of_another_fold_file_is_refused(tmp_path: Path) -> None:
     workspace = store.Workspace(tmp_path)
     with pytest.raises(InputError, match="has no out-of-fold predictions yet"):
         lessons.teacher_digest(workspace, taught_by("first"))
-    from arena_ensemble import member_files
+    from arena_ensemble.artifacts import members as member_files
 
     n = len(TRAIN)
     frame = member_files.reading_frame(TRAIN.ids, FOLDS.fold, np.full((n, 3), np.log(1 / 3)))

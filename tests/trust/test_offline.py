@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from arena_ensemble import cli, sample, store
-from arena_ensemble.backbones import hub
+from arena_ensemble import cli, sample
+from arena_ensemble.artifacts import store
+from arena_ensemble.backbones.language import hub
 from arena_ensemble.errors import RecipeError
 from arena_ensemble.recipes import recipe_from
 

@@ -11,9 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from arena_ensemble import cli, lessons, readers, sample, store
+from arena_ensemble import cli, sample
+from arena_ensemble.artifacts import store
 from arena_ensemble.errors import InputError, StaleError
 from arena_ensemble.folds import Folds, make_folds
+from arena_ensemble.io import read_battles, read_predictions
+from arena_ensemble.pipeline import lessons
 from arena_ensemble.sample import make_arena
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
@@ -59,7 +62,7 @@ def reading(path: Path, *, folds: Folds | None, ids: pl.Series = MORE.ids) -> np
 def battles_file(folder: Path) -> Path:
     path = folder / "more.csv"
     path.write_text(sample.files(20, 2, seed=77)["train.csv"])
-    assert readers.read_battles(path).ids.to_list() == MORE.ids.to_list()
+    assert read_battles(path).ids.to_list() == MORE.ids.to_list()
     return path
 
 
@@ -92,7 +95,7 @@ def test_labels_of_unknown_folds_are_taken_in_the_mean_and_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     reading(tmp_path / "said.parquet", folds=None)
-    (mean,) = readers.read_predictions(tmp_path / "said.parquet").values()
+    (mean,) = read_predictions(tmp_path / "said.parquet").values()
     with caplog.at_level("WARNING", logger="arena_ensemble"):
         extra = lessons.gather_extra(
             [], TRAIN, FOLDS, [(battles_file(tmp_path), tmp_path / "said.parquet", 1)]
@@ -159,7 +162,7 @@ def test_unverified_labels_stay_so_from_member_to_member(
     pupil = json.loads((tmp_path / "w/models/pupil/fold-0/card.json").read_text())
     assert pupil["learned_from"]["teacher"]["folds_verified"] is False
     again = [(tmp_path / "more.csv", tmp_path / "w" / "oof" / "teacher" / "test.parquet", 1.0)]
-    train = readers.read_battles(tmp_path / "train.csv")
+    train = read_battles(tmp_path / "train.csv")
     extra = lessons.gather_extra([], train, make_folds(train, n_folds=3, seed=0), again)
     assert extra is not None
     assert extra.sources[0]["folds_verified"] is False

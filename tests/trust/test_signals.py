@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from arena_ensemble import backbones, cli, sample, store
+from arena_ensemble import backbones, cli, sample
+from arena_ensemble.artifacts import store
 
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from arena_ensemble import cli, store
+from arena_ensemble import cli
+from arena_ensemble.artifacts import store
 from arena_ensemble.sample import make_arena
 
 RECIPE = 'backbone = "lexical"\nread_orders = {}\n[lexical]\nmax_features = 80\ninner_folds = 0\n'
@@ -122,11 +123,11 @@ def test_brought_predictions_without_ties_stay_without(
 def test_a_tie_among_the_labels_makes_three_outcomes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from arena_ensemble import bring
+    from arena_ensemble.pipeline import external
 
     brought(tmp_path, ("p_a", "p_b"))
-    found = bring.gather(tmp_path / "labels.csv", [("theirs", tmp_path / "oof.csv")])
+    found = external.gather(tmp_path / "labels.csv", [("theirs", tmp_path / "oof.csv")])
     assert found.task_outcomes == 2
     text = (tmp_path / "labels.csv").read_text().replace("model_b", "tie", 1)
     (tmp_path / "labels.csv").write_text(text)
-    assert bring.gather(tmp_path / "labels.csv", [("theirs", tmp_path / "oof.csv")]).task_outcomes == 3
+    assert external.gather(tmp_path / "labels.csv", [("theirs", tmp_path / "oof.csv")]).task_outcomes == 3

@@ -1,0 +1,150 @@
+"""Writes that are whole or absent: temporary name, flush to disk, rename; a signal waits until then.
+
+What lies under a temporary name is never read, and is swept away by the next run that holds the
+workspace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from ..errors import ArenaError
+
+_DEFERRED: Final = (signal.SIGINT, signal.SIGTERM)
+_CARD: Final = "card.json"
+_OLD: Final = re.compile(r"\.(.+)\.old-\d+\Z")
+_LITTER: Final = re.compile(r"\..+\.(tmp|old)-\d+\Z|\.submission\.csv\.[0-9a-f]{8}\.part\Z")
+_depth = 0
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what the disk says into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        raise ArenaError(
+            f"cannot write {path}: {error.strerror or error}; nothing written earlier was changed. "
+            "Free some space or choose another --workspace, then run the same command again"
+        ) from error
+
+
+@contextlib.contextmanager
+def finishing() -> Iterator[None]:
+    """Let the write in hand end before an interrupt (SIGINT, SIGTERM) takes effect.
+
+    Signals that arrive inside are sent again on the way out, to whatever handled them before. Outside
+    the main thread, where Python runs no handlers, nothing is needed and nothing is done.
+    """
+    global _depth  # noqa: PLW0603  # one per process: only the outermost write restores the handlers
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if _depth:
+        _depth += 1
+        try:
+            yield
+        finally:
+            _depth -= 1
+        return
+    arrived: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    before = {number: signal.signal(number, note) for number in _DEFERRED}
+    _depth = 1
+    try:
+        yield
+    finally:
+        _depth = 0
+        for handled, handler in before.items():
+            signal.signal(handled, signal.SIG_DFL if handler is None else handler)
+        for number in arrived[:1]:
+            signal.raise_signal(number)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all (temporary name, fsync, rename).
+
+    Raises
+    ------
+    ArenaError
+        The disk is full or the folder cannot be written; an older file at ``path`` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with finishing(), explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, readable by a person, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def commit_folder(partial: Path, final: Path) -> None:
+    """Give a finished folder its final name; an older one there makes way at the last moment.
+
+    Its files may be read by whoever may read its card (safetensors writes for the owner alone). A kill
+    while the older folder makes way leaves it under a name that :func:`sweep` knows, and undoes.
+    """
+    with finishing(), explained(final):
+        readable = (partial / _CARD).stat().st_mode & 0o777 if (partial / _CARD).is_file() else None
+        for path in sorted(partial.rglob("*")):
+            if path.is_file():
+                if readable is not None and not path.is_symlink():
+                    path.chmod(readable)
+                with path.open("rb") as stream:
+                    os.fsync(stream.fileno())
+        old = final.with_name(f".{final.name}.old-{os.getpid()}")
+        if final.exists():
+            final.rename(old)
+        partial.rename(final)
+        _sync_folder(final.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sweep(*folders: Path) -> None:
+    """Remove what a killed run left under temporary names, directly in these folders.
+
+    A folder that was making way for a new one that never came gets its name back. Only for whoever
+    holds the workspace: a running writer's temporary file would go as well.
+    """
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            for path in [p for p in folder.iterdir() if _LITTER.match(p.name)]:
+                old = _OLD.match(path.name)
+                if old and path.is_dir() and not path.is_symlink() and not (folder / old[1]).exists():
+                    path.rename(folder / old[1])
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Language-model members: from battles to token ids, trained weights and log-probabilities."""

@@ -1,0 +1,132 @@
+"""Checkpoints inside a fold: each whole or absent, the newest whole one is continued.
+
+A checkpoint is a folder ``checkpoint-<steps>`` of one safetensors file and one JSON file, written
+under a temporary name, flushed, and renamed. What lies under a temporary name is never read.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+_log = logging.getLogger(__name__)
+_NAME: Final = re.compile(r"checkpoint-(\d+)\Z")
+
+
+def write(trainer: Trainer, folder: Path) -> None:
+    """Write the trainer's whole state and drop older checkpoints."""
+    from safetensors.torch import save_file
+
+    done = trainer.state.done
+    partial = folder / f"checkpoint-{done}.tmp-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file(_tensors(trainer), str(partial / "state.safetensors"))
+    state = asdict(trainer.state)
+    state["best"] = None if math.isinf(trainer.state.best) else trainer.state.best
+    meta = {"state": state, "scaler": trainer.scaler.state_dict(), "seed": trainer.seed}
+    (partial / "state.json").write_text(json.dumps(meta))
+    for path in (*partial.iterdir(), partial):
+        _flush(path)
+    final = folder / f"checkpoint-{done}"
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    _flush(folder)
+    for _, path in _found(folder)[:-1]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _found(folder: Path) -> list[tuple[int, Path]]:
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted((int(m.group(1)), path) for path in paths if (m := _NAME.match(path.name)))
+
+
+def clear(folder: Path) -> None:
+    """Remove every checkpoint, whole or not: the fold is done."""
+    for path in folder.glob("checkpoint-*") if folder.is_dir() else ():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {"rng": torch.get_rng_state()}
+    if trainer.policy.device.type == "cuda":
+        tensors["rng_device"] = torch.cuda.get_rng_state(trainer.policy.device)
+    tensors["seen_logits"] = torch.from_numpy(trainer.seen_logits)
+    lists: dict[str, Any] = {"ema": trainer.ema, "best": trainer.best}
+    for k, (name, parameter) in enumerate(trainer.named.items()):
+        tensors[f"weight/{name}"] = parameter.detach()
+        for key, value in trainer.optimizer.state[parameter].items():
+            tensors[f"optimizer/{key}/{name}"] = value
+        for label, values in lists.items():
+            if values is not None:
+                tensors[f"{label}/{name}"] = values[k]
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def restore(trainer: Trainer, folder: Path) -> bool:
+    """Continue from the newest whole checkpoint; False where there is none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    for done, path in reversed(_found(folder)):
+        try:
+            meta = json.loads((path / "state.json").read_text())
+            tensors = load_file(str(path / "state.safetensors"))
+        except (OSError, ValueError, SafetensorError):
+            _log.warning("checkpoint %s is broken and is passed over", path)
+            continue
+        names = {name.removeprefix("weight/") for name in tensors if name.startswith("weight/")}
+        if names != trainer.named.keys() or meta["seed"] != trainer.seed:
+            _log.warning("checkpoint %s is of another model and is passed over", path)
+            continue
+        _put(trainer, meta, tensors)
+        _log.info("continued from step %d", done)
+        return True
+    return False
+
+
+def _put(trainer: Trainer, meta: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    device = trainer.policy.device
+    state = meta["state"]
+    state["best"] = math.inf if state["best"] is None else state["best"]
+    for key, value in state.items():
+        setattr(trainer.state, key, value)
+    trainer.scaler.load_state_dict(meta["scaler"])
+    with torch.no_grad():
+        for name, parameter in trainer.named.items():
+            parameter.copy_(tensors[f"weight/{name}"])
+    kept: dict[str, dict[str, torch.Tensor]] = {}
+    for label, value in tensors.items():
+        if label.startswith("optimizer/"):
+            _, key, name = label.split("/", 2)
+            kept.setdefault(name, {})[key] = value
+    for name, parameter in trainer.named.items():
+        trainer.optimizer.state[parameter] = {k: v.to(device) for k, v in kept.get(name, {}).items()}
+    if trainer.ema is not None:
+        trainer.ema = [tensors[f"ema/{name}"].to(device) for name in trainer.named]
+    if any(label.startswith("best/") for label in tensors):
+        trainer.best = [tensors[f"best/{name}"].to(device) for name in trainer.named]
+    trainer.seen_logits[:] = tensors["seen_logits"].numpy()
+    torch.set_rng_state(tensors["rng"])
+    if "rng_device" in tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["rng_device"], device)

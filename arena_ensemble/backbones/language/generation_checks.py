@@ -1,0 +1,69 @@
+"""Before anything is trained: the generation head against the whole model; the verdict words' own bias."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from ...battles import Battles
+from ...predictions import Floats
+from .fitted import Member
+from .heads import GenerateScorer
+from .sequences import Readings, collate
+
+_log = logging.getLogger(__name__)
+ROWS: Final = 16
+_BIAS_ROWS: Final = 512
+
+
+def check(member: Member, readings: Readings) -> dict[str, Any]:
+    """Hold a generation head against the model's own answers; facts for the card.
+
+    The shortest and the longest reading are compared; the probability that the base gives to anything
+    but a verdict is a mean over :data:`ROWS` readings, short to long.
+    """
+    scorer, order = member.scorer, np.argsort(readings.lengths, kind="stable")
+    if not isinstance(scorer, GenerateScorer):
+        return {}
+    for row in {int(order[0]), int(order[-1])}:
+        batch = collate(
+            readings,
+            np.asarray([row]),
+            pad_id=member.reader.pad_id,
+            segment_ids=scorer.segment_ids,
+            causal=scorer.causal,
+            device=member.policy.device,
+        )
+        with member.policy.context():
+            scorer.check(batch)
+    some = order[np.linspace(0, len(order) - 1, min(len(order), ROWS)).astype(np.int64)]
+    features = torch.from_numpy(member.features(replace(readings, sequence=readings.sequence[some])))
+    outside = float(scorer.mass_outside(features.to(member.policy.device)).mean())
+    _log.info(
+        "%.1f %% of the base's probability lies outside the verdict words before training", 100 * outside
+    )
+    return {"mass_outside_verdicts": round(outside, 6)}
+
+
+def zero_shot_shift(member: Member, train: Battles, predict: Callable[[Battles], Floats]) -> Floats | None:
+    """The verdict words' own bias (3,), from training rows only; None where none is wanted.
+
+    ``contextual`` asks about battles without content (Zhao et al. 2021, arXiv:2102.09690); ``batch``
+    takes the mean probabilities over training rows (Zhou et al. 2023, arXiv:2309.17249).
+    """
+    recipe = member.reader.recipe
+    if recipe.generate.calibration == "none":
+        return None
+    if recipe.generate.calibration == "contextual":
+        blanks = enumerate(("N/A", "", "[MASK]"))
+        rows = [{"id": k, "prompt": [t], "response_a": [t], "response_b": [t]} for k, t in blanks]
+        probs = np.exp(predict(Battles.from_rows(rows)))
+    else:
+        some = np.random.default_rng(recipe.seed).permutation(len(train))[:_BIAS_ROWS]
+        probs = np.exp(predict(train.take(np.sort(some)).without_outcomes()))
+    return np.asarray(np.log(probs.mean(axis=0)), dtype=np.float64)

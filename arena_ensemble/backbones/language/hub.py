@@ -1,0 +1,73 @@
+"""Bases by hub id without a network: what is not in the cache is named at once, not after a timeout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from ...errors import RecipeError
+from ...recipes import Recipe
+
+_NEEDED: Final = (
+    ("config.json",),
+    ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "spm.model"),
+    ("model.safetensors", "model.safetensors.index.json"),
+)
+"""Of each line, one file must be there."""
+_TRUE: Final = ("1", "on", "yes", "true")
+
+
+def go_offline() -> None:
+    """From here on no library of the hub's opens a connection, in this process and in its children."""
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    constants = sys.modules.get("huggingface_hub.constants")
+    if constants is not None:  # it read the variable when it was imported
+        vars(constants)["HF_HUB_OFFLINE"] = True
+
+
+def is_offline() -> bool:
+    """Whether the user, or ``--offline``, forbids connections."""
+    return any(
+        os.environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+
+
+def weight_bytes(recipe: Recipe) -> int | None:
+    """Size of the base's weight files, or None where they are not on this disk."""
+    if not recipe.base or recipe.is_tiny:
+        return None
+    folder = recipe.base_path()
+    if folder is None:
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(recipe.base, "config.json", revision=recipe.revision or None)
+        if not isinstance(config, str):
+            return None
+        folder = Path(config).parent
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors")) or None
+
+
+def check_cached(recipe: Recipe) -> None:
+    """When offline, make sure that a base given by hub id lies in the hub's cache.
+
+    Raises
+    ------
+    RecipeError
+        A file is missing; it, the hub id and the cache folder are named.
+    """
+    if not is_offline() or not recipe.base or recipe.is_tiny or recipe.base_path() is not None:
+        return
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    revision = recipe.revision or None
+    for names in _NEEDED:
+        found = (try_to_load_from_cache(recipe.base, name, revision=revision) for name in names)
+        if not any(isinstance(path, str) for path in found):
+            at = f" at revision {revision}" if revision else ""
+            raise RecipeError(
+                f"member {recipe.name!r}: offline, and {names[0]} of {recipe.base!r}{at} is not in the hub's "
+                f"cache ({constants.HF_HUB_CACHE}); fetch it where there is a network "
+                f"(hf download {recipe.base}), or give a folder as base"
+            )

@@ -1,0 +1,321 @@
+"""Where a base comes from, and in which precision and attention it runs on this device."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from ...errors import DependencyError, RecipeError
+
+if TYPE_CHECKING:  # any object with the same fields will do
+    from ...recipes import Recipe
+
+_log = logging.getLogger(__name__)
+_SAMPLES: Final = 64
+_SAMPLE_BYTES: Final = 1 << 20
+_CPU_TOKENS: Final = 2048
+_FLASH_WITH_SOFT_CAP: Final = (2, 6)
+_OVERFLOWS_FP16: Final = ("gemma",)
+"""Model families whose activations leave float16's range."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Device, storage type of the frozen weights, computing type, attention."""
+
+    device: torch.device
+    dtype: torch.dtype
+    attention: str | None
+    """None leaves the choice to transformers (scaled dot product where the model supports it)"""
+
+    @property
+    def autocast(self) -> bool:
+        """Whether forward passes run under autocast (trained weights stay float32)."""
+        return self.dtype is not torch.float32
+
+    @property
+    def scaled(self) -> bool:
+        """Whether gradients need a scaler (float16 alone)."""
+        return self.dtype is torch.float16
+
+    def micro_batch(self, tokens: int) -> int:
+        """Tokens of one micro-batch where a recipe allows ``tokens``: on a CPU few, which its caches hold.
+
+        A step's gradient does not depend on how it is cut, so only the speed does.
+        """
+        return min(tokens, _CPU_TOKENS) if self.device.type == "cpu" else tokens
+
+    def context(self) -> contextlib.AbstractContextManager[Any]:
+        """The autocast context of one forward pass."""
+        if not self.autocast:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+
+def choose_policy(recipe: Recipe, config: Any) -> Policy:
+    """fp32 on a CPU, bf16 where it is native, fp16 on older cards (fp32 for models that overflow it).
+
+    Attention: flash attention where it is installed and the card can run it (compute capability 8.0, as for
+    bf16), else what transformers chooses. Where the architecture soft-caps its attention scores
+    (Gemma-2), PyTorch's fused kernels would leave the cap out: eager then, or flash attention from 2.6 on,
+    which knows it.
+    """
+    precision, attention = recipe.train.precision, recipe.train.attention
+    cuda = torch.cuda.is_available()
+    device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+    if precision == "auto":
+        if not cuda:
+            precision = "fp32"
+        elif torch.cuda.is_bf16_supported(including_emulation=False):
+            precision = "bf16"
+        else:
+            overflows = any(name in str(config.model_type) for name in _OVERFLOWS_FP16)
+            precision = "fp32" if overflows else "fp16"
+    if precision == "fp16" and not cuda:
+        raise RecipeError("train.precision = 'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    capped = _soft_capped(config)
+    flash = _flash_version() if cuda else None
+    knows_cap = flash is not None and flash >= _FLASH_WITH_SOFT_CAP
+    chosen: str | None = attention
+    if attention == "auto":
+        usable = flash is not None and dtype is not torch.float32 and (knows_cap or not capped)
+        if usable and torch.cuda.is_bf16_supported(including_emulation=False):
+            chosen = "flash_attention_2"
+        else:
+            chosen = "eager" if capped else None
+    elif capped and attention != "eager" and not (attention == "flash_attention_2" and knows_cap):
+        raise RecipeError(
+            f"train.attention = {attention!r} would leave out this model's soft-cap on attention scores; "
+            "use 'auto' or 'eager' (flash_attn knows it from 2.6 on)"
+        )
+    return Policy(device, dtype, chosen)
+
+
+def _soft_capped(config: Any) -> bool:
+    return bool(getattr(config, "attn_logit_softcapping", None))
+
+
+def _flash_version() -> tuple[int, ...] | None:
+    """Major and minor version of the package flash_attn, or None where it is not installed."""
+    try:
+        text = importlib.metadata.version("flash_attn")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where transformers reads a base from: a folder, or a hub id and its revision."""
+
+    name: str
+    revision: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every ``from_pretrained`` gets. Code that travels with a checkpoint never runs."""
+        options: dict[str, Any] = {"trust_remote_code": False}
+        if self.revision:
+            options["revision"] = self.revision
+        return options
+
+
+def source_of(recipe: Recipe) -> Source:
+    """The base of a recipe that is not tiny."""
+    folder = recipe.base_path()
+    if folder is not None:
+        if not (folder / "config.json").is_file():
+            raise RecipeError(f"base = {recipe.base!r}: {folder} holds no config.json; is it a model folder?")
+        return Source(str(folder))
+    return Source(recipe.base, recipe.revision or None)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """transformers' own notices and bars off for a while: what matters is said by us."""
+    from transformers.utils import logging as notices
+
+    level = notices.get_verbosity()
+    notices.set_verbosity_error()
+    notices.disable_progress_bar()
+    try:
+        yield
+    finally:
+        notices.set_verbosity(level)
+
+
+@contextlib.contextmanager
+def _explained(source: Source, what: str) -> Iterator[None]:
+    """Read a part of a base; transformers' errors as one line that says what to do."""
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise RecipeError(
+            f"base {source.name!r}: cannot load its {what}: {lines[0]} "
+            "(give a folder with config.json, tokenizer and safetensors, or a hub id within reach)"
+        ) from error
+
+
+def fingerprint(source: Source) -> str:
+    """Which weights these are: of a folder, its configuration and samples of its weight files; of a hub
+    id, its name and the commit in the hub's cache (else the revision asked for).
+
+    Hashing 18 GB per fold would cost more than it protects, so a weight file counts by its size, its first
+    MiB (which holds safetensors' table of tensors), its last, and 62 more at even distances; a file of up
+    to 64 MiB counts whole.
+    """
+    folder = Path(source.name)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(source.name, "config.json", revision=source.revision)
+        commit = Path(config).parent.name if isinstance(config, str) else source.revision
+        return hashlib.sha256(f"{source.name}@{commit}".encode()).hexdigest()
+    state = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        state.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as stream:
+            for k in range(_SAMPLES):
+                stream.seek(max(0, size - _SAMPLE_BYTES) * k // (_SAMPLES - 1))
+                state.update(stream.read(_SAMPLE_BYTES))
+    return state.hexdigest()
+
+
+def load_config(source: Source) -> Any:
+    """The base's configuration."""
+    from transformers import AutoConfig
+
+    with _explained(source, "configuration"):
+        return AutoConfig.from_pretrained(source.name, **source.options)
+
+
+def load_tokenizer(source: Source) -> Any:
+    """The base's tokenizer."""
+    from transformers import AutoTokenizer
+
+    with _explained(source, "tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
+    tokenizer.model_max_length = 10**9  # texts are cut by us, after they are counted
+    return tokenizer
+
+
+def load_model(
+    source: Source, recipe: Recipe, policy: Policy, *, labels: int | None
+) -> tuple[Any, frozenset[str]]:
+    """A model with a classification head (``labels`` outputs) or a causal one (``labels`` None).
+
+    Returns the model on its device, and the names of parameters that the checkpoint did not hold
+    (the fresh head): exactly those must be trained and saved.
+    """
+    import transformers
+
+    if recipe.loader == "unsloth":
+        return _unsloth(source, recipe, labels)
+    full = recipe.adapter.kind == "full"  # trained in float32, so not rounded on the way
+    options: dict[str, Any] = {**source.options, "dtype": torch.float32 if full else policy.dtype}
+    options |= {"output_loading_info": True, "use_safetensors": True}
+    if policy.attention:
+        options["attn_implementation"] = policy.attention
+    if recipe.adapter.quantise != "none":
+        options["quantization_config"] = _quantisation(recipe, policy)
+        options["device_map"] = {"": policy.device.index or 0}
+    if labels is None:
+        loader: Any = transformers.AutoModelForCausalLM
+    else:
+        loader = transformers.AutoModelForSequenceClassification
+        options["num_labels"] = labels
+        options["ignore_mismatched_sizes"] = True
+    with _explained(source, "weights"):
+        try:
+            model, report = loader.from_pretrained(source.name, **options)
+        except (ValueError, ImportError) as error:
+            if recipe.train.attention != "auto" or policy.attention != "flash_attention_2":
+                raise
+            _log.info("flash attention is not used: %s", str(error).strip().splitlines()[0])
+            capped = _soft_capped(load_config(source))
+            options["attn_implementation"] = "eager" if capped else None
+            model, report = loader.from_pretrained(source.name, **options)
+    fresh = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
+    if recipe.adapter.quantise == "none":
+        model = model.to(policy.device)
+    if labels is None and fresh:
+        raise RecipeError(f"base {source.name!r} lacks the weights {', '.join(sorted(fresh)[:3])}")
+    model.config.use_cache = False
+    return model, frozenset(fresh)
+
+
+def recompute_activations(model: Any) -> None:
+    """Gradient checkpointing. Not reentrant: layers below the lowest adapter keep no graph at all, so
+    they are neither stored nor computed again."""
+    # the newer name came during transformers 5; the older one warns there
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    names = inspect.signature(enable).parameters
+    [name] = [name for name in names if name.endswith("checkpointing_kwargs")]
+    enable(**{name: {"use_reentrant": False}})
+
+
+def _quantisation(recipe: Recipe, policy: Policy) -> Any:
+    """bitsandbytes settings; heads stay unquantised."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise DependencyError(
+            f"adapter.quantise = {recipe.adapter.quantise!r} needs bitsandbytes: "
+            "pip install 'arena-ensemble[quantised]'"
+        )
+    if policy.device.type != "cuda":
+        raise DependencyError(
+            f"adapter.quantise = {recipe.adapter.quantise!r} needs a GPU, and there is none here; "
+            "use quantise = 'none'"
+        )
+    from transformers import BitsAndBytesConfig
+
+    heads = ["score", "classifier", "pooler", "pooler.dense", "lm_head"]  # whole names or their ends
+    if recipe.adapter.quantise == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=policy.dtype,
+        llm_int8_skip_modules=heads,
+    )
+
+
+def _unsloth(source: Source, recipe: Recipe, labels: int | None) -> tuple[Any, frozenset[str]]:
+    """The base as unsloth's loader builds it (an optional package, GPU only)."""
+    if importlib.util.find_spec("unsloth") is None:
+        raise DependencyError(
+            "loader = 'unsloth' needs the package unsloth: pip install 'arena-ensemble[unsloth]' in an "
+            "environment of its own (it pins an older transformers than constraints.txt); or leave loader out"
+        )
+    if not torch.cuda.is_available():
+        raise DependencyError("loader = 'unsloth' needs a GPU, and there is none here; leave loader out")
+    from unsloth import FastLanguageModel
+
+    options: dict[str, Any] = {} if labels is None else {"num_labels": labels}
+    model, _ = FastLanguageModel.from_pretrained(
+        source.name,
+        revision=source.revision,
+        max_seq_length=recipe.prompt.max_tokens,
+        load_in_4bit=recipe.adapter.quantise == "4bit",
+        load_in_8bit=recipe.adapter.quantise == "8bit",
+        trust_remote_code=False,
+        **options,
+    )
+    model.config.use_cache = False
+    heads = {name for name, _ in model.named_parameters() if name.split(".")[0] in ("score", "classifier")}
+    return model, frozenset(heads)

@@ -1,0 +1,407 @@
+"""One training loop for every head: token ids and plain settings in, a trained scorer out.
+
+It knows no battles, no recipes and no files but its own checkpoints, so a benchmark can call it with
+torch, transformers, peft and NumPy alone. A step's gradient is the mean over its readings, however
+they are cut into micro-batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ...errors import MemberError
+from . import checkpoints as _checkpoints
+from .adapters import layer_of, trained_parameters
+from .alarms import ENOUGH_READINGS, Floats, collapse_alarms, standing, vital_signs
+from .batching import Index, plan_epoch
+from .heads import Scorer
+from .sequences import Readings, collate
+
+_log = logging.getLogger(__name__)
+_WATCHES: Final = 10
+"""So often during a run is it looked at whether the member learns anything."""
+Evaluate = Callable[[], float]
+Progress = Callable[[float, float, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """What is learned from n readings.
+
+    Parameters
+    ----------
+    readings
+        The ids.
+    labels
+        (n,) in {0, 1, 2}, of the order that the reading shows.
+    weights
+        (n,) non-negative.
+    units
+        (u, k) readings that share an optimizer step: k = 2 for paired swap, else 1.
+    names
+        (n,) row ids, for messages.
+    teacher
+        (n, 3) natural-log probabilities of the reading's order; NaN rows have no teacher.
+    voted
+        (n,) whether the label is a vote; if not, the teacher is all that is learned from. None: all are.
+    """
+
+    readings: Readings
+    labels: Index
+    weights: Floats
+    units: Index
+    names: Sequence[Any]
+    teacher: Floats | None = None
+    voted: npt.NDArray[np.bool_] | None = None
+
+
+def reading_loss(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    teacher: torch.Tensor | None,
+    *,
+    temperature: float,
+    share: float | torch.Tensor,
+) -> torch.Tensor:
+    """Loss of each reading (n,): cross-entropy, mixed with the teacher's divergence where there is one.
+
+    ``(1 - share) CE + share T^2 KL(teacher_T || model_T)`` with both distributions at temperature T
+    (Hinton, Vinyals and Dean 2015, arXiv:1503.02531). ``share`` is one for all readings, or (n,).
+    """
+    hard = functional.cross_entropy(logits, labels, reduction="none")
+    if teacher is None:
+        return hard
+    taught = ~torch.isnan(teacher).any(dim=1)
+    target = functional.log_softmax(torch.where(taught[:, None], teacher, 0.0) / temperature, dim=1)
+    own = functional.log_softmax(logits / temperature, dim=1)
+    soft = temperature**2 * functional.kl_div(own, target, reduction="none", log_target=True).sum(dim=1)
+    return torch.where(taught, (1 - share) * hard + share * soft, hard)
+
+
+def rate_at(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """Learning rate of a step in [0, steps), relative to its peak."""
+    climb = warmup * steps
+    if step < climb:
+        return (step + 1) / (climb + 1)
+    if schedule == "constant":
+        return 1.0
+    done = (step - climb) / max(1.0, steps - climb)
+    return 0.5 * (1 + math.cos(math.pi * done)) if schedule == "cosine" else 1 - done
+
+
+def parameter_groups(scorer: nn.Module, settings: Any, head: Sequence[str]) -> list[dict[str, Any]]:
+    """Optimizer groups: the head's own rate, layer-wise decay, no weight decay on vectors."""
+    base, top = settings.learning_rate, settings.head_learning_rate or settings.learning_rate
+    named = trained_parameters(scorer)
+    layers = [layer_of(name) for name, _ in scorer.named_parameters()]
+    depth = max((k for k in layers if k is not None), default=0) + 1
+    heads = set(head)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in named.items():
+        if name in heads:
+            rate = top
+        else:
+            layer = layer_of(name)
+            above = depth if "embed" in name or ".wte" in name or ".wpe" in name else 0
+            rate = base * settings.layer_decay ** (depth - 1 - layer if layer is not None else above)
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": p, "lr": r, "peak": r, "weight_decay": d} for (r, d), p in groups.items()]
+
+
+@dataclass
+class _State:
+    """Where a run is; everything here goes into a checkpoint."""
+
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    done: int = 0  # optimizer steps in all
+    best: float = math.inf
+    stale: int = 0  # evaluations since the best
+    real: int = 0
+    padded: int = 0
+    losses: list[float] | None = None  # mean loss of each finished epoch
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains one scorer. ``run`` may be interrupted at any moment and resumed from its checkpoints.
+
+    Parameters
+    ----------
+    scorer
+        On its device, with the parameters to train marked.
+    lessons
+        What is learned.
+    settings
+        As :class:`arena_ensemble.recipes.TrainSettings` (any object with its fields).
+    policy
+        Needs ``device``, ``context()`` and ``scaled``.
+    head
+        Names of the head's parameters, which get the head's learning rate.
+    name
+        How warnings call what is trained.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        lessons: Lessons,
+        settings: Any,
+        *,
+        policy: Any,
+        seed: int,
+        pad_id: int,
+        head: Sequence[str] = (),
+        soft_temperature: float = 1.0,
+        soft_share: float = 0.0,
+        name: str = "a member in training",
+    ) -> None:
+        self.scorer, self.lessons, self.settings, self.policy = scorer, lessons, settings, policy
+        self.seed, self.pad_id, self.name = seed, pad_id, name
+        self.soft_temperature, self.soft_share = soft_temperature, soft_share
+        self.named = trained_parameters(scorer)
+        self.parameters = list(self.named.values())
+        groups = parameter_groups(scorer, settings, head)
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        self.scaler = torch.amp.GradScaler(enabled=policy.scaled)
+        self.ema: list[torch.Tensor] | None = None
+        if settings.ema:
+            self.ema = [p.detach().clone() for p in self.parameters]
+        self.best: list[torch.Tensor] | None = None
+        self.state = _State(losses=[])
+        n = len(lessons.readings)
+        self.seen_logits = np.full((n, 3), np.nan)
+        self.recent: list[tuple[Index, Floats]] = []  # rows and logits since the last watch
+        unit_lengths = lessons.readings.lengths[lessons.units]
+        self.unit_lengths: Index = np.asarray(unit_lengths.max(axis=1) * lessons.units.shape[1])
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return len(self.plan(0)) * int(self.settings.epochs)
+
+    def plan(self, epoch: int) -> list[list[Index]]:
+        """The optimizer steps of one epoch, as micro-batches of units."""
+        return plan_epoch(
+            self.unit_lengths,
+            batch_rows=self.settings.batch_rows,
+            batch_tokens=self.settings.batch_tokens,
+            window=self.settings.window,
+            seed=self.seed,
+            epoch=epoch,
+        )
+
+    def run(
+        self,
+        *,
+        checkpoints: Path | None = None,
+        resume: bool = False,
+        evaluate: Evaluate | None = None,
+        on_progress: Progress | None = None,
+        on_log: Callable[[int, Mapping[str, float]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Train to the end and return facts for the card.
+
+        Raises
+        ------
+        MemberError
+            The loss of a batch is NaN or infinite; its row ids are named.
+        """
+        settings, state = self.settings, self.state
+        per_epoch = len(self.plan(0))
+        steps = self.steps
+        if resume and checkpoints is not None:
+            _checkpoints.restore(self, checkpoints)
+        self.scorer.train()
+        start = time.perf_counter() - state.seconds
+        marks = {round(per_epoch * (k + 1) / settings.evaluations) - 1 for k in range(settings.evaluations)}
+        # a run killed between stopping and its end has stopped
+        stopped = 0 < settings.early_stopping <= state.stale
+        while state.epoch < settings.epochs:
+            plan = self.plan(state.epoch)
+            if state.step == 0:
+                self.seen_logits[:] = np.nan
+            while state.step < len(plan) and not stopped:
+                loss = self._step(
+                    plan[state.step], rate_at(state.done, steps, settings.warmup, settings.schedule)
+                )
+                at = state.step
+                state.step, state.done = state.step + 1, state.done + 1
+                if on_progress:
+                    on_progress(state.done, steps, f"loss {loss:.3f}")
+                if on_log:
+                    on_log(state.done, {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]})
+                if state.done % -(-steps // _WATCHES) == 0:
+                    self._watch(on_log, 5 * state.done >= 2 * steps)  # earlier, many a sound run looks bad
+                if evaluate is not None and settings.early_stopping and at in marks:
+                    stopped = self._evaluate(evaluate, on_log)
+                every = settings.checkpoint_every
+                if checkpoints is not None and every and state.done % every == 0 and state.done < steps:
+                    state.seconds = time.perf_counter() - start
+                    _checkpoints.write(self, checkpoints)
+            assert state.losses is not None
+            state.losses.append(self._epoch_loss())
+            state.epoch, state.step = state.epoch + 1, 0
+            if stopped:
+                break
+        state.seconds = time.perf_counter() - start
+        self._settle()
+        return self._facts(steps, stopped)
+
+    def _step(self, micro_batches: list[Index], relative_rate: float) -> float:
+        lessons, device = self.lessons, self.policy.device
+        rows = [lessons.units[units].reshape(-1) for units in micro_batches]
+        total = float(sum(lessons.weights[part].sum() for part in rows)) or 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * relative_rate
+        said, losses = [], []
+        for part in rows:
+            batch = self._batch(part)
+            with self.policy.context():
+                logits = self.scorer(batch)
+            teacher, share = None, torch.tensor(self.soft_share)
+            if lessons.teacher is not None:
+                teacher = torch.from_numpy(lessons.teacher[part]).float().to(device)
+            if lessons.voted is not None:
+                share = torch.where(torch.from_numpy(lessons.voted[part]), share, 1.0)
+            each = reading_loss(
+                logits,
+                torch.from_numpy(lessons.labels[part]).to(device),
+                teacher,
+                temperature=self.soft_temperature,
+                share=share.to(device),
+            )
+            weights = torch.from_numpy(lessons.weights[part]).float().to(device)
+            loss = (each * weights).sum() / total
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            said.append(logits.detach())
+            losses.append(loss.detach())
+            self.state.real += int(lessons.readings.real_tokens[part].sum())
+            shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
+            self.state.padded += int(shape.numel())
+        values = torch.stack(losses).cpu()  # the step's only wait for the device
+        if not bool(torch.isfinite(values).all()):
+            bad = rows[int(np.flatnonzero(~torch.isfinite(values).numpy())[0])]
+            ids = sorted({str(lessons.names[k]) for k in bad.tolist()})
+            raise MemberError(
+                f"the loss is NaN or infinite in a batch of rows {', '.join(ids[:20])}"
+                f"{' …' if len(ids) > 20 else ''}: lower train.learning_rate, or set train.precision = "
+                "'fp32' or 'bf16'"
+            )
+        self.recent.append((np.concatenate(rows), torch.cat(said).double().cpu().numpy()))
+        self.seen_logits[self.recent[-1][0]] = self.recent[-1][1]
+        if self.settings.max_grad_norm:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            with torch.no_grad():
+                # early averages lean on few steps, so the decay itself warms up
+                decay = min(self.settings.ema, (1 + self.state.done) / (10 + self.state.done))
+                torch._foreach_lerp_(self.ema, [p.detach() for p in self.parameters], 1 - decay)
+        return float(values.sum())
+
+    def _batch(self, rows: Index) -> dict[str, torch.Tensor]:
+        return collate(
+            self.lessons.readings,
+            rows,
+            pad_id=self.pad_id,
+            segment_ids=self.scorer.segment_ids,
+            causal=self.scorer.causal,
+            device=self.policy.device,
+            packed=self.settings.packing,
+        )
+
+    def _watch(self, on_log: Callable[[int, Mapping[str, float]], None] | None, warn: bool) -> None:
+        """Report the vital signs of the readings since the last look, once enough; warn of a collapse."""
+        if sum(len(rows) for rows, _ in self.recent) < ENOUGH_READINGS and self.state.done < self.steps:
+            return
+        rows, logits = (np.concatenate(part) for part in zip(*self.recent, strict=True))
+        signs, alarms = standing(logits, self.lessons.labels[rows])
+        self.recent.clear()
+        if on_log:
+            on_log(self.state.done, signs)
+        for alarm in alarms if warn else ():
+            _log.warning("%s, after %d of %d steps: it %s", self.name, self.state.done, self.steps, alarm)
+
+    def _evaluate(
+        self, evaluate: Evaluate, on_log: Callable[[int, Mapping[str, float]], None] | None
+    ) -> bool:
+        """Whether to stop: no better validation loss for ``early_stopping`` readings."""
+        live = self._exchange(self.ema) if self.ema is not None else None
+        self.scorer.eval()
+        value = evaluate()
+        self.scorer.train()
+        state = self.state
+        if value < state.best:
+            state.best, state.stale = value, 0
+            self.best = [p.detach().clone() for p in self.parameters]
+        else:
+            state.stale += 1
+        if live is not None:
+            self._exchange(live)
+        if on_log:
+            on_log(state.done, {"refined_validation_loss": value})
+        return bool(state.stale >= self.settings.early_stopping)
+
+    def _exchange(self, values: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Put ``values`` into the parameters; returns what was there."""
+        before = [p.detach().clone() for p in self.parameters]
+        with torch.no_grad():
+            for parameter, value in zip(self.parameters, values, strict=True):
+                parameter.copy_(value)
+        return before
+
+    def _settle(self) -> None:
+        """The weights that are kept: the best evaluated, else the average, else the last."""
+        if self.best is not None:
+            self._exchange(self.best)
+        elif self.ema is not None and self.state.done:
+            self._exchange(self.ema)
+        self.scorer.eval()
+
+    def _epoch_log_probs(self) -> tuple[Floats, Index]:
+        rows = np.flatnonzero(~np.isnan(self.seen_logits).any(axis=1))
+        logits = torch.from_numpy(self.seen_logits[rows])
+        return torch.log_softmax(logits, dim=1).numpy(), rows
+
+    def _epoch_loss(self) -> float:
+        log_probs, rows = self._epoch_log_probs()
+        return round(float(-log_probs[np.arange(len(rows)), self.lessons.labels[rows]].mean()), 6)
+
+    def _facts(self, steps: int, stopped: bool) -> dict[str, Any]:
+        state, device = self.state, self.policy.device
+        log_probs, rows = self._epoch_log_probs()
+        labels = self.lessons.labels[rows]
+        facts: dict[str, Any] = {
+            "optimizer_steps": state.done,
+            "planned_steps": steps,
+            "stopped_early": stopped,
+            "training_seconds": round(state.seconds, 3),
+            "training_tokens": state.real,
+            "tokens_per_second": round(state.real / state.seconds, 1) if state.seconds else None,
+            "padding_share": round(1 - state.real / state.padded, 4) if state.padded else 0.0,
+            "epoch_losses": state.losses,
+            "last_epoch": vital_signs(log_probs, labels),
+            "alarms": collapse_alarms(log_probs, labels),
+        }
+        if math.isfinite(state.best):
+            facts["refined_validation_loss"] = round(state.best, 6)
+        if device.type == "cuda":
+            facts["peak_device_bytes"] = torch.cuda.max_memory_allocated(device)
+        return facts

@@ -1,0 +1,5 @@
+"""The lexical member: TF-IDF differences, length and formatting, one convex fit; no GPU."""
+
+from .model import fit, load, predict, prepare
+
+__all__ = ["fit", "load", "predict", "prepare"]

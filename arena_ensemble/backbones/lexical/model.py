@@ -1,0 +1,333 @@
+"""The member that needs no GPU: TF-IDF difference, length and formatting; seconds on a CPU.
+
+Delta is linear in what changes sign when the responses change places (difference of TF-IDF rows,
+odd features, odd random waves over the features), tau in what does not (absolute difference, even
+features, even waves): equivariant by construction, in one reading. All is fitted on the training
+rows alone; the strength of the ridge is chosen by grouped folds inside them. Nothing is pickled:
+vocabulary and settings are JSON, numbers are safetensors.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from scipy.special import log_softmax
+from sklearn.model_selection import StratifiedGroupKFold
+
+from ...battles import Battles
+from ...errors import ArtifactError
+from ...features import Features, extract
+from ...folds import group_keys
+from ...metrics import standard_error
+from ...predictions import Floats
+from ...recipes import LexicalSettings, Recipe
+from ..base import Progress, labels_of
+from .equivariant_linear import Coefficients, Design, Scaler, Waves
+from .equivariant_linear import fit as fit_coefficients
+from .tfidf import Tfidf
+
+VOCABULARY: Final = "vocabulary.json"
+WEIGHTS: Final = "weights.safetensors"
+FORMAT: Final = 1
+
+# Prior standard deviations of the coefficients of each block, in units of its columns (TF-IDF rows
+# have length 1, features unit scale, waves length about 1). Rounded from a look at mtbench, tulu1 and
+# pandalm together, and flat there: a factor of 1.7 either way moves the log-loss by about 0.005.
+WORD_SCALE: Final = {"odd": 1.0, "even": 0.5}
+FEATURE_SCALE: Final = 0.06
+WAVE_SCALE: Final = 1.0
+WAVE_WIDTH: Final = 0.7
+STRENGTHS: Final = (0.25, 1.0, 4.0)
+"""Multiples of the recipe's ``C`` (a variance) that inner folds choose from."""
+INNER_ROWS: Final = 4000
+"""Rows that the choice of strength reads at most: more change it little and take minutes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lexical:
+    """A fitted lexical member; ``scaler`` and ``waves`` are None where the recipe turns them off."""
+
+    words: Tfidf
+    scaler: Scaler | None
+    waves: Waves | None
+    coefficients: Coefficients
+    feature_names: tuple[tuple[str, ...], tuple[str, ...]]
+    facts: dict[str, Any]
+
+
+def prepare(battles: Battles, *, recipe: Recipe, cache: Path, on_progress: Progress | None = None) -> None:
+    """Nothing depends on the text alone: even the vocabulary is learned from training rows."""
+
+
+def fit(
+    train: Battles,
+    *,
+    valid: Battles | None = None,
+    soft_targets: Floats | None = None,
+    weights: Floats | None = None,
+    recipe: Recipe,
+    folder: Path,
+    cache: Path,
+    resume: bool = False,
+    on_progress: Progress | None = None,
+) -> Lexical:
+    """Fit on ``train`` and write ``vocabulary.json`` and ``weights.safetensors``; see `base.Backbone`.
+
+    ``valid`` and ``resume`` are not used: nothing is stopped early, and a fold takes seconds.
+    """
+    settings = recipe.lexical
+    tell = on_progress or (lambda done, total, text: None)
+    steps = 4.0
+    words = _fit_words(train, settings)
+    tell(1, steps, f"{len(words.idf)} terms")
+    features = extract(train)
+    scaler = Scaler.fit(features) if settings.length else None
+    waves = None
+    if settings.length and settings.interactions:
+        shape = features.odd.shape[1], features.even.shape[1]
+        waves = Waves.draw(*shape, settings.interactions, width=WAVE_WIDTH, seed=recipe.seed)
+    design = _design(train, features, words, scaler, waves)
+    tell(2, steps, "features")
+    target = _targets(train, soft_targets, recipe)
+    outcomes = labels_of(train, soft_targets)[0]
+    strength, losses = _choose_strength(train, design, target, outcomes, weights, recipe)
+    tell(3, steps, f"C = {strength:g}")
+    scale = float(np.sqrt(strength))
+    coefficients = fit_coefficients(design.scaled(scale), target, weights=weights).times(scale)
+    facts = {  # no seconds, which the card tells: these lie beside what was learned, the same bytes each time
+        "device": "cpu",
+        "dtype": "float64",
+        "rows": len(train),
+        "terms": len(words.idf),
+        "C": strength,
+        "inner_log_loss": losses,
+    }
+    names = (features.odd_names, features.even_names)
+    fitted = Lexical(words, scaler, waves, coefficients, names, facts)
+    _write(fitted, folder)
+    tell(steps, steps, "done")
+    return fitted
+
+
+def predict(fitted: Lexical, battles: Battles, *, on_progress: Progress | None = None) -> Floats:
+    """Log-probabilities (n, 3), float64, rows normalised; exactly equivariant under a swap."""
+    design = _design(battles, extract(battles), fitted.words, fitted.scaler, fitted.waves)
+    if on_progress:
+        on_progress(1, 1, "")
+    return fitted.coefficients.log_probs(design)
+
+
+def load(folder: Path, *, recipe: Recipe, cache: Path) -> Lexical:
+    """Read what :func:`fit` wrote.
+
+    Raises
+    ------
+    ArtifactError
+        A file is missing, broken, of another format, or its parts do not fit each other.
+    """
+    try:
+        plain = json.loads((folder / VOCABULARY).read_text(encoding="utf-8"))
+        arrays = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ArtifactError(f"lexical member in {folder}: {error}; fit this fold again") from None
+    try:
+        return _restored(plain, arrays)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ArtifactError(f"lexical member in {folder} does not fit together ({what})") from None
+
+
+def _fit_words(train: Battles, settings: LexicalSettings) -> Tfidf:
+    texts = pl.concat([_text(train, "response_a"), _text(train, "response_b")])
+    return Tfidf.fit(
+        texts,
+        max_features=settings.max_features,
+        min_count=settings.min_count,
+        pairs=settings.word_ngram_max > 1,
+    )
+
+
+def _text(battles: Battles, column: str) -> pl.Series:
+    """All turns of a side, joined by a line break; a null turn is left out."""
+    joined = pl.col(column).list.join("\n", ignore_nulls=True).fill_null("")
+    return battles.frame.select(joined.alias("text"))["text"]
+
+
+def _design(
+    battles: Battles, features: Features, words: Tfidf, scaler: Scaler | None, waves: Waves | None
+) -> Design:
+    a, b = (words.transform(_text(battles, column)) for column in ("response_a", "response_b"))
+    lead = (a - b).tocsr()
+    odd: list[Any] = [lead * WORD_SCALE["odd"]]
+    even: list[Any] = [abs(lead) * WORD_SCALE["even"]]
+    if scaler is not None:
+        odd_columns, even_columns = scaler.apply(features)
+        odd.append(odd_columns * FEATURE_SCALE)
+        even.append(even_columns * FEATURE_SCALE)
+        if waves is not None:
+            odd_waves, even_waves = waves.apply(odd_columns, even_columns)
+            odd.append(odd_waves * WAVE_SCALE)
+            even.append(even_waves * WAVE_SCALE)
+    return Design(tuple(odd), tuple(even))
+
+
+def _targets(train: Battles, soft_targets: Floats | None, recipe: Recipe) -> Floats:
+    """One-hot votes (n, 3), mixed with the teacher's probabilities where it has an opinion.
+
+    Where nobody voted, the teacher's alone.
+    """
+    labels, voted = labels_of(train, soft_targets)
+    votes = np.eye(3)[labels]
+    if soft_targets is None:
+        return votes
+    taught = ~np.isnan(soft_targets).any(axis=1)
+    teacher = np.exp(log_softmax(soft_targets[taught], axis=1))
+    share = np.where(voted[taught], recipe.soft.weight, 1.0)[:, None]
+    votes[taught] = (1 - share) * votes[taught] + share * teacher
+    return votes
+
+
+def _choose_strength(
+    train: Battles,
+    design: Design,
+    target: Floats,
+    outcomes: npt.NDArray[np.int64],
+    weights: Floats | None,
+    recipe: Recipe,
+) -> tuple[float, dict[str, float]]:
+    """The recipe's ``C``, or a multiple that beats it over grouped inner folds; and every loss.
+
+    Another strength must win by more than one paired standard error: the folds of a thousand rows
+    are noisy, and on real votes the plain minimum was worse than no choice at all.
+    """
+    settings = recipe.lexical
+    groups = group_keys(train, near_duplicates=None)
+    rows = _some_rows(groups, recipe.seed)
+    folds = min(settings.inner_folds, len(np.unique(groups[rows])))
+    if folds < 2 or len(rows) < 10 * folds:
+        return settings.C, {}
+    design, target, outcomes = design.take(rows), target[rows], outcomes[rows]
+    weights = np.ones(len(rows)) if weights is None else weights[rows]
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=recipe.seed)
+    losses = np.empty((len(rows), len(STRENGTHS)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # a rare outcome is no error here
+        parts = list(splitter.split(np.zeros(len(rows)), outcomes, groups[rows]))
+    for inner, outer in parts:
+        seen, held = design.take(inner), design.take(outer)
+        start: Coefficients | None = None
+        for place, factor in enumerate(STRENGTHS):  # from the stiffest on: each starts from the one before
+            scale = float(np.sqrt(factor * settings.C))
+            start = fit_coefficients(
+                seen.scaled(scale),
+                target[inner],
+                weights=weights[inner],
+                start=None if start is None else start.times(1 / scale),
+                tolerance=1e-5,
+            ).times(scale)
+            losses[outer, place] = -np.sum(target[outer] * start.log_probs(held), axis=1)
+    losses *= (weights / weights.mean())[:, None]
+    mean = losses.mean(axis=0)
+    best, usual = int(np.argmin(mean)), STRENGTHS.index(1.0)
+    doubt = standard_error(losses[:, best] - losses[:, usual], groups[rows]) if best != usual else 0.0
+    chosen = best if mean[usual] - mean[best] > doubt else usual
+    told = {f"{f * settings.C:g}": round(float(m), 6) for f, m in zip(STRENGTHS, mean, strict=True)}
+    return STRENGTHS[chosen] * settings.C, told
+
+
+def _some_rows(groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """At most ``INNER_ROWS`` rows (and one group more), whole groups in random order."""
+    if len(groups) <= INNER_ROWS:
+        return np.arange(len(groups))
+    order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
+    sizes = np.bincount(groups)[order]
+    taken = order[: int(np.searchsorted(np.cumsum(sizes), INNER_ROWS)) + 1]
+    return np.flatnonzero(np.isin(groups, taken))
+
+
+_BLOCKS: Final = ("words", "features", "waves")
+
+
+def _write(fitted: Lexical, folder: Path) -> None:
+    """The two files of a fitted member; the caller renames the folder when it is whole."""
+    blocks = _BLOCKS[: len(fitted.coefficients.odd)]
+    plain = {
+        "format": FORMAT,
+        "words": list(fitted.words.words),
+        "intercept": fitted.coefficients.intercept.hex(),
+        "odd_names": list(fitted.feature_names[0]),
+        "even_names": list(fitted.feature_names[1]),
+        "blocks": list(blocks),
+        "facts": fitted.facts,
+    }
+    arrays: dict[str, npt.NDArray[Any]] = {"pairs": fitted.words.pairs, "idf": fitted.words.idf}
+    for name, odd, even in zip(blocks, fitted.coefficients.odd, fitted.coefficients.even, strict=True):
+        arrays[f"odd.{name}"], arrays[f"even.{name}"] = odd, even
+    if fitted.scaler is not None:
+        scaler = fitted.scaler
+        arrays.update(odd_scale=scaler.odd_scale, even_mean=scaler.even_mean, even_scale=scaler.even_scale)
+    if fitted.waves is not None:
+        arrays.update(wave_p=fitted.waves.p, wave_q=fitted.waves.q, wave_phase=fitted.waves.phase)
+    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    (folder / VOCABULARY).write_text(text, encoding="utf-8")
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / WEIGHTS)
+
+
+def _restored(plain: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Lexical:
+    """The member from its two files' content; KeyError or ValueError where parts disagree."""
+    if plain["format"] != FORMAT:
+        raise ValueError(f"format {plain['format']!r}, expected {FORMAT}")
+    names = tuple(map(str, plain["odd_names"])), tuple(map(str, plain["even_names"]))
+    nothing = extract(_no_battles())
+    if names != (nothing.odd_names, nothing.even_names):
+        raise ValueError("its features are not those that this version of the toolkit measures")
+    terms, blocks = tuple(map(str, plain["words"])), list(plain["blocks"])
+    words = Tfidf(terms, _checked(arrays["pairs"], (-1, 2), np.int64), _checked(arrays["idf"], (-1,)))
+    k, m = len(names[0]), len(names[1])
+    if len(words.idf) != len(terms) + len(words.pairs) or len(set(terms)) != len(terms):
+        raise ValueError("words, pairs and idf differ in number, or a word repeats")
+    if len(words.pairs) and (words.pairs.min() < 0 or words.pairs.max() >= len(terms)):
+        raise ValueError("a pair names a word that is not there")
+    scaler = waves = None
+    widths = {"words": (len(words.idf), len(words.idf)), "features": (k, m)}
+    if "features" in blocks:
+        parts = (arrays["odd_scale"], k), (arrays["even_mean"], m), (arrays["even_scale"], m)
+        scaler = Scaler(*(_checked(array, (size,)) for array, size in parts))
+    if "waves" in blocks:
+        phase = _checked(arrays["wave_phase"], (-1,))
+        count = len(phase)
+        waves = Waves(_checked(arrays["wave_p"], (k, count)), _checked(arrays["wave_q"], (m, count)), phase)
+        widths["waves"] = (count, count)
+    if blocks != list(_BLOCKS[: len(blocks)]) or not blocks:
+        raise ValueError(f"unknown blocks {blocks!r}")
+    coefficients = Coefficients(
+        tuple(_checked(arrays[f"odd.{name}"], (widths[name][0],)) for name in blocks),
+        tuple(_checked(arrays[f"even.{name}"], (widths[name][1],)) for name in blocks),
+        float.fromhex(plain["intercept"]),
+    )
+    if not np.isfinite(coefficients.intercept):
+        raise ValueError("the intercept is not finite")
+    return Lexical(words, scaler, waves, coefficients, names, dict(plain["facts"]))
+
+
+def _checked(array: npt.NDArray[Any], shape: tuple[int, ...], dtype: Any = np.float64) -> npt.NDArray[Any]:
+    """The array if it has this type and shape (-1: any) and is finite; else ValueError."""
+    fits = array.ndim == len(shape) and all(
+        w in (-1, have) for w, have in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != dtype or not np.isfinite(array).all():
+        raise ValueError(f"an array is {array.dtype}{array.shape}, expected finite {np.dtype(dtype)}{shape}")
+    return array
+
+
+def _no_battles() -> Battles:
+    return Battles.from_rows([])

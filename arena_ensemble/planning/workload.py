@@ -1,0 +1,124 @@
+"""How much there is to compute: token counts of battles, and the engine's own batches over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ..backbones.language.batching import plan_epoch, plan_reading
+from ..battles import Battles
+from ..prompts import get_template, turns_of
+from ..recipes import Recipe
+from .flops import Padded
+
+BYTES_PER_TOKEN: Final = 4.0
+"""UTF-8 bytes of text per token, an assumption: tokenizers of these bases give 3.5 to 4.5 on English"""
+TEXT_SHARES: Final = (0.12, 0.47, 0.41)
+"""prompt, response A, response B in a battle's tokens: the first 100 rows of Kaggle's train.csv"""
+LENGTH_SPREAD: Final = 1.0
+"""standard deviation of the logarithm of a battle's tokens: 0.8 to 1.2 on three files of real votes"""
+TRAIN_UTILISATION: Final = 0.40
+READ_UTILISATION: Final = 0.50
+_MOST_ROWS: Final = 6000
+
+Lengths = npt.NDArray[np.float64]
+"""(n, 3) tokens of prompt, response A, response B, before any cut"""
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much there is to do, and how fast a card is assumed to be.
+
+    Parameters
+    ----------
+    lengths
+        (n, 3) tokens of a sample of battles.
+    rows
+        Battles in all.
+    train_utilisation, read_utilisation
+        Share of the card's dense peak that the operations performed reach (recomputation included).
+    """
+
+    lengths: Lengths = field(repr=False)
+    rows: int
+    folds: int = 5
+    train_utilisation: float = TRAIN_UTILISATION
+    read_utilisation: float = READ_UTILISATION
+
+
+def typical_lengths(mean_tokens: float, count: int = 2000) -> Lengths:
+    """Token counts (count, 3) of battles with this mean: log-normal, as votes in the wild nearly are."""
+    from scipy.stats import norm
+
+    places = (np.arange(count) + 0.5) / count
+    draws = np.exp(LENGTH_SPREAD * norm.ppf(places))
+    total = draws * mean_tokens / draws.mean()
+    order = np.random.default_rng(0).permutation(count)
+    return np.asarray(total[order, None] * np.asarray(TEXT_SHARES))
+
+
+def lengths_of(battles: Battles, template: str = "plain-1") -> Lengths:
+    """Token counts (n, 3) of real battles, from their bytes (:data:`BYTES_PER_TOKEN`)."""
+    columns = turns_of(battles, get_template(template))
+    sizes = [
+        [sum(len(turn.encode("utf-8", "replace")) for turn in turns) / BYTES_PER_TOKEN for turns in column]
+        for column in columns
+    ]
+    return np.asarray(sizes, dtype=np.float64).T.reshape(-1, 3)
+
+
+def padded(recipe: Recipe, work: Work) -> tuple[Padded, Padded]:
+    """What training one fold and reading its held-out rows compute, from the engine's own batches."""
+    lengths = work.lengths[:: max(1, -(-len(work.lengths) // _MOST_ROWS))]
+    readings = _reading_lengths(recipe, lengths)
+    single = recipe.backbone == "reward"
+    train = recipe.train
+    together = 2 if recipe.swap == "paired" and not single else 1
+    orders = 2 if recipe.swap != "none" and not single else 1
+    steps = plan_epoch(
+        readings.max(axis=1) * readings.shape[1] * together,
+        batch_rows=train.batch_rows,
+        batch_tokens=train.batch_tokens,
+        window=train.window,
+        seed=recipe.seed,
+        epoch=0,
+    )
+    share = work.rows / len(lengths)
+    fitted = _padded_sum([micro for step in steps for micro in step], readings, together)
+    # a paired unit already holds both orders
+    # a frozen base is read once, whatever the epochs
+    epochs = 1 if recipe.adapter.kind == "frozen" else max(train.epochs, 1)
+    fitted = fitted.times(share * (work.folds - 1) / work.folds * epochs * orders / together)
+    read_share = (
+        1 + recipe.uncertain_share if recipe.read_orders == "uncertain" else float(recipe.read_orders)
+    )
+    if single:
+        read_share = 1.0
+    batches = plan_reading(readings.max(axis=1) * readings.shape[1], train.predict_tokens)
+    return fitted, _padded_sum(batches, readings, 1).times(share / work.folds * read_share)
+
+
+def _reading_lengths(recipe: Recipe, lengths: Lengths) -> npt.NDArray[np.int64]:
+    """(n, k) tokens of a reading's sequences after the cut: k = 2 for the reward head, else 1."""
+    template = get_template(recipe.prompt.template)
+    literals = [template.opening, template.before_a, template.before_b, template.cue]
+    fixed = sum(map(len, literals)) / BYTES_PER_TOKEN + 2
+    if recipe.backbone == "reward":
+        sums = np.stack([lengths[:, 0] + lengths[:, 1], lengths[:, 0] + lengths[:, 2]], axis=1)
+    else:
+        sums = lengths.sum(axis=1, keepdims=True)
+    return np.asarray(np.minimum(np.ceil(sums + fixed), recipe.prompt.max_tokens), dtype=np.int64)
+
+
+def _padded_sum(
+    batches: list[npt.NDArray[np.int64]], readings: npt.NDArray[np.int64], together: int
+) -> Padded:
+    tokens = squares = rows = real = 0.0
+    for batch in batches:
+        count, width = together * readings.shape[1] * len(batch), float(readings[batch].max())
+        tokens, squares, rows = tokens + count * width, squares + count * width**2, rows + count
+        real += together * float(readings[batch].sum())
+    return Padded(tokens, squares, rows, float(len(batches)), real)

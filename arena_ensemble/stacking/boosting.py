@@ -1,0 +1,256 @@
+"""The LightGBM stacker: two small boosted models, one for ties and one for who wins.
+
+The likelihood factors: P(outcome) = P(tie or not) * P(who | not a tie). The tie model sees only even
+columns, so it is unchanged by a swap; the winner model is trained on both orders of every decided
+row, and its two readings are averaged with opposite signs. Both start from the pooled members'
+logits (``init_score``), which LightGBM does not add when it predicts: it is added here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import lightgbm
+import numpy as np
+
+from ..errors import ArtifactError
+from ..metrics import Labels
+from ..predictions import Floats
+from .base import State
+from .design import Design
+from .logistic import Logistic, LogisticFamily
+
+ROUNDS: Final = (0, 25, 50, 75, 100, 150, 200, 300)
+MANY_ROWS: Final = 20_000
+
+
+@dataclass(frozen=True)
+class TreeSettings:
+    """What is passed to LightGBM; the defaults of `for_rows` keep the leaves few and large."""
+
+    rounds: tuple[int, ...] = ROUNDS
+    learning_rate: float = 0.05
+    leaves: int = 8
+    min_leaf: int = 50
+    l2: float = 10.0
+    columns: float = 0.5
+    rows: float = 0.7
+    bags: int = 1
+    extra: bool = False
+    bins: int = 63
+    by_column: bool = False
+
+
+def for_rows(n: int, *, features: bool) -> TreeSettings:
+    """Settings by the number of training rows: fewer rows, more bags; more rows, larger leaves."""
+    if features and n <= MANY_ROWS:
+        # Measured on three files of votes: random thresholds and larger trees beat best thresholds.
+        return TreeSettings(
+            leaves=16,
+            min_leaf=int(np.clip(n / 100, 10, 100)),
+            columns=0.3,
+            rows=1.0,
+            bags=2,
+            extra=True,
+            by_column=True,
+        )
+    return TreeSettings(
+        rounds=ROUNDS if n <= MANY_ROWS else ROUNDS[:-1],
+        min_leaf=int(np.clip(n / 60, 10, 300)),
+        columns=0.3 if features else 0.7,
+        bags=1 if n > 5000 else 2,
+        bins=63 if n <= MANY_ROWS else 127,
+        by_column=features,
+    )
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Fitted boosters, the pooled logits they start from, and the rounds they can be read at."""
+
+    base: Logistic | None
+    base_tie: float
+    rounds: tuple[int, ...]
+    ties: tuple[lightgbm.Booster, ...]
+    leads: tuple[lightgbm.Booster, ...]
+    features: bool
+    members: bool = True
+
+    def readings(self, design: Design) -> Floats:
+        """(V, n, 2): delta and the logit of a tie after each number of rounds."""
+        design = design if self.members else design.without_members()
+        delta, tie = _start(self.base, self.base_tie, design)
+        even = even_columns(design, features=self.features)
+        shown = lead_columns(design, features=self.features)
+        other = lead_columns(design.swapped(), features=self.features)
+        out = np.empty((len(self.rounds), len(design), 2))
+        out[:, :, 0], out[:, :, 1] = delta, tie
+        previous = 0
+        gained = np.zeros((len(design), 2))
+        for v, stop in enumerate(self.rounds):
+            if stop > previous:
+                span: dict[str, Any] = {
+                    "raw_score": True,
+                    "start_iteration": previous,
+                    "num_iteration": stop - previous,
+                }
+                for booster in self.leads:
+                    gained[:, 0] += _raw(booster, shown, span) / (2 * len(self.leads))
+                    gained[:, 0] -= _raw(booster, other, span) / (2 * len(self.leads))
+                for booster in self.ties:
+                    gained[:, 1] += _raw(booster, even, span) / len(self.ties)
+                previous = stop
+            out[v] += gained
+        return out
+
+    def state(self) -> State:
+        """JSON values and the boosters' texts, ties first."""
+        base = None if self.base is None else self.base.state().values
+        values = {
+            "base": base,
+            "base_tie": self.base_tie,
+            "rounds": list(self.rounds),
+            "bags": len(self.ties),
+            "features": self.features,
+            "members": self.members,
+        }
+        return State("trees", values, [b.model_to_string() for b in (*self.ties, *self.leads)])
+
+    @classmethod
+    def from_state(cls, state: State) -> Trees:
+        """The model that wrote the state; the caller has checked the hashes of the texts."""
+        v = state.values
+        boosters = [lightgbm.Booster(model_str=text) for text in state.texts]
+        if len(boosters) not in (v["bags"], 2 * v["bags"]) or any(
+            b.num_model_per_iteration() != 1 for b in boosters
+        ):
+            raise ArtifactError("the stacker's LightGBM texts are not the binary models that it wrote")
+        base = None if v["base"] is None else Logistic.from_state(State("logistic", v["base"]))
+        half = int(v["bags"])
+        return cls(
+            base,
+            float(v["base_tie"]),
+            tuple(v["rounds"]),
+            tuple(boosters[:half]),
+            tuple(boosters[half:]),
+            bool(v["features"]),
+            bool(v["members"]),
+        )
+
+
+def _raw(booster: lightgbm.Booster, columns: Floats, span: dict[str, Any]) -> Floats:
+    # LightGBM keeps its number of threads in one global. A predict() without num_threads resets it under
+    # a fit that runs on another Python thread with buffers for one: the process dies (SIGSEGV, seen).
+    return np.asarray(booster.predict(columns, num_threads=1, **span), dtype=np.float64)
+
+
+def even_columns(design: Design, *, features: bool) -> Floats:
+    """What the tie model sees: unchanged by a swap, to the last bit."""
+    columns = [np.abs(design.delta), design.tau]
+    if design.delta.shape[1] > 1:
+        centre = design.delta.mean(axis=1, keepdims=True)
+        columns += [np.abs(centre), np.abs(design.delta - centre).mean(axis=1, keepdims=True)]
+        columns.append(design.tau.mean(axis=1, keepdims=True))
+    if features:
+        columns += [np.abs(design.odd), design.even]
+    return np.hstack(columns)
+
+
+def lead_columns(design: Design, *, features: bool) -> Floats:
+    """What the winner model sees of one order."""
+    columns = [design.delta, design.tau]
+    if design.delta.shape[1] > 1:
+        columns.append(design.delta.mean(axis=1, keepdims=True))
+    if features:
+        columns += [design.odd, design.even]
+    return np.hstack(columns)
+
+
+def _start(base: Logistic | None, base_tie: float, design: Design) -> tuple[Floats, Floats]:
+    if base is None:
+        return np.zeros(len(design)), np.full(len(design), base_tie)
+    reading = base.readings(design)[-1]
+    delta, tau = reading[:, 0], reading[:, 1]
+    return delta, tau - np.logaddexp(delta / 2, -delta / 2)
+
+
+@dataclass(frozen=True)
+class TreeFamily:
+    """Unfitted boosters on the members, with or without features.
+
+    Parameters
+    ----------
+    features
+        Whether the features are seen.
+    members
+        Whether the members are seen; without them the boosters start from the class frequencies.
+    settings
+        None: `for_rows` of the training rows.
+    """
+
+    name: str
+    features: bool
+    settings: TreeSettings | None = None
+    factored: bool = True
+    members: bool = True
+
+    def fit(self, design: Design, y: Labels, seed: int) -> Trees:
+        """Two boosted models a bag."""
+        design = design if self.members else design.without_members()
+        used = self.settings or for_rows(len(y), features=self.features)
+        base = None
+        if design.members:
+            base = LogisticFamily("start", "plain", ridges=(10.0,)).fit(design, y, seed)
+        base_tie = float(np.log(((y == 2).sum() + 1.0) / ((y != 2).sum() + 2.0)))
+        delta, tie = _start(base, base_tie, design)
+        decided = np.flatnonzero(y != 2)
+        kept = design.take(decided)
+        both = np.vstack(
+            [lead_columns(kept, features=self.features), lead_columns(kept.swapped(), features=self.features)]
+        )
+        won = np.concatenate([y[decided] == 0, y[decided] == 1]).astype(np.float64)
+        lead_start = np.concatenate([delta[decided], -delta[decided]])
+        even = even_columns(design, features=self.features)
+        ties = (y == 2).astype(np.float64)
+        seeds = [(seed * 1000 + bag) % (2**31 - 1) for bag in range(used.bags)]
+        return Trees(
+            base,
+            base_tie,
+            used.rounds,
+            _boost(even, ties, tie, used, seeds, used.min_leaf),
+            # Where every vote is a tie there is no winner to learn.
+            _boost(both, won, lead_start, used, seeds, 2 * used.min_leaf) if decided.any() else (),
+            self.features,
+            self.members,
+        )
+
+
+def _boost(
+    columns: Floats, label: Floats, start: Floats, used: TreeSettings, seeds: list[int], min_leaf: int
+) -> tuple[lightgbm.Booster, ...]:
+    """One booster a seed, all on the same binned columns."""
+    shared: dict[str, Any] = {
+        "objective": "binary",
+        "boost_from_average": False,
+        "learning_rate": used.learning_rate,
+        "num_leaves": used.leaves,
+        "min_data_in_leaf": min_leaf,
+        "lambda_l2": used.l2,
+        "feature_fraction": used.columns,
+        "bagging_fraction": used.rows,
+        "bagging_freq": 1 if used.rows < 1 else 0,
+        "extra_trees": used.extra,
+        "max_bin": used.bins,
+        "deterministic": True,
+        # Either way is repeatable; by columns is twice as fast where only some columns are drawn.
+        "force_col_wise" if used.by_column else "force_row_wise": True,
+        "feature_pre_filter": False,
+        # One thread a fit, so that results do not depend on how many run side by side.
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+    data = lightgbm.Dataset(columns, label=label, init_score=start, free_raw_data=True, params=shared)
+    return tuple(
+        lightgbm.train({**shared, "seed": seed}, data, num_boost_round=max(used.rounds)) for seed in seeds
+    )

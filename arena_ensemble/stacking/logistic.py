@@ -1,0 +1,205 @@
+"""The swap-equivariant logistic stackers: delta linear in odd terms, tau linear in even terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from ..calibration.davidson import Problem, solve
+from ..metrics import Labels
+from ..predictions import Floats
+from .base import State
+from .design import Design
+from .pool_weights import geometric_weights
+
+Terms = Literal["plain", "rich", "features", "all", "length"]
+
+RIDGES: Final = (1e4, 1e3, 1e2, 1e1)
+"""Strengths of the ridge, as a number of rows; from the strongest, each fit starts from the last."""
+FEATURE_RIDGES: Final = (1e3, 3e2, 1e2, 3e1)
+BASE_RIDGE: Final = 10.0
+_CLIP: Final = 8.0
+"""Products and squares see delta and tau within ±8: a hard zero counts as a firm opinion, not as 34."""
+_MAX_PAIRED_MEMBERS: Final = 4
+_MAX_RICH_MEMBERS: Final = 10
+_FEATURE_CLIP: Final = 5.0
+
+
+def member_terms(design: Design) -> tuple[Floats, Floats]:
+    """Rich terms of the members, odd (n, k) and even (n, m), beyond delta and tau themselves."""
+    delta, tau = np.clip(design.delta, -_CLIP, _CLIP), np.clip(design.tau, -_CLIP, _CLIP)
+    members = delta.shape[1]
+    if members > _MAX_RICH_MEMBERS:
+        # Fifty members would mean a thousand terms: the shape of their mean and their spread will do.
+        centre, tie = delta.mean(axis=1, keepdims=True), tau.mean(axis=1, keepdims=True)
+        spread = delta.std(axis=1, keepdims=True), tau.std(axis=1, keepdims=True)
+        size = np.abs(centre)
+        odd = [np.tanh(centre), np.tanh(3 * centre), centre * size / 4, centre * tie, centre * spread[0]]
+        even = [size, centre**2 / 4, np.tanh(3 * tie), tie**2, size * tie, *spread]
+        return np.hstack(odd), np.hstack(even)
+    size = np.abs(delta)
+    odd = [np.tanh(delta), np.tanh(3 * delta), delta * size / 4]
+    probs = np.exp(design.log_probs)
+    entropy = -(probs * np.log(np.maximum(probs, 1e-15))).sum(axis=2).T
+    even = [size, delta**2 / 4, np.tanh(3 * tau), tau**2, size * tau, entropy]
+    if members <= _MAX_PAIRED_MEMBERS:
+        for i in range(members):
+            odd.append(delta[:, [i]] * tau)
+            odd += [delta[:, [i]] * size[:, [j]] for j in range(members) if j != i]
+            even += [np.abs(delta[:, [i]] - delta[:, [j]]) for j in range(i)]
+            even += [delta[:, [i]] * delta[:, [j]] for j in range(i)]
+    else:
+        centre, tie = delta.mean(axis=1, keepdims=True), tau.mean(axis=1, keepdims=True)
+        odd += [delta * tau, delta * tie, delta * np.abs(centre), np.tanh(centre)]
+        even += [np.abs(delta - centre).mean(axis=1, keepdims=True), np.abs(centre), delta * centre]
+        even += [tau.std(axis=1, keepdims=True), delta.std(axis=1, keepdims=True)]
+    return np.hstack(odd), np.hstack(even)
+
+
+def length_columns(names: tuple[str, ...]) -> list[int]:
+    """Which features speak of length alone: their names begin with chars, characters or words."""
+    return [i for i, name in enumerate(names) if name.split(".")[0] in ("chars", "characters", "words")]
+
+
+def terms_of(design: Design, terms: Terms) -> tuple[Floats, Floats, int]:
+    """Odd and even terms, and how many leading columns of each are the members' own delta and tau."""
+    odd, even = [design.delta], [design.tau]
+    base = design.delta.shape[1]
+    if terms in ("features", "length"):
+        odd, even, base = [], [], 0
+    if terms == "rich" and design.members:
+        rich = member_terms(design)
+        odd.append(rich[0])
+        even.append(rich[1])
+    if terms in ("features", "all"):
+        odd.append(design.odd)
+        even.append(design.even)
+    if terms == "length":
+        odd.append(design.odd[:, length_columns(design.odd_names)])
+        even.append(design.even[:, length_columns(design.even_names)])
+    empty = np.empty((len(design), 0))
+    return np.hstack([empty, *odd]), np.hstack([empty, *even]), base
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A fitted stacker: V coefficient vectors, one a ridge, on scaled terms."""
+
+    terms: Terms
+    odd_scale: Floats
+    even_mean: Floats
+    even_scale: Floats
+    theta: Floats
+    """(V, k + m + 1): odd coefficients, even ones, and the intercept of tau."""
+
+    def readings(self, design: Design) -> Floats:
+        """(V, n, 2): delta and tau at each ridge."""
+        odd, even, base = terms_of(design, self.terms)
+        odd, even = scaled(odd, even, base, self.odd_scale, self.even_mean, self.even_scale)
+        k = odd.shape[1]
+        delta = odd @ self.theta[:, :k].T
+        tau = even @ self.theta[:, k:-1].T + self.theta[:, -1]
+        return np.stack([delta.T, tau.T], axis=2)
+
+    def state(self) -> State:
+        """JSON values."""
+        return State(
+            "logistic",
+            {
+                "terms": self.terms,
+                "odd_scale": self.odd_scale.tolist(),
+                "even_mean": self.even_mean.tolist(),
+                "even_scale": self.even_scale.tolist(),
+                "theta": self.theta.tolist(),
+            },
+        )
+
+    @classmethod
+    def from_state(cls, state: State) -> Logistic:
+        """The stacker that wrote the state."""
+        v = state.values
+        arrays = [np.array(v[key], dtype=np.float64) for key in ("odd_scale", "even_mean", "even_scale")]
+        return cls(v["terms"], arrays[0], arrays[1], arrays[2], np.array(v["theta"], dtype=np.float64))
+
+
+def scaled(
+    odd: Floats, even: Floats, base: int, odd_scale: Floats, even_mean: Floats, even_scale: Floats
+) -> tuple[Floats, Floats]:
+    """Terms on a common scale. Odd ones are never centred: that would break the symmetry.
+
+    Past the members' own, terms are clipped at ±5 standard deviations, so that one huge table in one
+    test answer cannot carry the prediction away.
+    """
+    odd = odd / odd_scale
+    even = (even - even_mean) / even_scale
+    np.clip(odd[:, base:], -_FEATURE_CLIP, _FEATURE_CLIP, out=odd[:, base:])
+    np.clip(even[:, base:], -_FEATURE_CLIP, _FEATURE_CLIP, out=even[:, base:])
+    return odd, even
+
+
+@dataclass(frozen=True)
+class LogisticFamily:
+    """Unfitted stacker.
+
+    Parameters
+    ----------
+    terms
+        ``"plain"``: delta and tau of each member, shrunk toward the geometric pool; ``"rich"``: with
+        products, saturations and disagreement; ``"features"``: features alone; ``"length"``: those of
+        length alone; ``"all"``: members and features, read at each ridge both with the members and without.
+    ridges
+        Strengths to read at, in rows, strongest first.
+    """
+
+    name: str
+    terms: Terms
+    ridges: tuple[float, ...] = RIDGES
+    factored: bool = False
+
+    def fit(self, design: Design, y: Labels, seed: int) -> Logistic:
+        """One Newton path over the ridges."""
+        odd, even, base = terms_of(design, self.terms)
+        odd_scale = np.sqrt((odd**2).mean(axis=0))
+        even_mean, even_scale = even.mean(axis=0), even.std(axis=0)
+        odd_scale[odd_scale < 1e-9] = 1.0
+        even_scale[even_scale < 1e-9] = 1.0
+        # Members keep their own scale and zero, so that the geometric pool is a point of this space.
+        odd_scale[:base], even_scale[:base], even_mean[:base] = 1.0, 1.0, 0.0
+        odd, even = scaled(odd, even, base, odd_scale, even_mean, even_scale)
+        k, m = odd.shape[1], even.shape[1]
+        centre = np.zeros(k + m + 1)
+        if base:
+            weights = geometric_weights(design.delta, design.tau, y, penalty=1e-6 / len(y))
+            centre[:base], centre[k : k + base] = weights, weights
+        problem = Problem(odd, np.hstack([even, np.ones((len(even), 1))]), y)
+        # With weak members beside many features the members are better left out than let in.
+        without = base > 0 and self.terms == "all"
+        path = _path(problem, self.ridges, centre, base, k, plain=self.terms == "plain")
+        if without:
+            path += _path(problem, self.ridges, np.zeros(k + m + 1), base, k, plain=False, held=True)
+        return Logistic(self.terms, odd_scale, even_mean, even_scale, np.stack(path))
+
+
+def _path(
+    problem: Problem,
+    ridges: tuple[float, ...],
+    centre: Floats,
+    base: int,
+    k: int,
+    *,
+    plain: bool,
+    held: bool = False,
+) -> list[Floats]:
+    """Coefficients at each ridge, each fit started from the last; ``held`` fixes the members' own."""
+    n, theta, path = len(problem.y), centre, []
+    for ridge in ridges:
+        penalty = np.full(problem.size, ridge / n)
+        if not plain:
+            # The members' own terms are held to the pool by far less than the extra terms to zero.
+            penalty[:base] = penalty[k : k + base] = 1e9 if held else min(ridge, BASE_RIDGE) / n
+        penalty[-1] = 1e-3 / n
+        theta = solve(problem, penalty=penalty, centre=centre, start=theta, tolerance=1e-8)
+        path.append(theta)
+    return path

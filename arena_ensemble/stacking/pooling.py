@@ -1,0 +1,170 @@
+"""The safe candidates: the prior, one member, means and pools. Few parameters, nothing to tune."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..calibration import fit_temperature
+from ..metrics import Labels, log_loss
+from ..predictions import Floats, delta_tau, from_delta_tau
+from .base import State
+from .design import Design
+from .pool_weights import geometric_weights, greedy_weights, linear_pool, linear_weights, true_class_probs
+
+Pool = Literal["linear", "geometric"]
+
+TEMPERATURE_ROWS = 4.0
+"""Pull of every fitted temperature toward 1: a spread of about e^0.5 is expected before seeing data."""
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A fitted pool: a sharpness and a weight per member, combined by probabilities or by their logs."""
+
+    pool: Pool
+    betas: Floats
+    weights: Floats
+    offset: float = 0.0
+    """Added to tau: all there is of the prior, zero elsewhere."""
+
+    def readings(self, design: Design) -> Floats:
+        """(1, n, 2): delta and tau."""
+        if self.pool == "geometric":
+            strength = self.betas * self.weights
+            delta, tau = design.delta @ strength, design.tau @ strength + self.offset
+        else:
+            tempered = np.stack(
+                [
+                    from_delta_tau(beta * d, beta * t)
+                    for beta, d, t in zip(self.betas, design.delta.T, design.tau.T, strict=True)
+                ]
+            )
+            delta, tau = delta_tau(linear_pool(tempered, self.weights))
+        return np.stack([delta, tau], axis=1)[None]
+
+    def state(self) -> State:
+        """JSON values."""
+        values = {
+            "pool": self.pool,
+            "betas": self.betas.tolist(),
+            "weights": self.weights.tolist(),
+            "offset": self.offset,
+        }
+        return State("pooled", values)
+
+    @classmethod
+    def from_state(cls, state: State) -> Pooled:
+        """The pool that wrote the state."""
+        values = state.values
+        return cls(
+            values["pool"], np.array(values["betas"]), np.array(values["weights"]), float(values["offset"])
+        )
+
+
+def member_betas(design: Design, y: Labels) -> Floats:
+    """(M,) sharpness of each member, pulled a little toward 1."""
+    fitted = [fit_temperature(lp, y, prior_rows=TEMPERATURE_ROWS) for lp in design.log_probs]
+    return np.array([one.beta for one in fitted])
+
+
+@dataclass(frozen=True)
+class Prior:
+    """How common ties are, and nothing else: what is left when no member knows anything."""
+
+    name: str = "prior"
+    factored: bool = False
+
+    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+        """Ties counted, one row added to each outcome; A and B alike, as the symmetry demands."""
+        members = len(design.members)
+        ties, decided = float((y == 2).sum()) + 1.0, float((y != 2).sum()) + 2.0
+        offset = float(np.log(ties / (decided / 2)))
+        return Pooled("geometric", np.ones(members), np.zeros(members), offset)
+
+
+@dataclass(frozen=True)
+class Single:
+    """The member of least log-loss, as it is or after its temperature."""
+
+    name: str
+    tempered: bool
+    factored: bool = False
+
+    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+        """Pick the member on these rows."""
+        members = len(design.members)
+        betas = member_betas(design, y) if self.tempered else np.ones(members)
+        losses = [
+            log_loss(from_delta_tau(b * d, b * t), y)
+            for b, d, t in zip(betas, design.delta.T, design.tau.T, strict=True)
+        ]
+        weights = np.zeros(members)
+        weights[int(np.argmin(losses))] = 1.0
+        return Pooled("geometric", betas, weights)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Geometric mean of all members, each after its temperature."""
+
+    name: str = "geometric mean"
+    factored: bool = False
+
+    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+        """Only the temperatures are learned."""
+        members = len(design.members)
+        return Pooled("geometric", member_betas(design, y), np.full(members, 1.0 / members))
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """Geometric pool: non-negative weights of least log-loss, pulled slightly toward equal ones."""
+
+    name: str = "geometric pool"
+    factored: bool = False
+    pull_rows: float = 1e-6
+
+    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+        """Convex; the weights' sum is the pool's own sharpness."""
+        weights = geometric_weights(design.delta, design.tau, y, penalty=self.pull_rows / len(y))
+        return Pooled("geometric", np.ones(len(weights)), weights)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Weighted mean of probabilities, weights of least log-loss, members after their temperatures."""
+
+    name: str = "linear pool"
+    factored: bool = False
+
+    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+        """Convex."""
+        betas = member_betas(design, y)
+        return Pooled("linear", betas, linear_weights(_tempered_true(design, y, betas)))
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """Greedy selection with replacement on the members' true-class columns, as they are."""
+
+    name: str = "greedy selection"
+    factored: bool = False
+    rounds: int = 50
+
+    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+        """The best prefix of the path."""
+        betas = np.ones(len(design.members))
+        return Pooled("linear", betas, greedy_weights(true_class_probs(design.log_probs, y), self.rounds))
+
+
+def _tempered_true(design: Design, y: Labels, betas: Floats) -> Floats:
+    tempered = np.stack(
+        [
+            from_delta_tau(beta * d, beta * t)
+            for beta, d, t in zip(betas, design.delta.T, design.tau.T, strict=True)
+        ]
+    )
+    return true_class_probs(tempered, y)
