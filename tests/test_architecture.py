@@ -16,7 +16,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 # Left may be imported by right, never the other way round.
 LAYERS = [
     "errors", "battles", "predictions", "recipes", "io", "sample", "folds", "prompts", "features", "metrics",
-    "calibration", "stacking", "diagnostics", "artifacts", "backbones", "planning", "pipeline", "report", "cli",
+    "calibration", "stacking", "diagnostics", "artifacts", "backbones", "planning", "pipeline", "report",
+    "cli",
     "__main__",
 ]  # fmt: skip
 TORCH = {

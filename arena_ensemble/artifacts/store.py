@@ -291,7 +291,7 @@ def check_name(name: str, *, reserved: bool = True) -> str:
 
 def packaged_models() -> list[Path]:
     """Folders of recipes that travel with the package (in a checkout, its own ``models/``)."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[1]
     return [folder for folder in (here / "_models", here.parent / "models") if folder.is_dir()]
 
 

@@ -130,7 +130,14 @@ for job in json.load(open(sys.argv[1])):
     ]
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path / "jobs.json"), str(Path(__file__).parent)], check=True
+        [
+            sys.executable,
+            "-c",
+            script,
+            str(tmp_path / "jobs.json"),
+            str(Path(__file__).parents[1] / "helpers"),
+        ],
+        check=True,
     )
     for job, fold in zip(jobs, folds.values(), strict=True):
         assert np.load(job["out"]).tobytes() == fold.log_probs.tobytes(), job["out"]

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import zstandard
-from cases import CASES, GOOD, LISTED, Case, parquet, rows, text
+from hostile_cases import CASES, GOOD, LISTED, Case, parquet, rows, text
 
 from arena_ensemble.errors import ArenaError
 from arena_ensemble.folds import make_folds

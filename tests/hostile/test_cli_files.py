@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from cases import CASES, Case
+from hostile_cases import CASES, Case
 from workspaces import RECIPE, refusal, tree
 
 from arena_ensemble import sample

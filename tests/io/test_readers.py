@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import InputError
 from arena_ensemble.io import (
-    battle_files,
     check_submission,
     read,
     read_battles,
@@ -30,6 +29,7 @@ from arena_ensemble.io import (
     write_submission,
     write_winners,
 )
+from arena_ensemble.io.battles import replaced_surrogates
 
 Rows = list[dict[str, Any]]
 
@@ -401,7 +401,7 @@ def test_what_is_written_is_what_is_read(
     path = tmp_path_factory.mktemp("law") / "x"
     path.write_bytes(WRITERS[kind](records))
     kept = [
-        (k, *([t if t is None else battle_files.replaced_surrogates(t)] for t in (p, a, b)), y)
+        (k, *([t if t is None else replaced_surrogates(t)] for t in (p, a, b)), y)
         for k, (p, a, b, y) in enumerate(rows)
     ]
     assert triples(read_battles(path)) == kept

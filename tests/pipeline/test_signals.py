@@ -14,7 +14,7 @@ import pytest
 from arena_ensemble import backbones, cli, sample
 from arena_ensemble.artifacts import store
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1] / "helpers"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 

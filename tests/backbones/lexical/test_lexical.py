@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from arena_ensemble.backbones import lexical
+from arena_ensemble.backbones.lexical import model as lexical
 from arena_ensemble.backbones.lexical.equivariant_linear import Design, Waves
 from arena_ensemble.backbones.lexical.equivariant_linear import fit as fit_coefficients
 from arena_ensemble.backbones.lexical.tfidf import END, START, TOKEN, Tfidf

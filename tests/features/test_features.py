@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena_ensemble.battles import Battles
-from arena_ensemble.features import Features, extract, patterns, side_counts
+from arena_ensemble.features import Features, extract, patterns
+from arena_ensemble.features.extraction import side_counts
 from arena_ensemble.features.patterns import MARKS, PHRASES, SCRIPTS, WORD
 from arena_ensemble.io import read_battles
 

@@ -61,7 +61,7 @@ def test_killed_inside_a_fold_and_resumed_says_the_same_bits(base: Path, tmp_pat
     def start(folder: Path) -> subprocess.Popen[bytes]:
         folder.mkdir(parents=True, exist_ok=True)
         return subprocess.Popen(
-            [sys.executable, "-c", JOB, str(Path(__file__).parent), str(base), str(folder)]
+            [sys.executable, "-c", JOB, str(Path(__file__).parents[2] / "helpers"), str(base), str(folder)]
         )
 
     whole = start(tmp_path / "whole" / "fold")

@@ -16,7 +16,7 @@ from arena_ensemble.backbones.language import hub
 from arena_ensemble.errors import RecipeError
 from arena_ensemble.recipes import recipe_from
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[2] / "helpers"
 TINY = """backbone = "classify"
 base = "tiny:encoder"
 [prompt]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-GPU = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
+GPU = Path(__file__).resolve().parents[3] / "benchmarks" / "gpu.py"
 OTHERS = ("polars", "pydantic", "scipy", "sklearn", "lightgbm", "joblib", "datasketch", "zstandard", "rich")
 WITHOUT = f"""
 import sys
