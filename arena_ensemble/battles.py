@@ -1,11 +1,11 @@
-"""The noun on the left of the river: battles, and what exchanging the two responses means."""
+"""Battles: the input of the pipeline, what exchanging the two responses means, and the one join by id."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
@@ -38,6 +38,47 @@ SWAP: Final = (1, 0, 2)
 """Column order after the two responses are exchanged: ``probs[:, SWAP]``. An involution."""
 
 
+def match_rows(ids: pl.Series, wanted: pl.Series) -> npt.NDArray[np.int64]:
+    """The row of ``ids`` at which each wanted id stands, (len(wanted),); -1 where it is not there.
+
+    Parameters
+    ----------
+    ids
+        Unique ids.
+    wanted
+        Ids of the same type, in any order.
+    """
+    rows = pl.DataFrame({"id": ids, "row": np.arange(len(ids))})
+    found = pl.DataFrame({"id": wanted}).join(rows, on="id", how="left", maintain_order="left")["row"]
+    return found.fill_null(-1).to_numpy().astype(np.int64)
+
+
+def align_rows(
+    ids: pl.Series, wanted: pl.Series, *, name: str, missing: str = "missing"
+) -> npt.NDArray[np.int64]:
+    """As :func:`match_rows`, where every wanted id must be there: rows are joined by id, never by position.
+
+    Parameters
+    ----------
+    name
+        What is aligned, for the error.
+    missing
+        What is wrong with an id that is not there: "2 ids are ``missing``".
+
+    Raises
+    ------
+    InputError
+        An id is missing, or the ids are of another type.
+    """
+    if ids.dtype != wanted.dtype:
+        raise InputError(f"{name}: ids are {ids.dtype}, the battles' ids are {wanted.dtype}")
+    rows = match_rows(ids, wanted)
+    absent = wanted.filter(pl.Series(rows < 0))
+    if len(absent):
+        raise InputError(f"{name}: {len(absent)} ids are {missing}, the first is {absent[0]!r}")
+    return rows
+
+
 @dataclass(frozen=True, eq=False)
 class Battles:
     """An immutable table of battles.
@@ -54,6 +95,7 @@ class Battles:
     """
 
     frame: pl.DataFrame
+    _digests: dict[bool, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         frame = self.frame
@@ -129,7 +171,15 @@ class Battles:
         return Battles(frame.with_columns(flipped.alias("outcome")).select(self.frame.columns))
 
     def digest(self, *, outcomes: bool = True) -> str:
-        """SHA-256 over ids and texts (and outcomes), independent of file format and library version."""
+        """SHA-256 over ids and texts (and outcomes), independent of file format and library version.
+
+        Computed once: the table never changes.
+        """
+        if outcomes not in self._digests:
+            self._digests[outcomes] = self._digest(outcomes)
+        return self._digests[outcomes]
+
+    def _digest(self, outcomes: bool) -> str:
         columns = ["id", "prompt", "response_a", "response_b", *(["outcome"] if outcomes else [])]
         state = hashlib.sha256(json.dumps(columns).encode())
         for row in self.frame.select(columns).iter_rows():

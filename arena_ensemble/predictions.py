@@ -1,4 +1,4 @@
-"""The noun on the right of the river: what one member said, as log-probabilities; delta and tau.
+"""Predictions: the output of a member or of the ensemble, as log-probabilities; delta and tau.
 
 For ``p = (p_A, p_B, p_T)``: ``delta = ln p_A - ln p_B`` (who wins) and
 ``tau = ln p_T - (ln p_A + ln p_B) / 2`` (how much of a tie), so that
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 from scipy.special import log_softmax, logsumexp
 
-from .battles import SWAP
+from .battles import SWAP, align_rows
 from .errors import InputError
 
 Floats = npt.NDArray[np.float64]
@@ -53,7 +53,7 @@ def without_ties(log_probs: npt.ArrayLike) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one member said of some battles.
+    """One member's predictions of some battles.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ class Predictions:
     log_probs
         (n, 3) float64, natural log, columns A, B, TIE, rows normalised; -inf is a hard zero.
     fold
-        (n,) integers: the fold whose model read the row. For out-of-fold rows, the row's own fold.
+        (n,) integers: the fold whose model predicted the row. For out-of-fold rows, the row's own fold.
     swap_log_probs
-        The same of the swapped reading, already mapped back to the shown order, or None.
+        The same for the swapped battles, already mapped back to the shown order, or None.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class Predictions:
 
     @property
     def probs(self) -> Floats:
-        """Probabilities (n, 3) of the combined reading."""
+        """Probabilities (n, 3), both orders combined where there are two."""
         return np.asarray(np.exp(self.combined().log_probs), dtype=np.float64)
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Self:
@@ -135,14 +135,7 @@ class Predictions:
         InputError
             An id is missing here, or the ids are of another type.
         """
-        if ids.dtype != self.ids.dtype:
-            raise InputError(f"{name}: ids are {self.ids.dtype}, the battles' ids are {ids.dtype}")
-        place = pl.DataFrame({"id": self.ids, "row": np.arange(len(self))})
-        rows = pl.DataFrame({"id": ids}).join(place, on="id", how="left", maintain_order="left")["row"]
-        if rows.null_count():
-            missing = ids.filter(rows.is_null())
-            raise InputError(f"{name}: {len(missing)} ids are missing, the first is {missing[0]!r}")
-        return self.take(rows.to_numpy())
+        return self.take(align_rows(self.ids, ids, name=name))
 
     def without_ties(self) -> Self:
         """The same for a task of two outcomes, in which P(tie) is absent."""
@@ -154,9 +147,9 @@ class Predictions:
         )
 
     def combined(self) -> Self:
-        """One reading: the mean of both orders in (delta, tau), or the only reading there is.
+        """The mean of both orders in (delta, tau), or the only order there is.
 
-        With both orders read, the result is swap-equivariant.
+        With both orders predicted, the result is swap-equivariant.
         """
         if self.swap_log_probs is None:
             return self
@@ -165,15 +158,15 @@ class Predictions:
         return replace(self, log_probs=both, swap_log_probs=None)
 
     def position_bias(self) -> Floats | None:
-        """(n,) lean toward the first response, ``(delta_shown - delta_swapped) / 2``, in logits."""
+        """(n,) position bias toward the first response, ``(delta_shown - delta_swapped) / 2``, in logits."""
         if self.swap_log_probs is None:
             return None
         return (delta_tau(self.log_probs)[0] - delta_tau(self.swap_log_probs)[0]) / 2
 
     def swapped(self) -> Self:
-        """What the member says of the swapped battles: columns A and B exchanged.
+        """The predictions of the swapped battles: columns A and B exchanged.
 
-        The two readings also change places: what was read second is now the shown order.
+        The two orders also change places: the swapped one is now the shown one.
         """
         order = list(SWAP)
         if self.swap_log_probs is None:
@@ -182,7 +175,7 @@ class Predictions:
 
 
 def average_folds(parts: list[Predictions]) -> Predictions:
-    """Mean over fold models of the combined readings, in (delta, tau); fold is -1.
+    """Mean over fold models of the combined orders, in (delta, tau); fold is -1.
 
     All parts hold the same ids in the same order (checked). The geometric mean of the folds'
     probabilities, normalised.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import logging
 import re
 import tomllib
 from collections.abc import Mapping
@@ -20,7 +21,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from .errors import RecipeError
 
-_PREDICTION_ONLY: Final = ("read_orders", "uncertain_share")
+log = logging.getLogger(__name__)
+
+_PREDICTION_ONLY: Final = ("read_orders", "second_order_share")
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?\Z")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -170,10 +173,11 @@ class Recipe(_Section):
     revision: str = ""
     loader: Literal["transformers", "unsloth"] = "transformers"
     swap: Literal["none", "augment", "paired"] = "none"
-    read_orders: Literal[1, 2, "uncertain"] = 1
-    """``"uncertain"`` reads the second order where it is expected to change most, by a random pilot"""
-    uncertain_share: Share = 0.5
-    """share of the rows read twice when ``read_orders`` is ``"uncertain"``"""
+    read_orders: Literal[1, 2] = 1
+    """2 predicts the swapped battle too and averages both orders"""
+    second_order_share: Share = 1.0
+    """share of the rows that are predicted in the swapped order when ``read_orders`` is 2, drawn by a hash of
+    their ids: half the share costs half the second pass"""
     seed: Annotated[int, Field(ge=0)] = 0
     prompt: PromptSettings = PromptSettings()
     train: TrainSettings = TrainSettings()
@@ -233,7 +237,9 @@ class Recipe(_Section):
 
     def orders(self) -> str:
         """Which orders are read, in a word: what was read under another word is read again."""
-        share = f" {self.uncertain_share:g}" if self.read_orders == "uncertain" else ""
+        share = (
+            f" {self.second_order_share:g}" if self.read_orders == 2 and self.second_order_share < 1 else ""
+        )
         return f"{self.read_orders}{share}"
 
     def settings(self) -> dict[str, Any]:
@@ -286,11 +292,27 @@ def recipe_from(
     RecipeError
         As :func:`load_recipe`.
     """
+    values = _migrated(values, source)
     _refuse_unknown(Recipe, values, source, ())
     try:
         return Recipe.model_validate({**values, "name": name, "folder": folder})
     except ValidationError as error:
         raise RecipeError(f"{source}: {_explained(error)}") from None
+
+
+def _migrated(values: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    """Settings of the release before, accepted for this one."""
+    if values.get("read_orders") != "uncertain":
+        return values
+    share = values.get("uncertain_share", 0.5)
+    log.warning(
+        "%s: read_orders = 'uncertain' is now read_orders = 2 with second_order_share = %s; "
+        "the old spelling goes with the next release",
+        source,
+        share,
+    )
+    kept = {key: value for key, value in values.items() if key != "uncertain_share"}
+    return {**kept, "read_orders": 2, "second_order_share": share}
 
 
 def _known(model: type[BaseModel]) -> list[str]:

@@ -29,11 +29,15 @@ import numpy as np
 from ablation_page import contrasts_of, page, short
 
 from arena_ensemble import metrics, recipes, sample
-from arena_ensemble.artifacts import members, store
+from arena_ensemble.artifacts import atomic, cards, fold_file
+from arena_ensemble.artifacts.members import MemberArtifacts
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
 from arena_ensemble.calibration import fit_temperature
 from arena_ensemble.io import read_battles
-from arena_ensemble.pipeline import oof, second_reading
+from arena_ensemble.pipeline import second_reading, tasks
+from arena_ensemble.pipeline.cross_fit import finish_member
+from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.predictions import Predictions, delta_tau
 
 FOLDS = 3
@@ -70,7 +74,7 @@ EQUIVARIANT = {"reward", "frozen reward"}
 
 def recipe_of(setting: Setting, seed: int, options: argparse.Namespace) -> recipes.Recipe:
     """The recipe of ``tiny-swap`` (its base, rate, epochs, window), with head and swap exchanged."""
-    shipped = recipes.load_recipe(store.Workspace(Path()).recipe_path("tiny-swap"))
+    shipped = recipes.load_recipe(Workspace(Path()).recipe_path("tiny-swap"))
     values = shipped.model_dump(mode="python", exclude_unset=True)
     frozen = setting.head.startswith("frozen")
     values |= {
@@ -94,14 +98,14 @@ def member_of(setting: Setting, seed: int) -> str:
     return f"{setting.name.replace(' ', '-')}-seed{seed}"
 
 
-def make(job: oof.Job, member: str, recipe: recipes.Recipe) -> Predictions:
+def make(job: Job, member: str, recipe: recipes.Recipe) -> Predictions:
     """The member's out-of-fold readings, made by the project's own steps; processor time is kept beside."""
     note = job.root / "cost" / f"{member}.json"
     cost: dict[str, Any] = json.loads(note.read_text()) if note.is_file() else {}
-    tasks = oof.plan(job, member, recipe)
-    todo = [task for task in tasks if not oof.is_done(job, task)]
+    tasks = tasks.plan(job, member, recipe)
+    todo = [task for task in tasks if not tasks.is_done(job, task)]
     if todo:
-        oof.prepare(job, recipe)
+        tasks.prepare(job, recipe)
     for task in todo:
         marks = [time.process_time()] * 2
 
@@ -109,11 +113,11 @@ def make(job: oof.Job, member: str, recipe: recipes.Recipe) -> Predictions:
             if text.startswith("loss"):
                 marks[1] = time.process_time()
 
-        oof.run_fold(job, task, mark)
+        tasks.run_fold(job, task, mark)
         cost[str(task.fold)] = {"fit": marks[1] - marks[0], "read": time.process_time() - marks[1]}
-        store.write_json(note, cost)
-    oof.finish_member(job, member, recipe)
-    return members.load_member(job.workspace, member)[0]
+        atomic.write_json(note, cost)
+    finish_member(job, member, recipe)
+    return MemberArtifacts(job.workspace, member).load()[0]
 
 
 def refined(said: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
@@ -147,10 +151,10 @@ def read_partly(reading: Predictions, share: float, how: str = "pilot") -> np.nd
     return found
 
 
-def costs(job: oof.Job, member: str, rows: int) -> dict[str, float]:
+def costs(job: Job, member: str, rows: int) -> dict[str, float]:
     """Processor seconds per 1,000 rows (of training, of reading one order); tokens learned from per row."""
     spent = json.loads((job.root / "cost" / f"{member}.json").read_text())
-    facts = (store.read_card(job.workspace.oof / member) or {})["fold_facts"]
+    facts = (cards.read_card(job.workspace.oof / member) or {})["fold_facts"]
     learned = rows * (FOLDS - 1)
     cut = [part["truncation"]["truncated_rows"] for part in facts]
     return {
@@ -166,15 +170,15 @@ def cells_of(
     battles: Battles, work: Path, seeds: range, settings: list[Setting], options: argparse.Namespace
 ) -> dict[str, Any]:
     """All results of one file of votes: losses (seeds, rows) by cell, and what the tables need."""
-    job_folds = members.ensure_folds(store.Workspace(work), battles, n_folds=FOLDS, seed=0)
-    job = oof.Job(work, battles, job_folds)
+    job_folds = fold_file.ensure_folds(Workspace(work), battles, n_folds=FOLDS, seed=0)
+    job = Job(work, battles, job_folds)
     y, group, fold = battles.outcomes(), job_folds.group, job_folds.fold
     prior = metrics.prior_log_probs(y, fold)
     found: dict[str, Any] = {
         "rows": len(y), "groups": int(group.max()) + 1, "group": group, "cells": {},
         "prior": metrics.row_losses(prior, y),
     }  # fmt: skip
-    lexical = recipes.load_recipe(store.Workspace(Path()).recipe_path("lexical"))
+    lexical = recipes.load_recipe(Workspace(Path()).recipe_path("lexical"))
     said = make(job, "lexical", lexical).log_probs
     found["lexical"] = metrics.row_losses(said, y)
     for setting in settings:
@@ -212,7 +216,7 @@ def cells_of(
 
 def reward_ignores_swap(battles: Battles, work: Path, options: argparse.Namespace) -> dict[str, float]:
     """Largest difference between reward members trained paired and none, and between the two orders."""
-    job = oof.Job(work, battles, members.ensure_folds(store.Workspace(work), battles, n_folds=FOLDS, seed=0))
+    job = Job(work, battles, fold_file.ensure_folds(Workspace(work), battles, n_folds=FOLDS, seed=0))
     said = [
         make(job, member_of(s, 0), recipe_of(s, 0, options))
         for s in (Setting("reward", "none"), Setting("reward", "paired"))

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from arena_ensemble import metrics, recipes
-from arena_ensemble.artifacts import store
-from arena_ensemble.pipeline import oof
+from arena_ensemble.artifacts.workspace import Workspace
+from arena_ensemble.pipeline import tasks
 
 Array = Any
 _READ = """\
@@ -200,7 +200,7 @@ def page(
     files = list(results)
     names = [setting.name for setting in settings]
     found, after = contrasts_of(results), contrasts_of(results, "refined")
-    versions = ", ".join(f"{k} {v}" for k, v in oof.versions().items())
+    versions = ", ".join(f"{k} {v}" for k, v in tasks.versions().items())
     command = " ".join(["python", "benchmarks/ablation.py", *_flags(sys.argv[1:])])
     lines = [
         "# Head by swap by reading: a controlled ablation",
@@ -323,7 +323,7 @@ def _about(result: dict[str, Any]) -> str:
 
 
 def _method(results: dict[str, Any], options: argparse.Namespace) -> str:
-    shipped = recipes.load_recipe(store.Workspace(Path()).recipe_path("tiny-swap"))
+    shipped = recipes.load_recipe(Workspace(Path()).recipe_path("tiny-swap"))
     train = shipped.train
     base = (
         f"`{_short_path(options.base)}`"

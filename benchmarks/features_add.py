@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from arena_ensemble.artifacts import members as member_files
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import fold_file
+from arena_ensemble.artifacts.members import MemberArtifacts
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.features import extract
 from arena_ensemble.io import read_battles
 from arena_ensemble.metrics import paired_difference, row_losses, standard_error
@@ -35,7 +36,7 @@ TEXT_MEMBER = "lexical"
 """The member that reads length and words by itself, told apart from the language models."""
 
 
-def cross_fitted(data: Path, folder: Path, members: str, recipes: Path | None) -> store.Workspace:
+def cross_fitted(data: Path, folder: Path, members: str, recipes: Path | None) -> Workspace:
     if recipes is not None:
         shutil.copytree(recipes, folder / "models", dirs_exist_ok=True)
     command = [sys.executable, "-m", "arena_ensemble", "oof", "--data", str(data)]
@@ -43,7 +44,7 @@ def cross_fitted(data: Path, folder: Path, members: str, recipes: Path | None) -
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 4):
         raise SystemExit(done.stderr)
-    return store.Workspace(folder)
+    return Workspace(folder)
 
 
 def sets_of(names: list[str]) -> dict[str, list[str]]:
@@ -52,12 +53,12 @@ def sets_of(names: list[str]) -> dict[str, list[str]]:
     return {name: list(members) for name, members in found.items() if members and set(members) <= set(names)}
 
 
-def one_file(data: Path, workspace: store.Workspace, names: list[str], *, quick: bool) -> dict[str, Any]:
+def one_file(data: Path, workspace: Workspace, names: list[str], *, quick: bool) -> dict[str, Any]:
     battles = read_battles(data, need_outcomes=True)
-    folds, y = member_files.read_folds(workspace, battles), battles.outcomes()
+    folds, y = fold_file.read_folds(workspace, battles), battles.outcomes()
     features = extract(battles)
     members: dict[str, Predictions] = {
-        name: member_files.load_member(workspace, name)[0].aligned_to(battles.ids) for name in names
+        name: MemberArtifacts(workspace, name).load()[0].aligned_to(battles.ids) for name in names
     }
 
     def losses(chosen: list[str], *, with_features: bool) -> tuple[Any, str]:

@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from arena_ensemble.artifacts import members as member_files
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts.members import MemberArtifacts
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.calibration import Temperature, ensemble_gamma, fit_temperature, fold_average_gamma
 from arena_ensemble.features import extract
 from arena_ensemble.folds import group_keys
 from arena_ensemble.io import read_battles
 from arena_ensemble.metrics import paired_difference, row_losses
-from arena_ensemble.pipeline import ensemble
+from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.predictions import Predictions, average_folds
 
 VOTES = Path(__file__).resolve().parents[2] / "shared" / "data" / "votes"
@@ -58,7 +58,7 @@ def split(path: Path, folder: Path, part: int, parts: int) -> tuple[Path, Path]:
     return folder / "train.csv", folder / "test.csv"
 
 
-def river(folder: Path, train: Path, test: Path, members: str, recipes: Path | None) -> store.Workspace:
+def river(folder: Path, train: Path, test: Path, members: str, recipes: Path | None) -> Workspace:
     """Out-of-fold members, the stacker, and the fold models' readings of the test rows."""
     if recipes is not None:
         shutil.copytree(recipes, folder / "models", dirs_exist_ok=True)
@@ -76,24 +76,24 @@ def river(folder: Path, train: Path, test: Path, members: str, recipes: Path | N
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 4):
         raise SystemExit(done.stderr)
-    return store.Workspace(folder)
+    return Workspace(folder)
 
 
 def variants(
-    workspace: store.Workspace, train: Path, test: Path, truth: dict[Any, int]
+    workspace: Workspace, train: Path, test: Path, truth: dict[Any, int]
 ) -> dict[tuple[str, str], tuple[Any, Any]]:
     """(who, correction) → (log-probabilities of the test rows, the labels)."""
     battles, new = read_battles(train, need_outcomes=True), read_battles(test)
     y = battles.outcomes()
     labels = np.array([truth[one] for one in new.ids])
-    built, features = ensemble.load(workspace), extract(new)
+    built, features = Ensemble.load(workspace), extract(new)
     found: dict[tuple[str, str], tuple[Any, Any]] = {}
     parts: dict[str, list[Predictions]] = {}
     gammas: dict[str, float] = {}
     for name in built.members:
-        own, _ = member_files.load_member(workspace, name)
+        own, _ = MemberArtifacts(workspace, name).load()
         beta = fit_temperature(own.aligned_to(battles.ids).combined().log_probs, y)
-        parts[name] = [one.aligned_to(new.ids) for one in member_files.load_test(workspace, name)]
+        parts[name] = [one.aligned_to(new.ids) for one in MemberArtifacts(workspace, name).load_test()]
         gammas[name] = fold_average_gamma([one.combined().log_probs for one in parts[name]])
         flat = average_folds(parts[name]).log_probs
         found[name, "none"] = beta.apply(flat), labels

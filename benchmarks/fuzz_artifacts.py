@@ -27,6 +27,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from arena_ensemble.artifacts import cards, fold_file
+from arena_ensemble.artifacts.members import MemberArtifacts
+from arena_ensemble.artifacts.workspace import Workspace
+from arena_ensemble.pipeline.ensemble import Ensemble
+
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -102,15 +107,14 @@ def loaders(folder: Path) -> dict[str, Callable[[], bytes]]:
     """File → what loads it and returns its numbers as bytes, after checking that they are whole."""
     import numpy as np
 
-    from arena_ensemble.artifacts import members, store
+    from arena_ensemble.artifacts import store
     from arena_ensemble.backbones import lexical
     from arena_ensemble.features import extract
     from arena_ensemble.io import read_battles
-    from arena_ensemble.pipeline import ensemble
     from arena_ensemble.predictions import Predictions
     from arena_ensemble.recipes import recipe_from
 
-    workspace = store.Workspace(folder / "w")
+    workspace = Workspace(folder / "w")
     train = read_battles(folder / "train.csv")
     test = read_battles(folder / "test.csv")
     features = extract(test)
@@ -125,27 +129,27 @@ def loaders(folder: Path) -> dict[str, Callable[[], bytes]]:
         ).probs.tobytes()
 
     def oof() -> bytes:
-        said, _ = members.load_member(workspace, "mine")
+        said, _ = MemberArtifacts(workspace, "mine").load()
         return whole(said.aligned_to(train.ids).log_probs, len(train))
 
     def tests() -> bytes:
-        parts = members.load_test(workspace, "mine")
+        parts = MemberArtifacts(workspace, "mine").load_test()
         return b"".join(whole(part.aligned_to(test.ids).log_probs, len(test)) for part in parts)
 
     def folds() -> bytes:
-        made = members.read_folds(workspace, train)
+        made = fold_file.read_folds(workspace, train)
         assert len(made) == len(train)
         return made.fold.tobytes() + made.group.tobytes()
 
     def stacker() -> bytes:
-        built = ensemble.load(workspace)
+        built = Ensemble.load(workspace)
         said = built.log_probs({"mine": even}, features)
         return whole(said, len(test)) + json.dumps([row.name for row in built.table]).encode()
 
     def fold() -> bytes:
         place = workspace.root / FOLD
-        card = store.read_card(place)
-        if card is None or not store.is_whole(place, card):
+        card = cards.read_card(place)
+        if card is None or not cards.is_whole(place, card):
             raise store.ArtifactError("not whole")
         fitted = lexical.load(place, recipe=recipe, cache=folder)
         with np.errstate(all="ignore"):

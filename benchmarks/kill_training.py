@@ -23,8 +23,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from arena_ensemble.artifacts import members as member_files
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic, cards
+from arena_ensemble.artifacts.members import MemberArtifacts
+from arena_ensemble.artifacts.workspace import Workspace
 
 RECIPE = """\
 backbone = "{head}"
@@ -67,7 +68,7 @@ def command(workspace: Path, data: Path, member: str) -> list[str]:
 def workspace_of(folder: Path, epochs: int, every: int) -> Path:
     for name, head in MEMBERS.items():
         text = RECIPE.format(head=head, epochs=epochs, every=0 if name == "anew" else every)
-        store.write_bytes(folder / "models" / name / "recipe.toml", text.encode())
+        atomic.write_bytes(folder / "models" / name / "recipe.toml", text.encode())
     return folder
 
 
@@ -77,7 +78,7 @@ def said(workspace: Path, member: str) -> dict[str, str]:
         str(path.relative_to(workspace)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted((workspace / "models" / member).rglob("weights.safetensors"))
     }
-    reading = member_files.load_member(store.Workspace(workspace), member)[0]
+    reading = MemberArtifacts(Workspace(workspace), member).load()[0]
     assert reading.swap_log_probs is not None
     found["shown"] = hashlib.sha256(reading.log_probs.tobytes()).hexdigest()
     found["swapped"] = hashlib.sha256(reading.swap_log_probs.tobytes()).hexdigest()
@@ -160,7 +161,7 @@ def main() -> None:
         for member in members:
             subprocess.run(command(calm, data, member), check=True, capture_output=True)
             expected = said(calm, member)
-            facts = (store.read_card(calm / "oof" / member) or {})["fold_facts"]
+            facts = (cards.read_card(calm / "oof" / member) or {})["fold_facts"]
             steps = min(part["optimizer_steps"] for part in facts)
             seconds = max(part["fit_seconds"] for part in facts)
             totals: dict[str, int] = {}

@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
 from arena_ensemble import backbones, folds, metrics
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
 from arena_ensemble.io import read_battles
 from arena_ensemble.recipes import Recipe, load_recipe
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     battles = read_battles(options.data, need_outcomes=True)
-    recipe = load_recipe(store.Workspace(Path()).recipe_path("lexical"))
+    recipe = load_recipe(Workspace(Path()).recipe_path("lexical"))
     y, groups = battles.outcomes(), folds.group_keys(battles)
     rows: dict[str, list[np.ndarray]] = {"random folds": [], "grouped folds": []}
     for seed in range(options.seeds):

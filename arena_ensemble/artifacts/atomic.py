@@ -21,14 +21,14 @@ from typing import Any, Final
 from ..errors import ArenaError
 
 _DEFERRED: Final = (signal.SIGINT, signal.SIGTERM)
-_CARD: Final = "card.json"
+CARD: Final = "card.json"
 _OLD: Final = re.compile(r"\.(.+)\.old-\d+\Z")
 _LITTER: Final = re.compile(r"\..+\.(tmp|old)-\d+\Z|\.submission\.csv\.[0-9a-f]{8}\.part\Z")
 _depth = 0
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def reraise_os_errors(path: Path) -> Iterator[None]:
     """Turn what the disk says into one clear error."""
     try:
         yield
@@ -83,7 +83,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         The disk is full or the folder cannot be written; an older file at ``path`` is untouched.
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with finishing(), explained(path):
+    with finishing(), reraise_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("wb") as stream:
@@ -115,8 +115,8 @@ def commit_folder(partial: Path, final: Path) -> None:
     Its files may be read by whoever may read its card (safetensors writes for the owner alone). A kill
     while the older folder makes way leaves it under a name that :func:`sweep` knows, and undoes.
     """
-    with finishing(), explained(final):
-        readable = (partial / _CARD).stat().st_mode & 0o777 if (partial / _CARD).is_file() else None
+    with finishing(), reraise_os_errors(final):
+        readable = (partial / CARD).stat().st_mode & 0o777 if (partial / CARD).is_file() else None
         for path in sorted(partial.rglob("*")):
             if path.is_file():
                 if readable is not None and not path.is_symlink():

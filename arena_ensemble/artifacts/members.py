@@ -1,228 +1,336 @@
-"""A member's files: shards of one fold, the merged tables, and the workspace's one fold file."""
+"""One object owns a member's artifacts: fitted folds, the predictions of each, and the merged tables.
+
+Under ``models/<name>/fold-<k>/`` lies what a fold's model learned; under ``oof/<name>/`` the shards
+``fold-<k>.parquet`` (its held-out rows) and ``test-<k>.parquet`` (test rows) while the member is being
+made, and ``oof.parquet`` and ``test.parquet`` when every fold is there. Each is keyed by digests.
+"""
 
 from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from ..battles import Battles
+from ..battles import align_rows
 from ..errors import ArtifactError, InputError
-from ..folds import NEAR_DUPLICATES, Folds, make_folds
-from ..predictions import Floats, Predictions
-from . import store
+from ..predictions import Predictions
+from . import atomic, cards
+from .cards import EXTERNAL, FoldCard, FoldKey, MemberCard, PredictionKey, ShardCard
+from .files import digest_bytes, digest_file, parquet_bytes, read_content, read_json, read_table
+from .tables import predictions_frame, to_predictions
+from .workspace import Workspace, check_name
 
 log = logging.getLogger(__name__)
 
-FOLDS_FILE: Final = "folds.parquet"
-FOLDS_CARD: Final = "folds.json"
 OOF: Final = "oof.parquet"
 TEST: Final = "test.parquet"
-_LOG_COLUMNS: Final = ("logp_a", "logp_b", "logp_tie")
-_SWAP_COLUMNS: Final = tuple(f"swap_{name}" for name in _LOG_COLUMNS)
+_RESUME: Final = "resume.json"
 
 
-def reading_frame(
-    ids: pl.Series, fold: npt.NDArray[np.int64], shown: Floats, other: Floats | None = None
-) -> pl.DataFrame:
-    """An OOF table: ids, fold, the shown order's log-probabilities and, mapped back, the swapped one's."""
-    columns: dict[str, Any] = {"id": ids, "fold": fold}
-    columns.update({name: shown[:, i] for i, name in enumerate(_LOG_COLUMNS)})
-    if other is not None:
-        columns.update({name: other[:, i] for i, name in enumerate(_SWAP_COLUMNS)})
-    return pl.DataFrame(columns)
+@dataclass(frozen=True)
+class MemberArtifacts:
+    """A member's artifacts in a workspace.
+
+    Raises
+    ------
+    InputError
+        The name is no plain member name.
+    """
+
+    workspace: Workspace
+    name: str
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+
+    @property
+    def models(self) -> Path:
+        """The folder of the fitted folds."""
+        return self.workspace.models / self.name
+
+    @property
+    def predictions(self) -> Path:
+        """The folder of the predictions."""
+        return self.workspace.oof / self.name
+
+    def fold_folder(self, fold: int) -> Path:
+        """Where a fold's fitted model lies."""
+        return self.models / f"fold-{fold}"
+
+    # --- fitted folds
+
+    def fold_card(self, fold: int) -> FoldCard | None:
+        """The card of a fitted fold, or None where it is not fitted."""
+        return cards.read_card(self.fold_folder(fold), FoldCard)
+
+    def fitted_keys(self) -> list[FoldKey]:
+        """The keys of the fold models that are there, from fold 0 on.
+
+        Raises
+        ------
+        InputError
+            None is.
+        """
+        keys: list[FoldKey] = []
+        while (card := self.fold_card(len(keys))) is not None:
+            keys.append(card.key)
+        if not keys:
+            raise InputError(f"member {self.name!r} has no fitted models in {self.models}; train it first")
+        return keys
+
+    def check_current(self, key: FoldKey) -> bool:
+        """Whether the fold of this key is fitted.
+
+        Raises
+        ------
+        StaleError
+            It is fitted, but on something else: naming which of recipe, data, folds differs.
+        """
+        card = self.fold_card(_fold_of(key))
+        if card is None:
+            return False
+        if differences := key.differences(card.key):
+            remedy = "restore it, use another --workspace, or make the member anew with --retrain "
+            raise cards.stale(self.fold_folder(_fold_of(key)), differences, remedy + self.name)
+        return True
+
+    def fitted_folder(self, key: FoldKey) -> Path | None:
+        """The folder of the model fitted with this key, all its files checked; None where there is none.
+
+        Raises
+        ------
+        StaleError
+            It was fitted on something else.
+        ArtifactError
+            A file is missing, truncated or edited.
+        """
+        if not self.check_current(key):
+            return None
+        folder = self.fold_folder(_fold_of(key))
+        card = self.fold_card(_fold_of(key))
+        if card is None or not cards.is_whole(folder, card):
+            raise ArtifactError(
+                f"{folder}: a file is missing or its SHA-256 differs from {cards.CARD}; "
+                f"remove {folder} and run again"
+            )
+        return folder
+
+    def start_fold(self, key: FoldKey) -> tuple[Path, bool]:
+        """A folder to train in, and whether an interrupted training of the same key may go on there."""
+        partial = self.fold_folder(_fold_of(key)).with_name(f"fold-{key.fold}.partial")
+        note = partial / _RESUME
+        if note.is_file():
+            try:
+                if read_json(note) == key.model_dump():
+                    return partial, True
+            except ArtifactError:
+                log.warning("%s is damaged; this fold starts from its beginning", note)
+        if partial.exists():
+            shutil.rmtree(partial)
+        atomic.write_json(note, key.model_dump())
+        return partial, False
+
+    def commit_fold(self, partial: Path, card: FoldCard) -> Path:
+        """Give a trained fold its card and its final name; returns its folder."""
+        (partial / _RESUME).unlink(missing_ok=True)
+        contents = [str(p.relative_to(partial)) for p in partial.rglob("*") if p.is_file()]
+        cards.write_card(partial, card, contents)
+        final = self.fold_folder(_fold_of(card.key))
+        atomic.commit_folder(partial, final)
+        return final
+
+    # --- predictions
+
+    def has_predictions(self, key: PredictionKey) -> bool:
+        """Whether the predictions of this fold are there, merged or not, unchanged, made with this key."""
+        if key.test is not None:
+            merged = self._has_shard(self.predictions / TEST, key.of_all_folds())
+        else:
+            merged = self.is_merged(key)
+        return merged or self._has_shard(self._shard(key), key)
+
+    def is_merged(self, key: PredictionKey) -> bool:
+        """Whether the member's out-of-fold table is there, unchanged, and made with this key."""
+        card = self.card()
+        return (
+            card is not None
+            and card.key == key.of_all_folds()
+            and _intact(self.predictions / OOF, card.files.get(OOF, ""))
+        )
+
+    def write_predictions(self, key: PredictionKey, predictions: Predictions) -> None:
+        """Keep the predictions of one fold until all folds are merged."""
+        self._write_shard(self._shard(key), predictions, ShardCard(key=key, sha256=""))
+
+    def merge_test(self, keys: Sequence[PredictionKey], *, learned_unverified: bool = False) -> None:
+        """Merge the folds' test predictions into ``test.parquet``, a row per (id, fold). Idempotent.
+
+        Raises
+        ------
+        ArtifactError
+            A fold's predictions are missing, damaged or of another key.
+        """
+        merged = keys[0].of_all_folds()
+        if not self._has_shard(self.predictions / TEST, merged):
+            frame = pl.concat([self._load_shard(key) for key in keys])
+            card = ShardCard(key=merged, learned_unverified=learned_unverified, sha256="")
+            _write_table(self.predictions / TEST, frame, card)
+
+    def merged_oof(self, keys: Sequence[PredictionKey], ids: pl.Series) -> Predictions:
+        """The held-out predictions of all folds, in the order of ``ids``.
+
+        Raises
+        ------
+        ArtifactError
+            A fold's predictions are missing, damaged or of another key.
+        """
+        rows = pl.concat([self._load_shard(key) for key in keys])
+        return to_predictions(rows[align_rows(rows["id"], ids, name=f"the folds of {self.name!r}")])
+
+    def commit_oof(self, predictions: Predictions, card: MemberCard) -> MemberCard:
+        """Write ``oof.parquet`` and then the member's card."""
+        atomic.write_bytes(self.predictions / OOF, parquet_bytes(predictions_frame(predictions)))
+        return cards.write_card(self.predictions, card, [OOF])
+
+    def remove_shards(self, folds: int) -> None:
+        """Remove the folds' own tables: merged and hashed, they have served."""
+        for fold in range(folds):
+            for stem in (f"fold-{fold}", f"test-{fold}"):
+                for suffix in (".json", ".parquet"):
+                    (self.predictions / (stem + suffix)).unlink(missing_ok=True)
+
+    def card(self) -> MemberCard | None:
+        """The member's card, or None while its predictions are not finished."""
+        return cards.read_card(self.predictions, MemberCard)
+
+    def load(self) -> tuple[Predictions, MemberCard]:
+        """The out-of-fold predictions and the card.
+
+        Raises
+        ------
+        InputError
+            The member is not finished.
+        ArtifactError
+            A file is truncated or edited.
+        """
+        card = self.card()
+        if card is None:
+            raise InputError(
+                f"member {self.name!r} has no finished predictions in {self.predictions}; "
+                "run `arena-ensemble oof`"
+            )
+        content = cards.verified(self.predictions, OOF, card)
+        return to_predictions(read_table(self.predictions / OOF, content)), card
+
+    def load_test(self) -> list[Predictions]:
+        """The test predictions of each fold's model.
+
+        Raises
+        ------
+        InputError
+            There are none.
+        ArtifactError
+            The file is truncated or edited.
+        """
+        path = self.predictions / TEST
+        note = path.with_suffix(".json")
+        if not note.is_file():
+            raise InputError(
+                f"member {self.name!r} has no test predictions in {path}; "
+                "run `arena-ensemble oof` with --test"
+            )
+        content = read_content(path)
+        if digest_bytes(content) != cards.read_model(note, ShardCard).sha256:
+            raise ArtifactError(f"{path}: SHA-256 differs from {note.name}; remove both and run again")
+        frame = read_table(path, content)
+        if "fold" not in frame.columns or frame.is_empty():
+            raise ArtifactError(f"{path}: no rows by fold; remove it and run again")
+        return [to_predictions(part) for part in frame.partition_by("fold", maintain_order=True)]
+
+    def import_predictions(
+        self, oof: Predictions, source: Path, test: Predictions | None = None, test_source: Path | None = None
+    ) -> MemberCard:
+        """Keep predictions that another tool made as this member, folds unverified.
+
+        Raises
+        ------
+        InputError
+            A member of that name was trained here.
+        """
+        old = self.card()
+        if old is not None and not old.is_external:
+            raise InputError(
+                f"{self.predictions} holds a member that was trained here; import under another name"
+            )
+        if test is not None:
+            card = ShardCard(key=None, source=str(test_source), sha256="")
+            self._write_shard(self.predictions / TEST, test, card)
+        return self.commit_oof(
+            oof,
+            MemberCard(
+                key=None,
+                member=self.name,
+                backbone=EXTERNAL,
+                folds_verified=False,
+                notes=["folds unverified: only the other tool knows whether a model saw a row's group"],
+                source=str(source),
+                source_sha256=digest_file(source),
+                rows=len(oof),
+            ),
+        )
+
+    def forget(self) -> None:
+        """Remove what the member learned and predicted; its recipe stays."""
+        for path in sorted(self.models.glob("fold-*")):
+            shutil.rmtree(path)
+        shutil.rmtree(self.predictions, ignore_errors=True)
+
+    def _shard(self, key: PredictionKey) -> Path:
+        return self.predictions / f"{'fold' if key.test is None else 'test'}-{key.fold}.parquet"
+
+    def _has_shard(self, path: Path, key: PredictionKey) -> bool:
+        note = path.with_suffix(".json")
+        if not (path.is_file() and note.is_file()):
+            return False
+        try:
+            found = cards.read_model(note, ShardCard)
+        except ArtifactError:
+            return False
+        return found.key == key and _intact(path, found.sha256)
+
+    def _load_shard(self, key: PredictionKey) -> pl.DataFrame:
+        path = self._shard(key)
+        if not self._has_shard(path, key):
+            raise ArtifactError(f"{path}: missing, damaged or of another run; run the same command again")
+        return read_table(path, read_content(path))
+
+    def _write_shard(self, path: Path, predictions: Predictions, card: ShardCard) -> None:
+        _write_table(path, predictions_frame(predictions), card)
 
 
-def write_shard(path: Path, frame: pl.DataFrame, key: dict[str, Any], **told: Any) -> None:
-    """Write a shard and then, as its card, the key it was made with, what is told of it, and its hash."""
-    content = store.parquet_bytes(frame)
-    path.with_suffix(".json").unlink(missing_ok=True)
-    store.write_bytes(path, content)
-    store.write_json(path.with_suffix(".json"), {**key, **told, "sha256": store.digest_bytes(content)})
+def _write_table(path: Path, frame: pl.DataFrame, card: ShardCard) -> None:
+    content = parquet_bytes(frame)
+    note = path.with_suffix(".json")
+    note.unlink(missing_ok=True)
+    atomic.write_bytes(path, content)
+    atomic.write_json(note, card.model_copy(update={"sha256": digest_bytes(content)}).model_dump())
 
 
-def is_merged(folder: Path, key: dict[str, Any]) -> bool:
-    """Whether a member's OOF table is there, unchanged, and made with this key."""
-    card = store.read_card(folder)
-    return (
-        card is not None and not store.conflict(card, key) and _intact(folder / OOF, card["files"].get(OOF))
-    )
-
-
-def _intact(path: Path, sha256: str | None) -> bool:
-    """Whether a table is there with this hash; a damaged one is told of, and is made again."""
+def _intact(path: Path, sha256: str) -> bool:
+    """Whether a table is there with this hash; a damaged one is named, and is made again."""
     if not path.is_file():
         return False
-    if path.is_symlink() or store.digest_file(path) != sha256:
+    if path.is_symlink() or digest_file(path) != sha256:
         log.warning("%s: truncated or edited (its SHA-256 differs); it is made again", path)
         return False
     return True
 
 
-def shard_done(path: Path, key: dict[str, Any]) -> bool:
-    """Whether a shard is there, unchanged, and made with this key."""
-    note = path.with_suffix(".json")
-    if not (path.is_file() and note.is_file()):
-        return False
-    try:
-        found = store.read_json(note)
-    except ArtifactError:
-        return False
-    return not store.conflict(found, key) and _intact(path, found.get("sha256"))
-
-
-def load_table(folder: Path, name: str, card: store.Card) -> pl.DataFrame:
-    """A parquet table, after its hash matched the card."""
-    return store.read_table(folder / name, store.verified(folder, name, card))
-
-
-def to_predictions(frame: pl.DataFrame) -> Predictions:
-    """Predictions from the columns of an OOF parquet file.
-
-    Raises
-    ------
-    ArtifactError
-        A column is missing, of another type, or a row is no distribution.
-    """
-    both = bool(set(_SWAP_COLUMNS) & set(frame.columns))
-    needed = ["id", "fold", *_LOG_COLUMNS, *(_SWAP_COLUMNS if both else ())]
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise ArtifactError(f"an OOF table lacks the columns {', '.join(missing)}")
-    whole = frame.schema["fold"].is_integer() and not frame["fold"].null_count()
-    if not whole or any(frame.schema[name] != pl.Float64 for name in needed[2:]):
-        raise ArtifactError("an OOF table holds columns of another type than it was written with")
-    other = frame.select(_SWAP_COLUMNS).to_numpy() if both else None
-    try:
-        return Predictions(
-            frame["id"], frame.select(_LOG_COLUMNS).to_numpy(), frame["fold"].to_numpy(), other
-        )
-    except InputError as error:
-        raise ArtifactError(f"an OOF table is not as written: {error}") from None
-
-
-def load_shard(path: Path, key: dict[str, Any]) -> pl.DataFrame:
-    """A shard that was made with this key.
-
-    Raises
-    ------
-    ArtifactError
-        It is missing, damaged or of another key.
-    """
-    if not shard_done(path, key):
-        raise ArtifactError(f"{path}: missing, damaged or of another run; run the same command again")
-    return store.read_table(path, store.read_content(path))
-
-
-def load_member(workspace: store.Workspace, member: str) -> tuple[Predictions, store.Card]:
-    """A member's OOF predictions and its card.
-
-    Raises
-    ------
-    InputError
-        The member is not finished.
-    ArtifactError
-        A file is truncated or edited.
-    """
-    said = workspace.oof / store.check_name(member)
-    card = store.read_card(said)
-    if card is None:
-        raise InputError(f"member {member!r} has no finished predictions in {said}; run `arena-ensemble oof`")
-    return to_predictions(load_table(said, OOF, card)), card
-
-
-def load_test(workspace: store.Workspace, member: str) -> list[Predictions]:
-    """What each fold's model of a member said of the test battles.
-
-    Raises
-    ------
-    InputError
-        There are no test predictions.
-    ArtifactError
-        The file is truncated or edited.
-    """
-    path = workspace.oof / store.check_name(member) / TEST
-    note = path.with_suffix(".json")
-    if not note.is_file():
-        raise InputError(
-            f"member {member!r} has no test predictions in {path}; run `arena-ensemble oof` with --test"
-        )
-    content = store.read_content(path)
-    if store.digest_bytes(content) != store.read_json(note).get("sha256"):
-        raise ArtifactError(f"{path}: SHA-256 differs from {note.name}; remove both and run again")
-    frame = store.read_table(path, content)
-    if "fold" not in frame.columns or frame.is_empty():
-        raise ArtifactError(f"{path}: no rows by fold; remove it and run again")
-    return [to_predictions(part) for part in frame.partition_by("fold", maintain_order=True)]
-
-
-def ensure_folds(
-    workspace: store.Workspace,
-    battles: Battles,
-    *,
-    n_folds: int,
-    seed: int,
-    near_duplicates: float | None = NEAR_DUPLICATES,
-) -> Folds:
-    """The workspace's one fold file, made when absent, checked against the battles when there.
-
-    Raises
-    ------
-    StaleError
-        The fold file belongs to other battles, or to another number of folds, seed or similarity from
-        which prompts are one group.
-    """
-    path, note = workspace.oof / FOLDS_FILE, workspace.oof / FOLDS_CARD
-    if not note.is_file():
-        folds = make_folds(battles, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates)
-        sizes = np.bincount(folds.group)
-        alike = "equal" if near_duplicates is None else f"{near_duplicates} alike or more"
-        log.info("%d groups of prompts (%s), the largest of %d battles", len(sizes), alike, sizes.max())
-        content = store.parquet_bytes(folds.to_frame())
-        store.write_bytes(path, content)
-        store.write_json(note, {**folds.meta(), "sha256": store.digest_bytes(content)})
-        return folds
-    folds = read_folds(workspace, battles)
-    if (folds.n_folds, folds.seed, folds.near_duplicates) != (n_folds, seed, near_duplicates):
-        kept = "off" if folds.near_duplicates is None else folds.near_duplicates
-        raise store.stale(
-            path,
-            ["number of folds, seed or near-duplicates"],
-            f"it has {folds.n_folds} folds with seed {folds.seed} and --near-duplicates {kept}; pass those, "
-            "or use another --workspace",
-        )
-    return folds
-
-
-def read_folds(workspace: store.Workspace, battles: Battles) -> Folds:
-    """The workspace's fold file, checked against its hash and the battles.
-
-    Raises
-    ------
-    ArtifactError
-        It is missing, truncated or edited.
-    StaleError
-        It belongs to other battles.
-    """
-    path, note = workspace.oof / FOLDS_FILE, workspace.oof / FOLDS_CARD
-    meta = store.read_json(note)
-    content = store.read_content(path)
-    if store.digest_bytes(content) != meta.get("sha256"):
-        raise ArtifactError(
-            f"{path}: SHA-256 differs from {note.name}; restore it or use another --workspace"
-        )
-    folds = Folds.from_frame(store.read_table(path, content), meta)
-    folds.check(battles)
-    return folds
-
-
-def remake(workspace: store.Workspace, member: str) -> None:
-    """Forget what a member learned and said; its recipe stays."""
-    store.check_name(member)
-    for path in sorted((workspace.models / member).glob("fold-*")):
-        shutil.rmtree(path)
-    shutil.rmtree(workspace.oof / member, ignore_errors=True)
+def _fold_of(key: FoldKey) -> int:
+    assert key.fold is not None, "a fitted model is of one fold"
+    return key.fold

@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from ..artifacts import members, store
-from ..battles import Battles
+import typer
+
 from ..errors import ArenaError, InputError
-from ..folds import Folds, make_folds
-from ..io import read_battles, read_columns
-from ..pipeline import leak_audit
-from . import Result, tables
+from . import options as o
+from .runner import Result, WorkspaceOption
+
+if TYPE_CHECKING:
+    from ..battles import Battles
 
 
-def audit(options: argparse.Namespace) -> Result:
-    """Check folds, members, canary, template and stacker of a data file."""
-    battles = read_battles(options.data, format=options.format, need_outcomes=True)
-    workspace = store.Workspace(options.workspace)
+def audit(
+    data: o.DataOption,
+    format: o.FormatOption = None,
+    fold_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="folds of another tool: columns id and fold")
+    ] = None,
+    trust: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,…", help="external members and teachers whose folds you vouch for"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="seed of the canary")] = 0,
+    no_canary: Annotated[
+        bool, typer.Option("--no-canary", help="leave out the shuffled-label canary")
+    ] = False,
+    workspace: WorkspaceOption = Path(),
+) -> Result:
+    """Look for leaks: folds, members, canary, template, stacker."""
+    from ..artifacts.fold_file import FOLDS_CARD, FOLDS_FILE, read_folds
+    from ..artifacts.workspace import Workspace
+    from ..folds import Folds, make_folds
+    from ..io import read_battles, read_columns
+    from ..pipeline import leak_audit
+
+    battles = read_battles(data, format=format, need_outcomes=True)
+    place = Workspace(workspace)
     made: Folds | None = None
-    if options.fold_file is not None:
-        frame = read_columns(options.fold_file, ["id", "fold"])
-        fold = leak_audit.fold_of(frame, battles, str(options.fold_file))
-        source = str(options.fold_file)
-    elif (workspace.oof / members.FOLDS_CARD).is_file():
-        made = members.read_folds(workspace, battles)
-        fold, source = made.fold, str(workspace.oof / members.FOLDS_FILE)
-    elif workspace.member_names():
-        raise InputError(f"{workspace.oof} holds members and no fold file: nothing shows their folds")
+    if fold_file is not None:
+        fold = leak_audit.fold_of(read_columns(fold_file, ["id", "fold"]), battles, str(fold_file))
+        source = str(fold_file)
+    elif (place.oof / FOLDS_CARD).is_file():
+        made = read_folds(place, battles)
+        fold, source = made.fold, str(place.oof / FOLDS_FILE)
+    elif place.member_names():
+        raise InputError(
+            f"{place.oof} holds members and no fold file: nothing shows their folds; restore folds.parquet "
+            "and folds.json, or give --fold-file"
+        )
     else:
-        fold, source = make_folds(battles, seed=options.seed).fold, "folds that would be made"
-    checks = leak_audit.inspect(
+        fold, source = make_folds(battles, seed=seed).fold, "folds that would be made"
+    checks = leak_audit.run_checks(
         battles,
         made,
         fold,
-        workspace if made is not None else None,
-        trust={name.strip() for name in (options.trust or "").split(",") if name.strip()},
-        seed=options.seed,
-        canary=not options.no_canary,
+        place if made is not None else None,
+        trust=set(o.names(trust)),
+        seed=seed,
+        canary=not no_canary,
     )
     failed = [check.name for check in checks if check.status == leak_audit.FAIL]
     facts = {
@@ -47,10 +72,12 @@ def audit(options: argparse.Namespace) -> Result:
         "failed": failed,
         "checks": [dataclasses.asdict(check) for check in checks],
     }
-    rows = [(check.name, f"{check.status}: {check.told}") for check in checks]
+    rows = [(check.name, f"{check.status}: {check.message}") for check in checks]
     return Result(facts, _text(battles, source, rows, failed), ArenaError.exit_code if failed else 0)
 
 
 def _text(battles: Battles, source: str, rows: list[tuple[str, str]], failed: list[str]) -> str:
+    from . import tables
+
     verdict = f"leaks or unproven: {', '.join(failed)}" if failed else "nothing leaks as far as can be seen"
     return tables.facts_table(rows, title=f"{len(battles):,} battles, {source}") + f"\n\n{verdict}"

@@ -15,10 +15,13 @@ from typing import Final, Literal, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from ..artifacts import store
+from ..artifacts import cards
+from ..artifacts.members import MemberArtifacts
+from ..artifacts.workspace import Workspace
 from ..errors import ArenaError
-from . import Result, tables
+from . import tables
 from .plan import all_recipes, plan
+from .runner import Result
 
 GIB: Final = 2**30
 LEAST_DISK: Final = GIB // 4
@@ -39,7 +42,7 @@ def doctor(options: argparse.Namespace) -> Result:
     """Say whether this machine is ready, or what each recipe would cost on a card."""
     if options.plan:
         return plan(options)
-    workspace = store.Workspace(options.workspace)
+    workspace = Workspace(options.workspace)
     checks = [
         *_software(),
         *_machine(),
@@ -121,7 +124,7 @@ def _extras() -> Iterator[Check]:
         )
 
 
-def _room(workspace: store.Workspace) -> Iterator[Check]:
+def _room(workspace: Workspace) -> Iterator[Check]:
     folder = workspace.root.absolute()
     while not folder.exists():
         folder = folder.parent
@@ -137,23 +140,23 @@ def _room(workspace: store.Workspace) -> Iterator[Check]:
     yield Check("disk", state, f"{free / GIB:.1f} GiB free at {folder}", "" if state == "ok" else remedy)
 
 
-def _recipes(workspace: store.Workspace) -> Iterator[Check]:
+def _recipes(workspace: Workspace) -> Iterator[Check]:
     good, broken = all_recipes(workspace)
     for name, error in broken.items():
         yield Check(f"recipe {name}", "fail", "cannot be read", error)
     yield Check("recipes", "ok" if good else "fail", ", ".join(good) or "none", "" if good else "reinstall")
 
 
-def _state(workspace: store.Workspace) -> Iterator[Check]:
+def _state(workspace: Workspace) -> Iterator[Check]:
     if holder := _holder(workspace.root / ".arena-lock"):
         yield Check("lock", "note", f"in use by {holder}; a second run has to wait")
     members = []
     for name in workspace.member_names():
         folder = workspace.oof / name
         try:
-            card = store.read_card(folder)
-            whole = card is not None and store.is_whole(folder, card)
-            problem = f"a file differs from {store.CARD}: run oof with --remake {name}"
+            card = MemberArtifacts(workspace, name).card()
+            whole = card is not None and cards.is_whole(folder, card)
+            problem = f"a file differs from {cards.CARD}: run oof with --retrain {name}"
         except ArenaError as error:
             whole, problem = False, str(error)
         if whole:

@@ -9,12 +9,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ..artifacts import store
+from ..artifacts.workspace import Workspace, packaged_names
 from ..errors import ArenaError, InputError
 from ..io import read_battles
 from ..recipes import Recipe, load_recipe
-from . import Result, tables
+from . import tables
 from .progress import clock
+from .runner import Result
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def plan(options: argparse.Namespace) -> Result:
     if options.utilisation is not None and not 0 < options.utilisation <= 1:
         raise InputError(f"--utilisation {options.utilisation}: a share between 0 and 1 is expected")
     card = card_named(options.card)
-    recipes, skipped = _planned(store.Workspace(options.workspace), options.models)
+    recipes, skipped = _planned(Workspace(options.workspace), options.models)
     if options.data is not None:
         battles = read_battles(options.data)
         lengths, rows, of = lengths_of(battles), len(battles), str(options.data)
@@ -62,7 +63,7 @@ def plan(options: argparse.Namespace) -> Result:
     return Result(facts, _plan_text(made, title, facts))
 
 
-def _planned(workspace: store.Workspace, names: str | None) -> tuple[dict[str, Recipe], dict[str, str]]:
+def _planned(workspace: Workspace, names: str | None) -> tuple[dict[str, Recipe], dict[str, str]]:
     if names:
         wanted = [name.strip() for name in names.split(",")]
         return {name: load_recipe(workspace.recipe_path(name)) for name in wanted}, {}
@@ -122,12 +123,12 @@ def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def all_recipes(workspace: store.Workspace) -> tuple[dict[str, Recipe], dict[str, str]]:
+def all_recipes(workspace: Workspace) -> tuple[dict[str, Recipe], dict[str, str]]:
     """Every recipe of the workspace and the package by name, and why the others cannot be read."""
     own = [path.parent.name for path in workspace.models.glob("*/recipe.toml")]
     good: dict[str, Recipe] = {}
     broken: dict[str, str] = {}
-    for name in sorted({*own, *store.packaged_names()}):
+    for name in sorted({*own, *packaged_names()}):
         try:
             good[name] = load_recipe(workspace.recipe_path(name))
         except ArenaError as error:

@@ -10,18 +10,18 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..pipeline.executors import DONE, FAILED
+from ..pipeline.executors import DONE, FAILED, PLANNED
 
 log = logging.getLogger(__name__)
 
 
 class Bars:
-    """Shows the events of :func:`arena_ensemble.run.cross_fit`; use as a context manager.
+    """Shows the events of :func:`arena_ensemble.cross_fit`; use as a context manager.
 
     On a terminal: bars on stderr. Elsewhere: one log line per finished task, with the time left.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self) -> None:
         console = Console(stderr=True)
         self._live = console.is_terminal
         self._progress = Progress(
@@ -34,8 +34,8 @@ class Bars:
             transient=True,
             disable=not self._live,
         )
-        self._total, self._finished, self._start = total, 0, time.monotonic()
-        self._overall = self._progress.add_task("all folds", total=max(total, 1), text="")
+        self._total, self._finished, self._start = 0, 0, time.monotonic()
+        self._overall = self._progress.add_task("all folds", total=1, text="")
         self._running: dict[str, TaskID] = {}
 
     def __enter__(self) -> Self:
@@ -49,7 +49,10 @@ class Bars:
 
     def __call__(self, label: str, done: float, total: float, text: str) -> None:
         """One event: ``label`` has done ``done`` of ``total``; text FAILED, or DONE and more, ends it."""
-        if text.startswith((DONE, FAILED)):
+        if text == PLANNED:
+            self._total, self._start = round(total), time.monotonic()
+            self._progress.update(self._overall, total=max(total, 1))
+        elif text.startswith((DONE, FAILED)):
             self._end(label, text.removeprefix(DONE).strip() or "done" if text != FAILED else "FAILED")
         elif self._live:
             if label not in self._running:

@@ -1,53 +1,158 @@
-"""The ensemble as one more artifact under ``oof/ensemble/``: made from the members' OOF, kept with a card."""
+"""The ensemble: a fitted stacker with its score table and card, loaded from a workspace to predict."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import os
 import shutil
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
+import polars as pl
 from lightgbm.basic import LightGBMError
 
-from .. import metrics
-from ..artifacts import members as member_files
-from ..artifacts import store
+from .. import backbones
+from ..artifacts import atomic, cards
+from ..artifacts.cards import EnsembleCard
+from ..artifacts.files import parquet_bytes
+from ..artifacts.members import OOF, MemberArtifacts
+from ..artifacts.tables import predictions_frame
+from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
-from ..diagnostics.contribution import keep_ledger
-from ..diagnostics.label_leakage import suspicions
-from ..diagnostics.reliability import reliability
+from ..calibration import Temperature, ensemble_gamma, fold_average_gamma
 from ..errors import ArtifactError, InputError
 from ..features import Features, extract
-from ..folds import Folds
 from ..metrics import ScoreRow
-from ..predictions import Floats, Predictions
-from ..stacking import STACKER_FORMAT, Stacker
-from . import oof
+from ..predictions import Floats, Predictions, average_folds, without_ties
+from ..recipes import load_recipe
+from ..stacking import Stacker
+from . import tasks
+from .tasks import Job
 
-log = logging.getLogger(__name__)
+TABLE: Final = "table.json"
 
-ENSEMBLE: Final = "ensemble"
-_TABLE: Final = "table.json"
+
+@dataclass(frozen=True)
+class EnsemblePrediction:
+    """The ensemble's natural-log probabilities (n, 3) of some battles, and how much was sharpened."""
+
+    ids: pl.Series
+    log_probs: Floats
+    gammas: dict[str, float]
+    """Each member's gamma, and under ``"ensemble"`` the ensemble's own, on top of them."""
+    n_classes: int = 3
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """A fitted stacker, its honest score table, and the card that says what it was made from."""
+    """A fitted stacker, its honest score table, and the card that shows what it was made from.
+
+    ``workspace`` is where its members' fitted models lie; None where all members are external.
+    """
 
     stacker: Stacker
     table: list[ScoreRow]
-    card: store.Card
+    card: EnsembleCard
+    workspace: Workspace | None = None
 
-    def log_probs(self, members: Mapping[str, Predictions], features: Features) -> Floats:
-        """The stacker's log-probabilities (n, 3) of new rows.
+    @classmethod
+    def load(cls, workspace: str | Path) -> Ensemble:
+        """The workspace's ensemble, after the hashes of all its files matched.
+
+        Raises
+        ------
+        InputError
+            There is none yet.
+        ArtifactError
+            A file is truncated, edited or of an older version.
+        """
+        place = Workspace(Path(workspace))
+        return dataclasses.replace(load_folder(place.oof / ENSEMBLE), workspace=place)
+
+    @property
+    def members(self) -> list[str]:
+        """Names of the members that it combines, in its order."""
+        return list(self.card.members)
+
+    def predict_proba(self, battles: Battles) -> Floats:
+        """Probabilities (n, 3) of new battles: A wins, B wins, tie. Outcomes are never looked at.
+
+        Every fold model of every member predicts each battle, in this process, and nothing is written.
+
+        Raises
+        ------
+        InputError
+            A member is external, so that no model of it is here.
+        ArtifactError
+            A fitted model is missing, truncated or edited.
+        """
+        return np.asarray(np.exp(self.predict_log_proba(battles)), dtype=np.float64)
+
+    def predict_log_proba(self, battles: Battles) -> Floats:
+        """As :meth:`predict_proba`, natural-log probabilities (n, 3)."""
+        by_fold = {name: self._member_predictions(name, battles) for name in self.members}
+        return self.combine(by_fold, extract(battles)).log_probs
+
+    def _member_predictions(self, name: str, battles: Battles) -> list[Predictions]:
+        """Each fold model's predictions of a member."""
+        if self.workspace is None:
+            raise InputError("the ensemble was loaded without a workspace: its members' models are not known")
+        refuse_external(self.workspace, self.members)
+        recipe = load_recipe(self.workspace.recipe_path(name))
+        job = Job(self.workspace.root, None, None, battles, n_classes=self.card.n_classes)
+        backbone = backbones.get(recipe.backbone)
+        found = []
+        for task in tasks.plan(job, name, recipe):
+            folder = job.artifacts(name).fitted_folder(task.fit_key)
+            assert folder is not None, "planned from the fitted folds"
+            with backbones.explained(folder):
+                fitted = backbone.load(folder, recipe=recipe, cache=self.workspace.cache)
+            found.append(tasks.predict_fold(backbone, fitted, battles, task))
+        return found
+
+    def combine(
+        self, by_fold: Mapping[str, Sequence[Predictions]], features: Features | None
+    ) -> EnsemblePrediction:
+        """The ensemble's prediction from its members' predictions by fold (one where folds are unknown).
+
+        Each member's folds are averaged in (delta, tau) and sharpened by its gamma, since an average of
+        folds is less sharp than the single-fold predictions that the stacker was fitted on; what that
+        leaves to the ensemble is the last gamma.
+        """
+        combined = {name: [one.combined() for one in parts] for name, parts in by_fold.items()}
+        gammas = {
+            name: fold_average_gamma([one.log_probs for one in parts]) for name, parts in combined.items()
+        }
+        sharp = {
+            name: [replace(one, log_probs=Temperature(gammas[name]).apply(one.log_probs)) for one in parts]
+            for name, parts in combined.items()
+        }
+        averages = {name: average_folds(parts) for name, parts in sharp.items()}
+        log_probs = self.stacker_log_probs(averages, features)
+        count = max(len(parts) for parts in combined.values())
+        if count > 1:
+            plain, sharpened = (
+                [
+                    self.stacker_log_probs(
+                        {name: parts[k % len(parts)] for name, parts in given.items()}, features
+                    )
+                    for k in range(count)
+                ]
+                for given in (combined, sharp)
+            )
+            gammas[ENSEMBLE] = ensemble_gamma(plain, sharpened, log_probs)
+            log_probs = Temperature(gammas[ENSEMBLE]).apply(log_probs)
+        if self.card.n_classes == 2:
+            log_probs = without_ties(log_probs)
+        ids = next(iter(averages.values())).ids
+        return EnsemblePrediction(ids, log_probs, gammas, self.card.n_classes)
+
+    def stacker_log_probs(self, members: Mapping[str, Predictions], features: Features | None) -> Floats:
+        """The stacker's natural-log probabilities (n, 3) of new rows.
 
         Raises
         ------
@@ -63,208 +168,60 @@ class Ensemble:
                 "run `arena-ensemble stack` again"
             ) from error
 
-    @property
-    def outcomes(self) -> int:
-        """3, or 2 where no tie can be voted."""
-        return int(self.card.get("outcomes", 3))
 
-    @property
-    def members(self) -> list[str]:
-        """Names of the members that it reads, in its order."""
-        return list(self.card["members"])
-
-
-def build(
-    workspace: store.Workspace,
-    battles: Battles,
-    folds: Folds,
-    members: list[str],
-    *,
-    seed: int = 0,
-    truth: Floats | None = None,
-    outcomes: int = 3,
-) -> Ensemble:
-    """Fit the stacker on the members' OOF predictions and the features, or load it if nothing changed.
-
-    Parameters
-    ----------
-    members
-        Names of finished members.
-    truth
-        True log-probabilities (n, 3) of the battles where they are known (sample arena): only the
-        table's ``gap_closed`` reads them.
-    outcomes
-        2 where no tie can be voted: P(tie) is then absent from members and ensemble.
-
-    Raises
-    ------
-    InputError
-        A member is not finished or lacks rows.
-    StaleError
-        A member was made with another fold file.
-    """
-    said: dict[str, Predictions] = {}
-    hashes: dict[str, str] = {}
-    seconds: dict[str, float] = {}
+def refuse_external(workspace: Workspace, members: Sequence[str]) -> None:
+    """Raise InputError where a member's predictions were made elsewhere: no model of it is here."""
+    found = []
     for name in members:
-        predictions, card = member_files.load_member(workspace, name)
-        if card.get("folds_verified") and card.get("folds") != folds.digest:
-            raise store.stale(workspace.oof / name, ["fold file"], f"make it anew with --remake {name}")
-        aligned = predictions.aligned_to(battles.ids, name=f"member {name!r}")
-        said[name] = aligned.without_ties() if outcomes == 2 else aligned
-        hashes[name] = card["files"]["oof.parquet"]
-        seconds[name] = float(card.get("seconds", 0.0))
-    key = {
-        "data": battles.digest(),
-        "folds": folds.digest,
-        "members": hashes,
-        "seed": seed,
-        "truth": truth is not None,
-        "outcomes": outcomes,
-        "versions": oof.versions(),
-        "stacker_format": STACKER_FORMAT,
-    }
-    folder = workspace.oof / ENSEMBLE
-    old = _kept(folder, key)
-    if old is not None:
-        return old
-    start = time.monotonic()
-    y = battles.outcomes()
-    log.info("stacking %d members on %d battles", len(members), len(battles))
-    stacker = Stacker(random_state=seed)
-    stacker.fit(
-        said,
-        y,
-        features=extract(battles),
-        groups=folds.group,
-        folds=folds.fold,
-        bayes_log_probs=truth,
-    )
-    table = table_with_floor(stacker, truth, y)
-    facts = {
-        **key,
-        "choice": stacker.choice_,
-        "shares": stacker.shares_,
-        "temperature": stacker.temperature_,
-        "log_loss": metrics.log_loss(stacker.oof_log_proba_, y),
-        "seconds": round(time.monotonic() - start, 3),
-        **accounts(said, y, folds.group, folds.fold, seconds, chosen=stacker.oof_log_proba_),
-    }
-    honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
-    if outcomes == 2:
-        honest = honest.without_ties()
-        facts["log_loss"] = metrics.log_loss(honest.log_probs, y)
-    card = write(folder, honest, stacker, table, facts)
-    return Ensemble(stacker, table, card)
+        card = MemberArtifacts(workspace, name).card()
+        if card is not None and card.is_external:
+            found.append(name)
+    if found:
+        raise InputError(
+            f"the ensemble holds external members ({', '.join(found)}); they cannot predict new battles: "
+            "give their test predictions with `import --test` and run `submission`"
+        )
 
 
-def accounts(
-    members: Mapping[str, Predictions],
-    y: npt.NDArray[np.int64],
-    groups: npt.NDArray[np.int64] | None = None,
-    folds: npt.NDArray[np.int64] | None = None,
-    seconds: Mapping[str, float] | None = None,
-    *,
-    chosen: Floats,
-) -> dict[str, Any]:
-    """The ledger, the suspicions and the reliability of all, as they stand in an ensemble's card.
-
-    ``chosen`` holds the ensemble's own out-of-fold log-probabilities (n, 3).
-    """
-    hours = None if seconds is None else {name: spent / 3600 for name, spent in seconds.items() if spent}
-    kept = keep_ledger(members, y, groups=groups, folds=folds, hours=hours)
-    suspected = suspicions(members, y, groups)
-    said = {ENSEMBLE: chosen, **{name: one.combined().log_probs for name, one in members.items()}}
-    drawn = {
-        name: [[dataclasses.asdict(one) for one in bins] for bins in reliability(log_probs, y, groups)]
-        for name, log_probs in said.items()
-    }
-    return {
-        "ledger": kept.as_dict(),
-        "suspicions": [dataclasses.asdict(one) for one in suspected],
-        "reliability": drawn,
-    }
-
-
-def table_with_floor(stacker: Stacker, truth: Floats | None, y: npt.NDArray[np.int64]) -> list[ScoreRow]:
-    """The stacker's score table and, where the truth is known, the Bayes floor as its last row."""
-    rows = list(stacker.table_)
-    if truth is None:
-        return rows
-    floor = metrics.row_losses(truth, y)
-    difference = metrics.paired_difference(floor, metrics.row_losses(stacker.oof_log_proba_, y))
-    bayes = ScoreRow(
-        name="Bayes floor",
-        kind="bayes",
-        log_loss=float(floor.mean()),
-        se=metrics.standard_error(floor),
-        accuracy=metrics.accuracy(truth, y),
-        difference=difference.mean,
-        difference_se=difference.se,
-        gap_closed=1.0,
-        note="the true probabilities",
-    )
-    return [*rows, bayes]
-
-
-def write(
-    folder: Path,
-    oof_predictions: Predictions,
-    stacker: Stacker,
-    table: list[ScoreRow],
-    facts: Mapping[str, Any],
-) -> store.Card:
+def write_folder(
+    folder: Path, oof: Predictions, stacker: Stacker, table: Sequence[ScoreRow], card: EnsembleCard
+) -> EnsembleCard:
     """Keep a fitted stacker, its out-of-fold predictions and its table as one artifact."""
     partial = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     contents = dict(stacker.dump())
-    frame = member_files.reading_frame(oof_predictions.ids, oof_predictions.fold, oof_predictions.log_probs)
-    contents["oof.parquet"] = store.parquet_bytes(frame)
-    contents[_TABLE] = json.dumps({"rows": [dataclasses.asdict(row) for row in table]}).encode()
+    contents[OOF] = parquet_bytes(predictions_frame(oof))
+    contents[TABLE] = json.dumps({"rows": [dataclasses.asdict(row) for row in table]}).encode()
     try:
         for name, content in contents.items():
-            store.write_bytes(partial / name, content)
-        card = store.write_card(partial, facts, list(contents))
-        store.commit_folder(partial, folder)
+            atomic.write_bytes(partial / name, content)
+        card = cards.write_card(partial, card, list(contents))
+        atomic.commit_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return card
 
 
-def _kept(folder: Path, key: dict[str, Any]) -> Ensemble | None:
-    """The ensemble on disk, if it was made from exactly this."""
-    card = store.read_card(folder)
-    if card is None or store.conflict(card, key) or list(card["members"]) != list(key["members"]):
-        return None
-    return _restored(folder, card)
+def load_folder(folder: Path) -> Ensemble:
+    """As :meth:`Ensemble.load`, of the folder that ``stack --labels … --out`` wrote."""
+    card = cards.read_card(folder, EnsembleCard)
+    if card is None:
+        raise InputError(f"no ensemble in {folder}; run `arena-ensemble stack` first")
+    return restore(folder, card)
 
 
-def load(workspace: store.Workspace) -> Ensemble:
-    """The workspace's ensemble, after the hashes of all its files matched.
+def restore(folder: Path, card: EnsembleCard) -> Ensemble:
+    """The ensemble of a card that was read already.
 
     Raises
     ------
-    InputError
-        There is none yet.
     ArtifactError
         A file is truncated or edited.
     """
-    return load_folder(workspace.oof / ENSEMBLE)
-
-
-def load_folder(folder: Path) -> Ensemble:
-    """As `load`, of the folder that ``stack --labels … --out`` wrote."""
-    card = store.read_card(folder)
-    if card is None:
-        raise InputError(f"no ensemble in {folder}; run `arena-ensemble stack` first")
-    return _restored(folder, card)
-
-
-def _restored(folder: Path, card: store.Card) -> Ensemble:
-    contents = {name: store.verified(folder, name, card) for name in card["files"]}
+    contents = {name: cards.verified(folder, name, card) for name in card.files}
     try:
-        rows = [ScoreRow(**row) for row in json.loads(contents.pop(_TABLE))["rows"]]
+        rows = [ScoreRow(**row) for row in json.loads(contents.pop(TABLE))["rows"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{folder / _TABLE}: not a score table ({error}); run stack again") from error
-    contents.pop("oof.parquet", None)
+        raise ArtifactError(f"{folder / TABLE}: not a score table ({error}); run stack again") from error
+    contents.pop(OOF, None)
     return Ensemble(Stacker.restore(contents), rows, card)

@@ -1,8 +1,7 @@
 """Where the (member, fold) tasks run: in this process, or in several processes side by side.
 
 Small members on a CPU gain from one thread each in several processes; a large one wants the whole
-machine, or one GPU per process. A member that fails does not stop the others: its error is kept and
-reported when everything else is done.
+machine, or one GPU per process.
 """
 
 from __future__ import annotations
@@ -15,28 +14,24 @@ import queue
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from ..backbones.language import hub
-from ..errors import ArenaError, MemberError
+from ..errors import MemberError
 from ..recipes import Recipe
-from . import lessons, oof
-from .oof import FoldTask, Job
+from . import tasks
+from .tasks import FoldTask, Job, Progress
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-EXPECTED: Final = (ArenaError, ArithmeticError, MemoryError, OSError, RuntimeError, ValueError)
-"""What a member may fail with and be named for; anything else is a bug and is told with its traceback."""
-
 Event = Callable[[str, float, float, str], None]
-"""``(task label, done, total, text)``: how far a task is; last: FAILED, or DONE and where it ran."""
+"""``(task label, done, total, text)``: how far a task is. The first event is PLANNED, without a label and
+with the number of tasks as total; a task's last is FAILED, or DONE and where it ran."""
 
+PLANNED: Final = "[planned]"
 DONE: Final = "[done]"
 FAILED: Final = "[failed]"
 
@@ -51,24 +46,7 @@ _THREAD_VARIABLES: Final = (
 )
 
 
-@dataclass
-class Outcome:
-    """What a run of many tasks came to."""
-
-    finished: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    alarms: dict[str, list[str]] = field(default_factory=dict)
-    bugs: list[Exception] = field(default_factory=list)
-    """errors that are no member's fault; they do not stop the others either"""
-
-    def fail(self, member: str, what: str, error: Exception) -> None:
-        """Name a member's first error, and a bug with its traceback."""
-        bug = not isinstance(error, EXPECTED)
-        if bug:
-            self.bugs.append(error)
-        told = f"{what}: {_described(error)}" if what else _described(error)
-        self.failed.setdefault(member, told + (" (a bug)" if bug else ""))
-        log.error("%s failed: %s", what or member, _described(error), exc_info=error if bug else None)
+Finished = Iterator[tuple[FoldTask, Exception | None]]
 
 
 def gpu_count() -> int:
@@ -85,7 +63,7 @@ def gpu_count() -> int:
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
 
 
-def default_jobs(recipes: dict[str, Recipe]) -> int:
+def default_jobs(recipes: Iterable[Recipe]) -> int:
     """Processes side by side: one per GPU; without one, one per core (8 at most) if all members are small.
 
     Small is what needs no base, or one of at most 500 MB: folds side by side then leave fewer cores
@@ -95,7 +73,7 @@ def default_jobs(recipes: dict[str, Recipe]) -> int:
     if gpus:
         return gpus
     workers = min(len(os.sched_getaffinity(0)), 8)
-    for recipe in recipes.values():
+    for recipe in recipes:
         if recipe.backbone == "lexical" or recipe.is_tiny:
             continue
         size = hub.weight_bytes(recipe)
@@ -106,110 +84,32 @@ def default_jobs(recipes: dict[str, Recipe]) -> int:
     return workers
 
 
-def cross_fit(
-    job: Job, recipes: dict[str, Recipe], *, jobs: int | None = None, on_event: Event | None = None
-) -> Outcome:
-    """Make every member's out-of-fold predictions (and test predictions), doing only what is missing.
-
-    Parameters
-    ----------
-    job
-        Battles, folds and workspace.
-    recipes
-        Recipe by member name.
-    jobs
-        Processes side by side; None chooses by :func:`default_jobs`.
-
-    Returns
-    -------
-    Outcome
-        Which members are finished, which failed and why, which raise an alarm.
-
-    Raises
-    ------
-    StaleError
-        An earlier fold was made from something else; raised before any work starts.
-    """
-    outcome = Outcome()
-    for wave in lessons.in_order(recipes):  # teachers before their pupils
-        ready = {}
-        for name, recipe in wave.items():
-            teacher = lessons.teacher_member(recipe)
-            if teacher in outcome.failed:
-                outcome.failed[name] = f"its teacher {teacher} failed"
-            else:
-                ready[name] = recipe
-        _cross_fit(job, ready, outcome, jobs, on_event)
-    return outcome
-
-
-def _cross_fit(
-    job: Job, recipes: dict[str, Recipe], outcome: Outcome, jobs: int | None, on_event: Event | None
-) -> None:
-    """One wave of members, none of which waits for another."""
-    planned = {name: oof.plan(job, name, recipe) for name, recipe in recipes.items()}
-    for tasks in planned.values():
-        for task in tasks:
-            oof.check_not_stale(job.workspace, task)
-    todo = {name: [t for t in tasks if not oof.is_done(job, t)] for name, tasks in planned.items()}
-    # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
-    workers = jobs or default_jobs(recipes)
-    waiting = {name: tasks for name, tasks in todo.items() if tasks}
-    for name in waiting:
-        on_progress = _labelled(on_event, name)
-        _guarded(outcome, name, partial(oof.prepare, job, recipes[name], on_progress))
-    tasks = [task for name, part in waiting.items() if name not in outcome.failed for task in part]
-    finished = (
-        _side_by_side(job, tasks, workers, on_event)
-        if workers > 1 and tasks
-        else _one_by_one(job, tasks, on_event)
-    )
-    for task, error in finished:
-        if error is not None:
-            outcome.fail(task.member, task.label, error)
-        if on_event is not None:
-            on_event(task.label, 1, 1, FAILED if error is not None else DONE + oof.told(job, task))
-    for name, recipe in recipes.items():
-        card = _guarded(outcome, name, partial(oof.finish_member, job, name, recipe))
-        if card is not None:
-            outcome.finished.append(name)
-            if card.get("alarms"):
-                outcome.alarms[name] = card["alarms"]
-
-
-def _guarded(outcome: Outcome, name: str, action: Callable[[], T]) -> T | None:
-    """Run one step of a member that has not failed; keep its error instead of stopping the others."""
-    if name in outcome.failed:
-        return None
-    try:
-        return action()
-    except Exception as error:
-        outcome.fail(name, "", error)
-        log.debug("member %s", name, exc_info=True)
-        return None
-
-
-def _described(error: BaseException) -> str:
-    return str(error) if isinstance(error, ArenaError) else f"{type(error).__name__}: {error}"
-
-
-def _labelled(on_event: Event | None, label: str) -> oof.Progress | None:
+def with_label(on_event: Event | None, label: str) -> Progress | None:
+    """A task's own progress callback, from the run's."""
     if on_event is None:
         return None
     return lambda done, total, text: on_event(label, done, total, text)
 
 
-Finished = Iterator[tuple[FoldTask, Exception | None]]
+def run_tasks(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event | None) -> Finished:
+    """Run tasks, yielding each with its error or None as it ends; after an error its member is left.
+
+    Tasks of a member that failed are not yielded unless they were running.
+    """
+    if workers > 1 and todo:
+        yield from _side_by_side(job, todo, workers, on_event)
+    else:
+        yield from _one_by_one(job, todo, on_event)
 
 
-def _one_by_one(job: Job, tasks: list[FoldTask], on_event: Event | None) -> Finished:
+def _one_by_one(job: Job, todo: Sequence[FoldTask], on_event: Event | None) -> Finished:
     lost: set[str] = set()
-    for task in tasks:
+    for task in todo:
         if task.member in lost:  # an earlier fold of this member failed: spend no more on it
             continue
         error: Exception | None = None
         try:
-            oof.run_fold(job, task, _labelled(on_event, task.label))
+            tasks.run_fold(job, task, with_label(on_event, task.label))
         except Exception as caught:
             log.debug("%s", task.label, exc_info=True)
             error = caught
@@ -217,9 +117,9 @@ def _one_by_one(job: Job, tasks: list[FoldTask], on_event: Event | None) -> Fini
         yield task, error
 
 
-def _side_by_side(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | None) -> Finished:
+def _side_by_side(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event | None) -> Finished:
     orphans: list[FoldTask] = []
-    for task, error in _in_pool(job, tasks, workers, on_event):
+    for task, error in _in_pool(job, todo, workers, on_event):
         if isinstance(error, BrokenProcessPool):
             orphans.append(task)
         else:
@@ -237,7 +137,7 @@ def _side_by_side(job: Job, tasks: list[FoldTask], workers: int, on_event: Event
                 yield same, error
 
 
-def _in_pool(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | None) -> Finished:
+def _in_pool(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event | None) -> Finished:
     context = multiprocessing.get_context("spawn")
     events: Any = None if on_event is None else context.Queue()
     devices: Any = context.Queue()
@@ -250,11 +150,11 @@ def _in_pool(job: Job, tasks: list[FoldTask], workers: int, on_event: Event | No
     listener.start()
     with _threads_per_worker(workers):
         pool = ProcessPoolExecutor(
-            min(workers, len(tasks)), mp_context=context, initializer=_start, initargs=(job, events, devices)
+            min(workers, len(todo)), mp_context=context, initializer=_start, initargs=(job, events, devices)
         )
         try:
             with _interrupts_are_ours():
-                running: dict[Future[None], FoldTask] = {pool.submit(_work, task): task for task in tasks}
+                running: dict[Future[None], FoldTask] = {pool.submit(_work, task): task for task in todo}
             for future in as_completed(running):
                 task = running[future]
                 if future.cancelled():
@@ -347,4 +247,4 @@ def _work(task: FoldTask) -> None:
     """One task in a worker process; progress goes to the parent's queue."""
     events = _worker["events"]
     on_event = None if events is None else (lambda *event: events.put(event))
-    oof.run_fold(_worker["job"], task, _labelled(on_event, task.label))
+    tasks.run_fold(_worker["job"], task, with_label(on_event, task.label))

@@ -18,15 +18,19 @@ import numpy.typing as npt
 import polars as pl
 
 from .. import backbones, folds, metrics, prompts
-from ..artifacts import members as member_files
-from ..artifacts import store
-from ..battles import Battles
+from ..artifacts import cards
+from ..artifacts.cards import EnsembleCard, MemberCard
+from ..artifacts.files import read_table
+from ..artifacts.members import OOF, MemberArtifacts
+from ..artifacts.tables import to_predictions
+from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..battles import Battles, match_rows
 from ..errors import ArenaError, InputError
 from ..features import extract
 from ..folds import Folds
 from ..predictions import Predictions
 from ..recipes import PromptSettings, recipe_from
-from . import ensemble
+from .ensemble import restore
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +55,15 @@ class Check:
 
     name: str
     status: str
-    told: str
+    message: str
     evidence: dict[str, Any] = field(default_factory=dict)
 
 
-def inspect(
+def run_checks(
     battles: Battles,
     made: Folds | None,
     fold: Ints,
-    workspace: store.Workspace | None,
+    workspace: Workspace | None,
     *,
     trust: Collection[str] = (),
     seed: int = 0,
@@ -100,11 +104,11 @@ def _groups(battles: Battles, fold: Ints) -> Check:
     }
     if not found.rows:
         return Check("groups", OK, "no prompt and no pair of answers lies in two folds", evidence)
-    told = (
+    message = (
         f"{found.rows} of {len(battles)} battles share a prompt or their answers with another fold "
         f"({found.groups} groups), such as {_shown(evidence['examples'])}"
     )
-    return Check("groups", FAIL, told, evidence)
+    return Check("groups", FAIL, message, evidence)
 
 
 def _near_duplicates(battles: Battles, fold: Ints) -> Check:
@@ -116,10 +120,10 @@ def _near_duplicates(battles: Battles, fold: Ints) -> Check:
         "examples": examples,
     }
     if not found.near_duplicate_pairs:
-        told = f"no two prompts in different folds are {found.near_duplicates} alike or more"
-        return Check("near-duplicates", OK, told, evidence)
-    told = f"{found.near_duplicate_pairs} pairs of near-equal prompts lie in different folds"
-    return Check("near-duplicates", FAIL, f"{told}, such as {_shown(examples)}", evidence)
+        message = f"no two prompts in different folds are {found.near_duplicates} alike or more"
+        return Check("near-duplicates", OK, message, evidence)
+    message = f"{found.near_duplicate_pairs} pairs of near-equal prompts lie in different folds"
+    return Check("near-duplicates", FAIL, f"{message}, such as {_shown(examples)}", evidence)
 
 
 def _example(leak: folds.Leak) -> dict[str, Any]:
@@ -139,43 +143,53 @@ def _shown(examples: list[dict[str, Any]]) -> str:
     return f"{a!r} in fold {i} and {b!r} in fold {j} ({one['what']}, similarity {one['similarity']})"
 
 
-def _provenance(workspace: store.Workspace, battles: Battles, made: Folds, trust: Collection[str]) -> Check:
+def _provenance(workspace: Workspace, battles: Battles, made: Folds, trust: Collection[str]) -> Check:
     """Every member, its teachers and its extra battles: made under this fold file, or vouched for."""
     names = workspace.member_names()
-    digest = battles.digest()
     problems: list[str] = []
     evidence: dict[str, Any] = {}
     for name in names:
         try:
-            said, card = member_files.load_member(workspace, name)
+            predictions, card = MemberArtifacts(workspace, name).load()
         except ArenaError as error:
             problems.append(f"member {name}: {error}")
             continue
-        learned = card.get("learned_from") or []
-        evidence[name] = {"learned_from": learned, "folds_verified": bool(card.get("folds_verified"))}
-        if not card.get("folds_verified"):
-            if name not in trust:
-                problems.append(f"member {name} was imported: nothing shows that its rows are out of fold")
-            continue
-        if card.get("folds") != made.digest or card.get("data") != digest:
-            problems.append(f"member {name} was made with other folds or battles")
-        elif not np.array_equal(said.aligned_to(battles.ids, name=name).fold, made.fold):
-            problems.append(f"member {name}: its rows name other folds than the fold file")
-        for teacher in [fold["teacher"] for fold in learned if "teacher" in fold]:
-            if not teacher.get("folds_verified") and teacher.get("name") not in trust:
-                problems.append(f"member {name}: its teacher {teacher.get('name')} shows no folds")
-                break
-        loss = metrics.log_loss(
-            said.aligned_to(battles.ids, name=name).combined().log_probs, battles.outcomes()
-        )
-        if abs(loss - float(card.get("log_loss", np.nan))) > _SAME:
-            problems.append(f"member {name}: its card tells another log-loss than its rows ({loss:.6f})")
+        evidence[name] = {"learned_from": card.learned_from, "folds_verified": card.folds_verified}
+        if card.folds_verified:
+            problems += _member_problems(name, predictions, card, battles, made, trust)
+        elif name not in trust:
+            problems.append(f"member {name} is external: nothing shows that its rows are out of fold")
     if problems:
         return Check("provenance", FAIL, "; ".join(problems), evidence)
     if not names:
         return Check("provenance", SKIPPED, "no members in this workspace yet")
-    told = f"{len(names)} members, their teachers and extra battles were made under this fold file"
-    return Check("provenance", OK, told, evidence)
+    message = f"{len(names)} members, their teachers and extra battles were made under this fold file"
+    return Check("provenance", OK, message, evidence)
+
+
+def _member_problems(
+    name: str,
+    predictions: Predictions,
+    card: MemberCard,
+    battles: Battles,
+    made: Folds,
+    trust: Collection[str],
+) -> list[str]:
+    """What is wrong with the provenance of a member that was trained here."""
+    problems = []
+    aligned = predictions.aligned_to(battles.ids, name=name)
+    if card.key is None or card.key.folds != made.digest or card.key.data != battles.digest():
+        problems.append(f"member {name} was made with other folds or battles")
+    elif not np.array_equal(aligned.fold, made.fold):
+        problems.append(f"member {name}: its rows name other folds than the fold file")
+    for teacher in [fold["teacher"] for fold in card.learned_from if "teacher" in fold]:
+        if not teacher.get("folds_verified") and teacher.get("name") not in trust:
+            problems.append(f"member {name}: its teacher {teacher.get('name')} shows no folds")
+            break
+    loss = metrics.log_loss(aligned.combined().log_probs, battles.outcomes())
+    if card.log_loss is None or abs(loss - card.log_loss) > _SAME:
+        problems.append(f"member {name}: its card has another log-loss than its rows ({loss:.6f})")
+    return problems
 
 
 def _canary(battles: Battles, fold: Ints, seed: int) -> Check:
@@ -198,10 +212,10 @@ def _canary(battles: Battles, fold: Ints, seed: int) -> Check:
     gain = prior - metrics.row_losses(log_probs, y)
     error = metrics.standard_error(gain, folds.group_keys(part, near_duplicates=None))
     evidence = {"rows": len(part), "gain": float(gain.mean()), "standard_error": error, "seed": seed}
-    told = f"on {len(part)} battles with shuffled outcomes lexical gains {gain.mean():+.4f} ± {error:.4f}"
+    message = f"on {len(part)} battles with shuffled outcomes lexical gains {gain.mean():+.4f} ± {error:.4f}"
     if not np.isfinite(error) or gain.mean() > 3 * error:
-        return Check("canary", FAIL, f"{told} on the prior: it has seen outcomes", evidence)
-    return Check("canary", OK, f"{told} on the prior", evidence)
+        return Check("canary", FAIL, f"{message} on the prior: it has seen outcomes", evidence)
+    return Check("canary", OK, f"{message} on the prior", evidence)
 
 
 def _template(battles: Battles) -> Check:
@@ -221,8 +235,8 @@ def _template(battles: Battles) -> Check:
     if leaking or named:
         what = ", ".join([*leaking, *named])
         return Check("template", FAIL, f"votes or model names reach what models read: {what}", evidence)
-    told = f"{len(prompts.TEMPLATES)} templates and the features read neither votes nor model names"
-    return Check("template", OK, told, evidence)
+    message = f"{len(prompts.TEMPLATES)} templates and the features read neither votes nor model names"
+    return Check("template", OK, message, evidence)
 
 
 def _codes(text: str) -> npt.NDArray[np.int32]:
@@ -260,24 +274,26 @@ def _names_in_templates(battles: Battles) -> list[str]:
     )
 
 
-def _refit_gap(workspace: store.Workspace, battles: Battles, made: Folds) -> Check:
+def _refit_gap(workspace: Workspace, battles: Battles, made: Folds) -> Check:
     """The ensemble's honest rows against the refit stacker on the rows that it was fitted on."""
-    if store.read_card(workspace.oof / ensemble.ENSEMBLE) is None:
+    folder = workspace.oof / ENSEMBLE
+    card = cards.read_card(folder, EnsembleCard)
+    if card is None:
         return Check("refit gap", SKIPPED, "no ensemble in this workspace yet")
-    built = ensemble.load(workspace)
+    built = restore(folder, card)
     y = battles.outcomes()
-    if built.card.get("folds") != made.digest:
+    if card.key is None or card.key.folds != made.digest:
         return Check("refit gap", FAIL, "the ensemble was made with another fold file; run stack again")
-    table = member_files.load_table(workspace.oof / ensemble.ENSEMBLE, member_files.OOF, built.card)
-    honest = metrics.row_losses(_of(member_files.to_predictions(table), battles), y)
+    oof = to_predictions(read_table(folder / OOF, cards.verified(folder, OOF, card)))
+    honest = metrics.row_losses(oof.aligned_to(battles.ids, name="the ensemble").log_probs, y)
     members: dict[str, Predictions] = {}
     for name in built.members:
-        said, card = member_files.load_member(workspace, name)
-        if card["files"][member_files.OOF] != built.card["members"][name]:
-            told = f"member {name} changed since the ensemble was made; run stack again"
-            return Check("refit gap", FAIL, told)
-        members[name] = said.aligned_to(battles.ids, name=name)
-    refit = metrics.row_losses(built.log_probs(members, extract(battles)), y)
+        predictions, member = MemberArtifacts(workspace, name).load()
+        if member.files[OOF] != card.key.members[name]:
+            message = f"member {name} changed since the ensemble was made; run stack again"
+            return Check("refit gap", FAIL, message)
+        members[name] = predictions.aligned_to(battles.ids, name=name)
+    refit = metrics.row_losses(built.stacker_log_probs(members, extract(battles)), y)
     gap = honest - refit
     error = metrics.standard_error(gap, made.group)
     evidence: dict[str, Any] = {
@@ -286,19 +302,15 @@ def _refit_gap(workspace: store.Workspace, battles: Battles, made: Folds) -> Che
         "gap": float(gap.mean()),
         "standard_error": error,
     }
-    told = (
+    message = (
         f"honest {honest.mean():.4f}, refit on its own rows {refit.mean():.4f}: "
         f"gap {gap.mean():+.4f} ± {error:.4f}"
     )
-    if abs(float(built.card["log_loss"]) - float(honest.mean())) > _SAME:
-        return Check("refit gap", FAIL, f"the card tells another log-loss than its rows; {told}", evidence)
+    if abs(card.log_loss - float(honest.mean())) > _SAME:
+        return Check("refit gap", FAIL, f"the card has another log-loss than its rows; {message}", evidence)
     if gap.mean() < -3 * max(error, 1e-12):
-        return Check("refit gap", FAIL, f"held-out rows do better than fitted ones; {told}", evidence)
-    return Check("refit gap", OK, told, evidence)
-
-
-def _of(said: Predictions, battles: Battles) -> npt.NDArray[np.float64]:
-    return said.aligned_to(battles.ids, name="the ensemble").combined().log_probs
+        return Check("refit gap", FAIL, f"held-out rows do better than fitted ones; {message}", evidence)
+    return Check("refit gap", OK, message, evidence)
 
 
 def fold_of(frame: pl.DataFrame, battles: Battles, name: str) -> Ints:
@@ -314,8 +326,8 @@ def fold_of(frame: pl.DataFrame, battles: Battles, name: str) -> Ints:
     InputError
         A battle has no fold, or a fold is no whole number.
     """
-    ids = pl.DataFrame({"id": battles.ids.cast(pl.String)})
-    found = ids.join(frame, on="id", how="left", maintain_order="left")["fold"]
+    rows = match_rows(frame["id"], battles.ids.cast(pl.String))
+    found = pl.Series([frame["fold"][int(row)] if row >= 0 else None for row in rows], dtype=pl.String)
     whole = found.cast(pl.Int64, strict=False)
     if whole.null_count():
         row = int(whole.is_null().arg_max() or 0)

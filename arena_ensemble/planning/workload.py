@@ -92,11 +92,7 @@ def padded(recipe: Recipe, work: Work) -> tuple[Padded, Padded]:
     # a frozen base is read once, whatever the epochs
     epochs = 1 if recipe.adapter.kind == "frozen" else max(train.epochs, 1)
     fitted = fitted.times(share * (work.folds - 1) / work.folds * epochs * orders / together)
-    read_share = (
-        1 + recipe.uncertain_share if recipe.read_orders == "uncertain" else float(recipe.read_orders)
-    )
-    if single:
-        read_share = 1.0
+    read_share = 1.0 if single or recipe.read_orders == 1 else 1 + recipe.second_order_share
     batches = plan_reading(readings.max(axis=1) * readings.shape[1], train.predict_tokens)
     return fitted, _padded_sum(batches, readings, 1).times(share / work.folds * read_share)
 

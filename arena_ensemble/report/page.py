@@ -7,9 +7,11 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from ..artifacts import store
-from ..errors import ArtifactError
-from ..pipeline.ensemble import ENSEMBLE, Ensemble, load_folder
+from ..artifacts import atomic, cards
+from ..artifacts.cards import GammaNote
+from ..artifacts.members import MemberArtifacts
+from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..pipeline.ensemble import Ensemble, load_folder
 from .drawings import OUTCOMES, heat_table, loss_chart, reliability_chart
 
 _STYLE: Final = """
@@ -29,7 +31,7 @@ svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif}svg .smal
 _NO_SCRIPTS: Final = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def write(workspace: store.Workspace, path: Path | None = None, *, folder: Path | None = None) -> Path:
+def write(workspace: Workspace, path: Path | None = None, *, folder: Path | None = None) -> Path:
     """Write the page of the workspace's ensemble, whole or absent; returns where it is.
 
     Parameters
@@ -48,10 +50,11 @@ def write(workspace: store.Workspace, path: Path | None = None, *, folder: Path 
     """
     folder_of = folder or workspace.oof / ENSEMBLE
     built = load_folder(folder_of)
-    members = {} if folder else {name: store.read_card(workspace.oof / name) or {} for name in built.members}
+    found = {} if folder else {name: MemberArtifacts(workspace, name).card() for name in built.members}
+    members = {name: {} if card is None else card.model_dump(mode="json") for name, card in found.items()}
     gammas = _gammas(folder_of / "test.json")
     target = path or folder_of / "report.html"
-    store.write_bytes(target, page(built, members, gammas).encode())
+    atomic.write_bytes(target, page(built, members, gammas).encode())
     return target
 
 
@@ -59,10 +62,7 @@ def _gammas(note: Path) -> dict[str, float]:
     """Gammas of the last test predictions, from a note that a person could have edited."""
     if not note.is_file():
         return {}
-    found = store.read_json(note).get("gammas")
-    if not isinstance(found, dict) or not all(isinstance(value, float) for value in found.values()):
-        raise ArtifactError(f"{note}: its gammas are no numbers; remove it, or predict again")
-    return found
+    return cards.read_model(note, GammaNote).gammas
 
 
 def page(built: Ensemble, members: Mapping[str, Mapping[str, Any]], gammas: Mapping[str, float]) -> str:
@@ -77,12 +77,12 @@ def page(built: Ensemble, members: Mapping[str, Mapping[str, Any]], gammas: Mapp
     gammas
         Sharpness given back to fold-averaged test predictions, if any were made.
     """
-    card = built.card
+    card = built.card.model_dump(mode="json")
     parts = [_headline(built), _warnings(card, members), "<h2>Every candidate and member, out of fold</h2>"]
     parts += [loss_chart(built.table), _score_table(built.table)]
     if "reliability" in card:
         parts.append(_reliability(card["reliability"]))
-    parts.append(_ledger(card["ledger"]))
+    parts.append(_ledger(card["contributions"]))
     if gammas:
         rows = [[name, f"{gamma:.3f}"] for name, gamma in gammas.items()]
         parts.append("<h2>Test predictions</h2><p>An average over folds is flatter than one fold; each was")
@@ -109,7 +109,7 @@ def _headline(built: Ensemble) -> str:
         told += f", best member {escape(best.name)} {best.log_loss:.4f} ({gain})"
     if own.gap_closed is not None:
         told += f"; {own.gap_closed:.1%} of the way from the prior to the true probabilities"
-    unseen = "its group of prompts" if built.card.get("folds_verified", True) else "it"
+    unseen = "its group of prompts" if built.card.folds_verified else "it"
     return (
         f'<h1>Ensemble of {len(built.members)} members</h1><p class="lead">Out-of-fold log-loss {told}.</p>'
         f"<p>What predicts: {escape(shares)}. Each row's score comes from choices and fits of the "
@@ -177,12 +177,21 @@ def _ledger(ledger: Mapping[str, Any]) -> str:
 
 
 def _provenance(card: Mapping[str, Any], members: Mapping[str, Mapping[str, Any]]) -> str:
-    made = [["data", card.get("data", "")], ["folds", card.get("folds", "")], ["seed", card.get("seed", "")]]
-    made += [[name, version] for name, version in card.get("versions", {}).items()]
+    made_from = card["key"] or {}
+    made = [
+        ["data", made_from.get("data", "")],
+        ["folds", made_from.get("folds", "")],
+        ["seed", card["seed"]],
+    ]
+    made += [[name, version] for name, version in made_from.get("versions", {}).items()]
     text = _table(["", "sha-256 or version"], [[a, str(b)] for a, b in made])
     head = ["member", "backbone", "rows", "log-loss", "seconds", "recipe"]
     rows = [
-        [name, *(_told(facts.get(key)) for key in ("backbone", "rows", "log_loss", "seconds", "recipe"))]
+        [
+            name,
+            *(_told(facts.get(name)) for name in ("backbone", "rows", "log_loss", "seconds")),
+            _told((facts.get("key") or {}).get("recipe")),
+        ]
         for name, facts in members.items()
     ]
     return f"<h2>Made from</h2>{text}<br>{_table(head, rows)}"

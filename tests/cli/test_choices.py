@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from arena_ensemble import cli, sample
-from arena_ensemble.artifacts import members as member_files
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic, cards, fold_file
+from arena_ensemble.artifacts.cards import MemberCard
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.errors import StaleError
 from arena_ensemble.sample import make_arena
 
@@ -64,7 +65,7 @@ def test_the_test_file_is_read_in_the_given_format_too(
     ]  # fmt: skip
     pl.DataFrame(rows).write_csv(tmp_path / "train.csv", quote_style="always")
     pl.DataFrame(rows).drop("winner").write_csv(tmp_path / "test.csv", quote_style="always")
-    store.write_bytes(tmp_path / "w" / "models" / "mine" / "recipe.toml", RECIPE)
+    atomic.write_bytes(tmp_path / "w" / "models" / "mine" / "recipe.toml", RECIPE)
     command = [
         "oof", "--data", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv"),
         "--models", "mine", "--folds", "2", "--jobs", "1", "--workspace", str(tmp_path / "w"),
@@ -87,22 +88,22 @@ def test_a_wrong_similarity_is_refused(
 
 
 def test_folds_of_another_similarity_are_refused(tmp_path: Path) -> None:
-    workspace, train = store.Workspace(tmp_path), make_arena(60, seed=3).battles
-    made = member_files.ensure_folds(workspace, train, n_folds=3, seed=0, near_duplicates=0.6)
-    again = member_files.ensure_folds(workspace, train, n_folds=3, seed=0, near_duplicates=0.6)
+    workspace, train = Workspace(tmp_path), make_arena(60, seed=3).battles
+    made = fold_file.ensure_folds(workspace, train, n_folds=3, seed=0, near_duplicates=0.6)
+    again = fold_file.ensure_folds(workspace, train, n_folds=3, seed=0, near_duplicates=0.6)
     assert again.digest == made.digest
     for other in (0.7, None):
         with pytest.raises(StaleError, match=r"near-duplicates.* --near-duplicates 0\.6; pass those"):
-            member_files.ensure_folds(workspace, train, n_folds=3, seed=0, near_duplicates=other)
+            fold_file.ensure_folds(workspace, train, n_folds=3, seed=0, near_duplicates=other)
 
 
 def test_the_card_says_how_the_order_of_pairs_was_drawn(tmp_path: Path) -> None:
     rows = [{"prompt": f"question {k}", "chosen": f"good {k}", "rejected": f"bad {k}"} for k in range(30)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    store.write_bytes(tmp_path / "w" / "models" / "mine" / "recipe.toml", RECIPE)
+    atomic.write_bytes(tmp_path / "w" / "models" / "mine" / "recipe.toml", RECIPE)
     command = ["oof", "--data", str(tmp_path / "pairs.jsonl"), "--models", "mine", "--folds", "2",
                "--jobs", "1", "--workspace", str(tmp_path / "w")]  # fmt: skip
     assert cli.run(command) in (0, 4)
-    card = store.read_card(tmp_path / "w" / "oof" / "mine")
+    card = cards.read_card(tmp_path / "w" / "oof" / "mine", MemberCard)
     assert card is not None
-    assert any("drawn by a hash of the texts (BLAKE2b, seed 0)" in note for note in card["data_notes"])
+    assert any("drawn by a hash of the texts (BLAKE2b, seed 0)" in note for note in card.data_notes)

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from arena_ensemble import cli, sample
+from arena_ensemble.cli import runner
 from arena_ensemble.errors import ArenaError
 
 ROWS, TEST_ROWS = 240, 30
@@ -200,7 +201,7 @@ def test_exit_codes_of_usage_bugs_and_interrupts(
         def fail(*_: object, error: BaseException = error) -> None:
             raise error
 
-        monkeypatch.setattr(cli, "_run_verb", fail)
+        monkeypatch.setattr(runner, "print_result", fail)
         assert cli.run(["validate", "x.csv"]) == code
     assert "this is a bug in arena-ensemble" in capsys.readouterr().err
 

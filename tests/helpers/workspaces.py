@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from arena_ensemble import cli, sample
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic, cards, files
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
 LOCK = ".arena-lock"
@@ -55,7 +55,7 @@ class Arena:
         for name, text in sample.files(60, 8, seed=3).items():
             (folder / name).write_text(text)
         (folder / "new.csv").write_text(sample.files(2, 7, seed=4)["test.csv"])
-        store.write_bytes(self.workspace / "models" / "mine" / "recipe.toml", RECIPE.encode())
+        atomic.write_bytes(self.workspace / "models" / "mine" / "recipe.toml", RECIPE.encode())
 
     def train(self, verb: str, *more: str, workspace: Path | None = None) -> list[str]:
         return [
@@ -72,11 +72,11 @@ class Arena:
 
     def edit_card(self, folder: str, change: Callable[[dict[str, object]], None]) -> None:
         """Change a card as somebody would who also mends its hash."""
-        path = self.workspace / folder / store.CARD
+        path = self.workspace / folder / cards.CARD
         card = json.loads(path.read_text())
         change(card)
         del card["card_sha256"]
-        path.write_text(json.dumps({**card, "card_sha256": store.digest_json(card)}))
+        path.write_text(json.dumps({**card, "card_sha256": files.digest_json(card)}))
 
     def swap_file(self, folder: str, name: str, content: bytes) -> None:
         """Put another content under a good hash, as somebody hostile would."""

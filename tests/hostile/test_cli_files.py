@@ -10,7 +10,7 @@ from hostile_cases import CASES, Case
 from workspaces import RECIPE, refusal, tree
 
 from arena_ensemble import sample
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic
 
 
 def command(case: Case, path: Path, folder: Path, workspace: Path) -> list[str]:
@@ -41,8 +41,8 @@ def test_a_bad_file_is_one_line_and_exit_1(
     case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     workspace = tmp_path / "w"
-    store.write_bytes(workspace / "models" / "mine" / "recipe.toml", RECIPE.encode())
-    store.write_bytes(workspace / "submission.csv", b"an earlier one\n")
+    atomic.write_bytes(workspace / "models" / "mine" / "recipe.toml", RECIPE.encode())
+    atomic.write_bytes(workspace / "submission.csv", b"an earlier one\n")
     (tmp_path / "good").mkdir()
     for name, text in sample.files(20, 3, seed=3).items():
         (tmp_path / "good" / name).write_text(text)

@@ -16,7 +16,8 @@ import pytest
 from safetensors.numpy import load, save
 from workspaces import Arena, Tree, arena, refusal, table_bytes, tree, unchanged
 
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic, cards
+from arena_ensemble.artifacts.cards import Card
 from arena_ensemble.errors import ArtifactError
 from arena_ensemble.stacking import Stacker
 from arena_ensemble.stacking.boosting import TreeFamily
@@ -437,6 +438,6 @@ def test_an_import_over_a_trained_member_is_refused(
 
 
 def test_names_inside_a_card_cannot_leave_its_folder(tmp_path: Path) -> None:
-    store.write_bytes(tmp_path / "a" / "deep" / "x.json", b"{}")
-    store.write_card(tmp_path / "a", {}, ["deep/x.json"])
-    assert store.read_card(tmp_path / "a") is not None
+    atomic.write_bytes(tmp_path / "a" / "deep" / "x.json", b"{}")
+    cards.write_card(tmp_path / "a", Card(), ["deep/x.json"])
+    assert cards.read_card(tmp_path / "a", Card) is not None

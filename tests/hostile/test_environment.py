@@ -16,7 +16,8 @@ import pytest
 from workspaces import RECIPE, Arena, Tree, arena, refusal, tree, unchanged
 
 from arena_ensemble import cli, sample
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic, cards
+from arena_ensemble.artifacts.cards import FoldCard
 
 __all__ = ["arena", "unchanged"]
 
@@ -60,7 +61,7 @@ def open_folder() -> Iterator[Path]:
 def test_a_full_disk_is_a_clear_error_and_a_rerun_goes_on(
     arena: Arena, tmp_path: Path, size: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store.write_bytes(tmp_path / "models" / "mine" / "recipe.toml", RECIPE.encode())
+    atomic.write_bytes(tmp_path / "models" / "mine" / "recipe.toml", RECIPE.encode())
     before = tree(tmp_path)
     with largest_file(size):
         line = refusal(arena.train("oof", workspace=tmp_path), capsys, (1, 4))
@@ -69,7 +70,9 @@ def test_a_full_disk_is_a_clear_error_and_a_rerun_goes_on(
     assert before.items() <= after.items()
     assert not list(tmp_path.rglob("*.tmp-*"))
     for path in tmp_path.glob("models/*/fold-?/card.json"):
-        assert store.is_whole(path.parent, store.read_card(path.parent) or {})
+        card = cards.read_card(path.parent, FoldCard)
+        assert card is not None
+        assert cards.is_whole(path.parent, card)
 
 
 @pytest.mark.slow
@@ -93,7 +96,7 @@ def test_a_full_tmpfs_is_a_clear_error(
     if mounted.returncode:
         pytest.skip("a tmpfs cannot be mounted here (needs root)")
     try:
-        store.write_bytes(tmp_path / "models" / "mine" / "recipe.toml", RECIPE.encode())
+        atomic.write_bytes(tmp_path / "models" / "mine" / "recipe.toml", RECIPE.encode())
         line = refusal(arena.train("oof", workspace=tmp_path), capsys, (4,))
         assert "No space left on device" in line
         subprocess.run(["mount", "-o", "remount,size=8m", str(tmp_path)], check=True)
@@ -113,7 +116,7 @@ def test_a_folder_without_permission_is_a_clear_error(
     for name, text in sample.files(30, 5, seed=3).items():
         (open_folder / name).write_text(text)
     workspace = open_folder / "w"
-    store.write_bytes(workspace / "models" / "mine" / "recipe.toml", RECIPE.encode())
+    atomic.write_bytes(workspace / "models" / "mine" / "recipe.toml", RECIPE.encode())
     workspace.chmod(0o555)
     data = str(open_folder / "train.csv")
     before = tree(workspace)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arena_ensemble import cli, sample
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic
 
 TINY = """backbone = "classify"
 base = "tiny:encoder"
@@ -46,7 +46,7 @@ def test_two_workspaces_hold_the_same_bytes(tmp_path: Path) -> None:
     made = []
     for place in ("one", "two"):
         for name, recipe in (("tiny", TINY), ("words", LEXICAL)):
-            store.write_bytes(tmp_path / place / "models" / name / "recipe.toml", recipe.encode())
+            atomic.write_bytes(tmp_path / place / "models" / name / "recipe.toml", recipe.encode())
         assert cli.run(
             ["submission", "--data", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv"),
              "--workspace", str(tmp_path / place), "--models", "tiny,words", "--folds", "3", "--jobs", "1"]

@@ -1,4 +1,4 @@
-"""A task without ties goes through the same river: P(tie) is absent, and the submission is its own kind."""
+"""A task without ties goes through the same pipeline: P(tie) is absent, the submission its own kind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import polars as pl
 import pytest
 
 from arena_ensemble import cli
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic, cards
+from arena_ensemble.artifacts.cards import EnsembleCard
+from arena_ensemble.pipeline.external import NamedFile
 from arena_ensemble.sample import make_arena
 
 RECIPE = 'backbone = "lexical"\nread_orders = {}\n[lexical]\nmax_features = 80\ninner_folds = 0\n'
@@ -32,7 +34,7 @@ def write(folder: Path) -> None:
     test.select("id", winner=pl.lit("model_a")).write_csv(folder / "sample.csv")
     for name, orders in (("one", 1), ("both", 2)):
         recipe = RECIPE.format(orders)
-        store.write_bytes(folder / "w" / "models" / name / "recipe.toml", recipe.encode())
+        atomic.write_bytes(folder / "w" / "models" / name / "recipe.toml", recipe.encode())
 
 
 @pytest.mark.slow
@@ -108,9 +110,9 @@ def test_brought_predictions_without_ties_stay_without(
 ) -> None:
     assert cli.run(brought(tmp_path, columns)) == 0
     capsys.readouterr()
-    card = store.read_card(tmp_path / "out")
+    card = cards.read_card(tmp_path / "out", EnsembleCard)
     assert card is not None
-    assert card["outcomes"] == 2
+    assert card.n_classes == 2
     assert (pl.read_parquet(tmp_path / "out" / "oof.parquet")["logp_tie"] == -np.inf).all()
     rows = (tmp_path / "out" / "submission.csv").read_text().splitlines()
     assert rows[0] == "id,winner"
@@ -126,8 +128,11 @@ def test_a_tie_among_the_labels_makes_three_outcomes(
     from arena_ensemble.pipeline import external
 
     brought(tmp_path, ("p_a", "p_b"))
-    found = external.gather(tmp_path / "labels.csv", [("theirs", tmp_path / "oof.csv")])
-    assert found.task_outcomes == 2
+    found = external.read_external(tmp_path / "labels.csv", [NamedFile(tmp_path / "oof.csv", "theirs")])
+    assert found.n_classes == 2
     text = (tmp_path / "labels.csv").read_text().replace("model_b", "tie", 1)
     (tmp_path / "labels.csv").write_text(text)
-    assert external.gather(tmp_path / "labels.csv", [("theirs", tmp_path / "oof.csv")]).task_outcomes == 3
+    assert (
+        external.read_external(tmp_path / "labels.csv", [NamedFile(tmp_path / "oof.csv", "theirs")]).n_classes
+        == 3
+    )

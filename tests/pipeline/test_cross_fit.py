@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from arena_ensemble import backbones
-from arena_ensemble.artifacts import members, store
+from arena_ensemble.artifacts import fold_file
+from arena_ensemble.artifacts.members import MemberArtifacts
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
 from arena_ensemble.diagnostics import collapse
 from arena_ensemble.errors import ArenaError, ArtifactError, InputError, StaleError
-from arena_ensemble.pipeline import executors, oof
+from arena_ensemble.pipeline import executors, tasks
+from arena_ensemble.pipeline.cross_fit import run_job
+from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.predictions import normalised
 from arena_ensemble.recipes import Recipe, recipe_from
 from arena_ensemble.sample import make_arena
@@ -65,7 +73,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Remembering:
     return made
 
 
-def job_of(tmp_path: Path, rows: int = 120, test_rows: int = 20) -> oof.Job:
+def job_of(tmp_path: Path, rows: int = 120, test_rows: int = 20) -> Job:
     battles = make_arena(rows + test_rows, seed=7).battles
     train, test = (
         battles.take(np.arange(rows)),
@@ -73,8 +81,8 @@ def job_of(tmp_path: Path, rows: int = 120, test_rows: int = 20) -> oof.Job:
     )
     keep = ~test.frame["prompt"].list.first().is_in(train.frame["prompt"].list.first().to_list())
     test = test.take(np.flatnonzero(keep.to_numpy()))
-    folds = members.ensure_folds(store.Workspace(tmp_path), train, n_folds=4, seed=0)
-    return oof.Job(tmp_path, train, folds, test)
+    folds = fold_file.ensure_folds(Workspace(tmp_path), train, n_folds=4, seed=0)
+    return Job(tmp_path, train, folds, test)
 
 
 RECIPE = recipe_from({"backbone": "lexical"}, name="fake")
@@ -85,26 +93,27 @@ def test_every_row_is_predicted_once_by_a_model_that_never_saw_its_group(
     tmp_path: Path, fake: Remembering
 ) -> None:
     job = job_of(tmp_path)
-    outcome = executors.cross_fit(job, {"fake": BOTH}, jobs=1)
+    outcome = run_job(job, {"fake": BOTH}, jobs=1)
     assert outcome.finished == ["fake"]
-    predictions, card = members.load_member(job.workspace, "fake")
-    tests = members.load_test(job.workspace, "fake")
+    predictions, card = MemberArtifacts(job.workspace, "fake").load()
+    tests = MemberArtifacts(job.workspace, "fake").load_test()
     assert predictions.ids.equals(job.train.ids)
     np.testing.assert_array_equal(predictions.fold, job.folds.fold)
     assert predictions.swap_log_probs is not None
     assert [len(part) for part in tests] == [len(job.test)] * 4  # type: ignore[arg-type]
     assert [int(part.fold[0]) for part in tests] == [0, 1, 2, 3]
     assert fake.predicted == 2 * (len(job.train) + 4 * len(job.test))  # type: ignore[arg-type]
-    assert card["folds"] == job.folds.digest
+    assert card.key is not None
+    assert card.key.folds == job.folds.digest
 
 
 def test_a_rerun_does_nothing(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    run_job(job, {"fake": RECIPE}, jobs=1)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     fake.fits.clear()
     fake.predicted = 0
-    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    run_job(job, {"fake": RECIPE}, jobs=1)
     assert (fake.fits, fake.predicted) == ([], 0)
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert before == after
@@ -113,75 +122,73 @@ def test_a_rerun_does_nothing(tmp_path: Path, fake: Remembering) -> None:
 def test_a_failure_keeps_the_finished_folds_and_a_rerun_goes_on(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
     fake.fail_at = 2
-    outcome = executors.cross_fit(job, {"fake": RECIPE, "other": RECIPE}, jobs=1)
+    outcome = run_job(job, {"fake": RECIPE, "other": RECIPE}, jobs=1)
     assert outcome.failed["fake"] == "fake fold 2: no more luck"
     fake.fail_at = None
     fitted_before = len(fake.fits)
-    outcome = executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    outcome = run_job(job, {"fake": RECIPE}, jobs=1)
     assert outcome.finished == ["fake"]
     assert len(fake.fits) - fitted_before == 2  # only folds 2 and 3
 
 
 def test_a_new_test_file_is_read_by_the_old_models(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    executors.cross_fit(oof.Job(job.root, job.train, job.folds), {"fake": RECIPE}, jobs=1)
+    run_job(Job(job.root, job.train, job.folds), {"fake": RECIPE}, jobs=1)
     with pytest.raises(InputError, match="no test predictions"):
-        members.load_test(job.workspace, "fake")
+        MemberArtifacts(job.workspace, "fake").load_test()
     fake.fits.clear()
-    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    run_job(job, {"fake": RECIPE}, jobs=1)
     assert fake.fits == []
-    assert len(members.load_test(job.workspace, "fake")) == 4
+    assert len(MemberArtifacts(job.workspace, "fake").load_test()) == 4
 
 
 def test_another_recipe_is_refused_by_name_until_remade(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    run_job(job, {"fake": RECIPE}, jobs=1)
     other = recipe_from({"backbone": "lexical", "seed": 5}, name="fake")
-    with pytest.raises(StaleError, match=r"another recipe; .*--remake fake"):
-        executors.cross_fit(job, {"fake": other}, jobs=1)
-    members.remake(job.workspace, "fake")
-    assert executors.cross_fit(job, {"fake": other}, jobs=1).finished == ["fake"]
+    with pytest.raises(StaleError, match=r"another recipe; .*--retrain fake"):
+        run_job(job, {"fake": other}, jobs=1)
+    MemberArtifacts(job.workspace, "fake").forget()
+    assert run_job(job, {"fake": other}, jobs=1).finished == ["fake"]
 
 
 def test_reading_the_other_order_needs_no_new_training(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    run_job(job, {"fake": RECIPE}, jobs=1)
     fake.fits.clear()
-    executors.cross_fit(job, {"fake": BOTH}, jobs=1)
+    run_job(job, {"fake": BOTH}, jobs=1)
     assert fake.fits == []
-    assert members.load_member(job.workspace, "fake")[0].swap_log_probs is not None
+    assert MemberArtifacts(job.workspace, "fake").load()[0].swap_log_probs is not None
 
 
 def test_other_data_in_the_same_workspace_is_refused(tmp_path: Path, fake: Remembering) -> None:
     job_of(tmp_path)
     other = make_arena(90, seed=8).battles
     with pytest.raises(StaleError):
-        members.ensure_folds(store.Workspace(tmp_path), other, n_folds=4, seed=0)
+        fold_file.ensure_folds(Workspace(tmp_path), other, n_folds=4, seed=0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
 @pytest.mark.parametrize("name", ["oof.parquet", "card.json"])
 def test_a_truncated_member_is_never_read(tmp_path: Path, fake: Remembering, name: str, share: float) -> None:
     job = job_of(tmp_path, rows=60, test_rows=6)
-    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    run_job(job, {"fake": RECIPE}, jobs=1)
     path = job.workspace.oof / "fake" / name
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
-        members.load_member(job.workspace, "fake")
+        MemberArtifacts(job.workspace, "fake").load()
 
 
 def test_fitted_models_read_new_battles_without_the_training_data(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path)
-    executors.cross_fit(job, {"fake": RECIPE}, jobs=1)
+    run_job(job, {"fake": RECIPE}, jobs=1)
     oof_before = (job.workspace.oof / "fake" / "oof.parquet").read_bytes()
     fake.fits.clear()
     new = make_arena(15, seed=99).battles.without_outcomes()
-    assert executors.cross_fit(oof.Job(tmp_path, None, None, new), {"fake": RECIPE}, jobs=1).finished == [
-        "fake"
-    ]
+    assert run_job(Job(tmp_path, None, None, new), {"fake": RECIPE}, jobs=1).finished == ["fake"]
     assert fake.fits == []
-    assert members.load_test(job.workspace, "fake")[0].ids.equals(new.ids)
+    assert MemberArtifacts(job.workspace, "fake").load_test()[0].ids.equals(new.ids)
     assert (job.workspace.oof / "fake" / "oof.parquet").read_bytes() == oof_before
 
 
@@ -199,44 +206,59 @@ def test_a_member_that_learned_nothing_raises_an_alarm() -> None:
     assert collapse.facts(good, y, prior)["log_loss"] == pytest.approx(-np.log(0.9))
 
 
-def test_uncertain_reads_a_share_twice_and_costs_what_it_says(tmp_path: Path, fake: Remembering) -> None:
-    """Rows read twice say what reading all twice says; the others what one reading says."""
-    said = {}
-    for name, orders in (("one", 1), ("both", 2), ("some", "uncertain")):
-        recipe = recipe_from(
-            {"backbone": "lexical", "read_orders": orders, "uncertain_share": 0.3}, name="fake"
-        )
+def test_a_share_of_the_rows_is_predicted_in_the_second_order(tmp_path: Path, fake: Remembering) -> None:
+    """Rows of the share equal those of a full second pass; the others are those of one order."""
+    found = {}
+    for name, values in (
+        ("one", {}),
+        ("both", {"read_orders": 2}),
+        ("some", {"read_orders": 2, "second_order_share": 0.3}),
+    ):
+        recipe = recipe_from({"backbone": "lexical", **values}, name="fake")
         job = job_of(tmp_path / name, test_rows=0)
         fake.predicted = 0
-        executors.cross_fit(job, {"fake": recipe}, jobs=1)
-        said[name] = members.load_member(job.workspace, "fake")[0]
+        run_job(job, {"fake": recipe}, jobs=1)
+        found[name] = MemberArtifacts(job.workspace, "fake").load()[0]
         assert job.folds is not None
         held = np.bincount(job.folds.fold)
         twice = {"one": 0, "both": held.sum(), "some": np.ceil(0.3 * held).sum()}[name]
         assert fake.predicted == held.sum() + twice
-    one, both, some = (said[name].combined().log_probs for name in ("one", "both", "some"))
+    one, both, some = (found[name].combined().log_probs for name in ("one", "both", "some"))
     moved = (some != one).any(axis=1)
     assert 0 < moved.sum() <= twice
     np.testing.assert_allclose(some[moved], both[moved], rtol=0, atol=1e-12)
     np.testing.assert_allclose(some[~moved], one[~moved], rtol=0, atol=1e-12)
-    bias = said["some"].position_bias()
+    bias = found["some"].position_bias()
     assert bias is not None
-    assert (bias != 0).sum() <= twice, "a row not read twice shows no position bias"
-    card = store.read_card(job.workspace.oof / "fake")
-    assert card is not None
-    facts = card["second_reading"]
-    assert (facts["rows_read_twice"], facts["of_rows"]) == (twice, held.sum())
-    assert 0 < facts["pilot_rows"] < twice
+    assert (bias != 0).sum() <= twice, "a row of one order shows no position bias"
 
 
-def test_another_share_is_read_anew(tmp_path: Path, fake: Remembering) -> None:
+@given(st.integers(1, 300), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_the_rows_of_a_share_depend_on_their_ids_alone(n: int, share: float, seed: int) -> None:
+    ids = pl.Series([f"row {k}" for k in range(n)])
+    rows = tasks.second_order_rows(ids, share)
+    assert len(np.unique(rows)) == len(rows) == min(n, math.ceil(share * n))
+    assert (np.diff(rows) > 0).all()
+    order = np.random.default_rng(seed).permutation(n)
+    assert set(ids[order][tasks.second_order_rows(ids[order], share)]) == set(ids[rows])
+
+
+def test_another_share_is_predicted_anew(tmp_path: Path, fake: Remembering) -> None:
     job = job_of(tmp_path, test_rows=0)
     for share, least in ((0.2, 1), (0.2, 0), (0.6, 1)):
         fake.predicted = 0
-        values = {"backbone": "lexical", "read_orders": "uncertain", "uncertain_share": share}
-        executors.cross_fit(job, {"fake": recipe_from(values, name="fake")}, jobs=1)
+        values = {"backbone": "lexical", "read_orders": 2, "second_order_share": share}
+        run_job(job, {"fake": recipe_from(values, name="fake")}, jobs=1)
         assert (fake.predicted > 0) == bool(least)
     assert len(fake.fits) == 4, "no fold is trained again for it"
+
+
+def test_the_old_spelling_of_a_share_is_accepted_for_one_release(caplog: pytest.LogCaptureFixture) -> None:
+    values = {"backbone": "lexical", "read_orders": "uncertain", "uncertain_share": 0.3}
+    with caplog.at_level("WARNING", logger="arena_ensemble"):
+        recipe = recipe_from(values, name="old")
+    assert (recipe.read_orders, recipe.second_order_share) == (2, 0.3)
+    assert "is now read_orders = 2 with second_order_share = 0.3" in caplog.text
 
 
 def test_folds_run_side_by_side_where_bases_are_small(
@@ -255,10 +277,10 @@ def test_folds_run_side_by_side_where_bases_are_small(
         with (folder / "model.safetensors").open("wb") as stream:
             stream.truncate(size)
     lexical, tiny = RECIPE, based("tiny:encoder")
-    assert executors.default_jobs({"a": lexical, "b": tiny}) == 4
+    assert executors.default_jobs([lexical, tiny]) == 4
     memory = executors.os.sysconf("SC_PHYS_PAGES") * executors.os.sysconf("SC_PAGE_SIZE")
-    assert executors.default_jobs({"a": lexical, "b": based(str(small))}) == max(1, min(4, memory >> 32))
+    assert executors.default_jobs([lexical, based(str(small))]) == max(1, min(4, memory >> 32))
     for base in (str(large), "no-such-org/never-downloaded"):
-        assert executors.default_jobs({"a": lexical, "b": based(base)}) == 1
+        assert executors.default_jobs([lexical, based(base)]) == 1
     monkeypatch.setattr(executors, "gpu_count", lambda: 2)
-    assert executors.default_jobs({"a": based(str(large))}) == 2
+    assert executors.default_jobs([based(str(large))]) == 2

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from arena_ensemble import backbones, cli, prompts, sample
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic, files
 from arena_ensemble.battles import Battles
 from arena_ensemble.folds import make_folds
 from arena_ensemble.pipeline import leak_audit
@@ -33,7 +33,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in sample.files(80, 6, seed=3).items():
         (folder / name).write_text(text)
     for name in ("mine", "yours"):
-        store.write_bytes(folder / "w" / "models" / name / "recipe.toml", RECIPE.encode())
+        atomic.write_bytes(folder / "w" / "models" / name / "recipe.toml", RECIPE.encode())
     assert cli.run(
         ["stack", "--data", str(folder / "train.csv"), "--workspace", str(folder / "w"), "--models",
          "mine,yours", "--folds", "3", "--jobs", "1"]
@@ -73,7 +73,7 @@ def test_an_import_is_unproven_until_somebody_vouches_for_it(
     assert cli.run(["import", "theirs", "--oof", str(source), "--workspace", str(workspace / "w")]) == 0
     code, checks = audited(workspace, capsys, "--no-canary")
     assert code == 1
-    assert "member theirs was imported: nothing shows" in checks["provenance"]["told"]
+    assert "member theirs is external: nothing shows" in checks["provenance"]["message"]
     assert audited(workspace, capsys, "--no-canary", "--trust", "theirs")[0] == 0
 
 
@@ -90,7 +90,7 @@ def test_random_folds_are_named_with_evidence(workspace: Path, capsys: pytest.Ca
     assert checks["groups"]["status"] == "FAIL"
     example = checks["groups"]["evidence"]["examples"][0]
     assert example["folds"][0] != example["folds"][1]
-    assert str(example["ids"][0]) in checks["groups"]["told"]
+    assert str(example["ids"][0]) in checks["groups"]["message"]
     for change, message in (
         (more.head(5), "has the fold None, expected a number"),
         (more.with_columns(fold=pl.lit("x")), "has the fold 'x', expected a number"),
@@ -113,7 +113,7 @@ class Peeking:
 
 def test_the_canary_sings_when_a_member_sees_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "get", lambda name: Peeking())
-    check = statuses(leak_audit.inspect(BATTLES, None, FOLD, None))
+    check = statuses(leak_audit.run_checks(BATTLES, None, FOLD, None))
     assert check["canary"] == "FAIL"
 
 
@@ -125,19 +125,19 @@ def test_a_template_that_reads_votes_or_names_is_caught(monkeypatch: pytest.Monk
         said = [[*turns, f"vote {v}"] for turns, v in zip(a, battles.outcomes(), strict=True)]
         return prompt, said, b
 
-    assert statuses(leak_audit.inspect(BATTLES, None, FOLD, None, canary=False))["template"] == "ok"
+    assert statuses(leak_audit.run_checks(BATTLES, None, FOLD, None, canary=False))["template"] == "ok"
     monkeypatch.setattr(prompts, "turns_of", telling)
-    assert statuses(leak_audit.inspect(BATTLES, None, FOLD, None, canary=False))["template"] == "FAIL"
+    assert statuses(leak_audit.run_checks(BATTLES, None, FOLD, None, canary=False))["template"] == "FAIL"
 
 
 def test_a_template_that_names_a_competitor_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     named = Battles(BATTLES.frame.with_columns(model_a=pl.lit("gpt-4-turbo")))
     bad = prompts.Template("bad-1", "You are GPT-4-turbo.", "", "", "")
     monkeypatch.setitem(prompts.TEMPLATES, "bad-1", bad)
-    checks = leak_audit.inspect(named, None, FOLD, None, canary=False)
+    checks = leak_audit.run_checks(named, None, FOLD, None, canary=False)
     (found,) = [check for check in checks if check.name == "template"]
     assert found.status == "FAIL"
-    assert "'gpt-4-turbo' in bad-1" in found.told
+    assert "'gpt-4-turbo' in bad-1" in found.message
 
 
 @pytest.mark.slow
@@ -149,17 +149,18 @@ def test_a_card_that_tells_another_loss_than_its_rows_is_caught(
         before = path.read_bytes()
         card = {**json.loads(before), "log_loss": 0.5}
         del card["card_sha256"]
-        path.write_text(json.dumps({**card, "card_sha256": store.digest_json(card)}))
+        path.write_text(json.dumps({**card, "card_sha256": files.digest_json(card)}))
         code, checks = audited(workspace, capsys, "--no-canary", "--trust", "theirs")
         path.write_bytes(before)
         assert code == 1
         assert checks[name]["status"] == "FAIL"
-        assert "another log-loss than its rows" in checks[name]["told"]
+        assert "another log-loss than its rows" in checks[name]["message"]
 
 
 def test_members_without_a_fold_file_are_refused(
     workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store.write_card(tmp_path / "oof" / "m", {}, [])
+    (tmp_path / "oof" / "m").mkdir(parents=True)
+    (tmp_path / "oof" / "m" / "card.json").write_text("{}")
     assert cli.run(["audit", "--data", str(workspace / "train.csv"), "--workspace", str(tmp_path)]) == 1
     assert "holds members and no fold file" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import polars as pl
 import pytest
 
 from arena_ensemble import cli, sample
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic, files
+from arena_ensemble.artifacts.cards import PredictionKey, ShardCard
 from arena_ensemble.errors import InputError, StaleError
 from arena_ensemble.folds import Folds, make_folds
 from arena_ensemble.io import read_battles, read_predictions
-from arena_ensemble.pipeline import lessons
+from arena_ensemble.pipeline import extra_data
+from arena_ensemble.pipeline.extra_data import ExtraFile
 from arena_ensemble.sample import make_arena
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
@@ -30,7 +33,7 @@ def write(folder: Path) -> None:
         (folder / name).write_text(text)
     (folder / "more.csv").write_text(sample.files(20, 2, seed=77)["train.csv"])
     for name in ("teacher", "pupil"):
-        store.write_bytes(folder / "w" / "models" / name / "recipe.toml", RECIPE.encode())
+        atomic.write_bytes(folder / "w" / "models" / name / "recipe.toml", RECIPE.encode())
 
 
 def oof(folder: Path, members: str, *more: str) -> int:
@@ -51,11 +54,12 @@ def reading(path: Path, *, folds: Folds | None, ids: pl.Series = MORE.ids) -> np
         )
         for k in (2, 0, 1)  # in any order
     ]  # fmt: skip
-    content = store.parquet_bytes(pl.concat(parts))
-    store.write_bytes(path, content)
+    content = files.parquet_bytes(pl.concat(parts))
+    atomic.write_bytes(path, content)
     if folds is not None:
-        note = {"folds": folds.digest, "sha256": store.digest_bytes(content)}
-        store.write_json(path.with_suffix(".json"), note)
+        key = PredictionKey(recipe="r", data="d", folds=folds.digest, fold=None, orders="1", n_classes=3)
+        note = ShardCard(key=key, sha256=files.digest_bytes(content))
+        atomic.write_json(path.with_suffix(".json"), note.model_dump())
     return np.log(said).transpose(1, 0, 2)
 
 
@@ -68,14 +72,14 @@ def battles_file(folder: Path) -> Path:
 
 def test_a_fold_learns_from_its_own_models_reading(tmp_path: Path) -> None:
     said = reading(tmp_path / "said.parquet", folds=FOLDS)
-    pseudo = [(battles_file(tmp_path), tmp_path / "said.parquet", 0.5)]
-    extra = lessons.gather_extra([], TRAIN, FOLDS, pseudo)
+    pseudo = [ExtraFile(battles_file(tmp_path), 0.5, tmp_path / "said.parquet")]
+    extra = extra_data.read_extra(pseudo, TRAIN, FOLDS)
     assert extra is not None
     assert extra.sources[0]["folds_verified"] is True
     assert not extra.battles.labelled, "the votes of the file are not looked at"
     for fold in range(3):
         outside = FOLDS.rest(fold)
-        battles, weights, soft = lessons.joined(extra, TRAIN.take(outside), fold, None)
+        battles, weights, soft = extra_data.add_extra_rows(extra, TRAIN.take(outside), fold, None)
         assert soft is not None
         assert weights is not None
         assert np.isnan(soft[: len(outside)]).all()
@@ -83,9 +87,9 @@ def test_a_fold_learns_from_its_own_models_reading(tmp_path: Path) -> None:
         np.testing.assert_allclose(soft[len(outside) :], said[rows, fold], atol=1e-12)
         assert battles.frame["outcome"].null_count() == len(rows)
         assert (weights[len(outside) :] == 0.5).all()
-    other = lessons.gather_extra([], TRAIN, FOLDS, [(pseudo[0][0], pseudo[0][1], 0.25)])
+    other = extra_data.read_extra([replace(pseudo[0], weight=0.25)], TRAIN, FOLDS)
     reading(tmp_path / "said.parquet", folds=FOLDS, ids=MORE.ids.reverse())
-    changed = lessons.gather_extra([], TRAIN, FOLDS, pseudo)
+    changed = extra_data.read_extra(pseudo, TRAIN, FOLDS)
     assert other is not None
     assert changed is not None
     assert len({extra.digest, other.digest, changed.digest}) == 3, "labels and weights key the folds"
@@ -97,8 +101,8 @@ def test_labels_of_unknown_folds_are_taken_in_the_mean_and_told(
     reading(tmp_path / "said.parquet", folds=None)
     (mean,) = read_predictions(tmp_path / "said.parquet").values()
     with caplog.at_level("WARNING", logger="arena_ensemble"):
-        extra = lessons.gather_extra(
-            [], TRAIN, FOLDS, [(battles_file(tmp_path), tmp_path / "said.parquet", 1)]
+        extra = extra_data.read_extra(
+            [ExtraFile(battles_file(tmp_path), 1, tmp_path / "said.parquet")], TRAIN, FOLDS
         )
     assert "nothing shows that the models behind" in caplog.text
     assert extra is not None
@@ -109,18 +113,18 @@ def test_labels_of_unknown_folds_are_taken_in_the_mean_and_told(
 
 def test_labels_of_other_folds_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "said.parquet"
-    pseudo = [(battles_file(tmp_path), path, 1.0)]
+    pseudo = [ExtraFile(battles_file(tmp_path), 1.0, path)]
     reading(path, folds=make_folds(TRAIN, n_folds=3, seed=1))
     with pytest.raises(StaleError, match="another fold file"):
-        lessons.gather_extra([], TRAIN, FOLDS, pseudo)
+        extra_data.read_extra(pseudo, TRAIN, FOLDS)
     reading(path, folds=FOLDS)
     note = path.with_suffix(".json")
     note.write_text(json.dumps({**json.loads(note.read_text()), "sha256": "0" * 64}))
     with pytest.raises(InputError, match="SHA-256 differs"):
-        lessons.gather_extra([], TRAIN, FOLDS, pseudo)
+        extra_data.read_extra(pseudo, TRAIN, FOLDS)
     reading(path, folds=FOLDS, ids=MORE.ids[:19])
     with pytest.raises(InputError, match="1 ids are missing"):
-        lessons.gather_extra([], TRAIN, FOLDS, pseudo)
+        extra_data.read_extra(pseudo, TRAIN, FOLDS)
 
 
 @pytest.mark.slow
@@ -152,7 +156,7 @@ def test_unverified_labels_stay_so_from_member_to_member(
 ) -> None:
     write(tmp_path)
     taught = RECIPE + '[soft]\nteacher = "teacher"\n'
-    store.write_bytes(tmp_path / "w" / "models" / "pupil" / "recipe.toml", taught.encode())
+    atomic.write_bytes(tmp_path / "w" / "models" / "pupil" / "recipe.toml", taught.encode())
     reading(tmp_path / "said.parquet", folds=None)
     pseudo = ["--pseudo", f"{battles_file(tmp_path)}={tmp_path / 'said.parquet'}"]
     assert oof(tmp_path, "teacher,pupil", *pseudo, "--test", str(tmp_path / "more.csv")) == 0
@@ -161,9 +165,9 @@ def test_unverified_labels_stay_so_from_member_to_member(
     assert json.loads((tmp_path / "w/oof/teacher/test.json").read_text())["learned_unverified"] is True
     pupil = json.loads((tmp_path / "w/models/pupil/fold-0/card.json").read_text())
     assert pupil["learned_from"]["teacher"]["folds_verified"] is False
-    again = [(tmp_path / "more.csv", tmp_path / "w" / "oof" / "teacher" / "test.parquet", 1.0)]
+    again = [ExtraFile(tmp_path / "more.csv", 1.0, tmp_path / "w" / "oof" / "teacher" / "test.parquet")]
     train = read_battles(tmp_path / "train.csv")
-    extra = lessons.gather_extra([], train, make_folds(train, n_folds=3, seed=0), again)
+    extra = extra_data.read_extra(again, train, make_folds(train, n_folds=3, seed=0))
     assert extra is not None
     assert extra.sources[0]["folds_verified"] is False
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from arena_ensemble import backbones, cli, sample
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic, cards
+from arena_ensemble.artifacts.cards import EnsembleCard, FoldCard
+from arena_ensemble.artifacts.workspace import Workspace
 
 HERE = Path(__file__).resolve().parents[1] / "helpers"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -22,7 +24,7 @@ def workspace_of(folder: Path, *members: str) -> Path:
     for name, text in sample.files(60, 6, seed=3).items():
         (folder / name).write_text(text)
     for name in members:
-        store.write_bytes(folder / "w" / "models" / name / "recipe.toml", b'backbone = "lexical"\n')
+        atomic.write_bytes(folder / "w" / "models" / name / "recipe.toml", b'backbone = "lexical"\n')
     return folder / "w"
 
 
@@ -64,9 +66,9 @@ def check_whole(workspace: Path) -> None:
     """No litter under temporary names, and every card's files are as written."""
     assert not [p for p in workspace.rglob(".*") if p.name != ".arena-lock"]
     for path in workspace.glob("models/*/fold-?/card.json"):
-        card = store.read_card(path.parent)
+        card = cards.read_card(path.parent, FoldCard)
         assert card is not None
-        assert store.is_whole(path.parent, card)
+        assert cards.is_whole(path.parent, card)
 
 
 @pytest.mark.slow
@@ -117,11 +119,11 @@ def test_workers_do_not_outlive_a_killed_parent_and_the_lock_is_free(
     )
     wait_for(lambda: len(asleep(workspace)) == 2)
     assert cli.run(command(tmp_path, 1, "sleeper")[2:]) == 1
-    assert f"is in use by arena-ensemble oof, pid {process.pid}" in capsys.readouterr().err
+    assert f"is in use by training, pid {process.pid}" in capsys.readouterr().err
     process.kill()
     process.wait()
     wait_for(lambda: group_is_gone(process.pid), 60)
-    with store.Workspace(workspace).locked("a test"):
+    with Workspace(workspace).locked("a test"):
         check_whole(workspace)
 
 
@@ -133,7 +135,7 @@ def test_a_worker_that_is_killed_costs_its_member_alone(tmp_path: Path) -> None:
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr
     assert "member killed FAILED: killed fold 1: its process was killed (out of memory?)" in done.stdout
-    assert store.Workspace(workspace).member_names() == ["calm"]
+    assert Workspace(workspace).member_names() == ["calm"]
     check_whole(workspace)
 
 
@@ -156,9 +158,9 @@ def test_members_that_fail_in_every_way_do_not_stop_the_others(
     ):
         (line,) = [line for line in told.out.splitlines() if f"member {name} FAILED" in line]
         assert why in line
-    card = store.read_card(workspace / "oof" / "ensemble")
+    card = cards.read_card(workspace / "oof" / "ensemble", EnsembleCard)
     assert card is not None
-    assert list(card["members"]) == ["calm"]
+    assert card.members == ["calm"]
     check_whole(workspace)
     # alone, a member that fails leaves nothing to stack
     assert cli.run(command(tmp_path, 1, "raiser", verb="stack")[2:]) == 1

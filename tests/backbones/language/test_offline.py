@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from arena_ensemble import cli, sample
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.language import hub
 from arena_ensemble.errors import RecipeError
 from arena_ensemble.recipes import recipe_from
@@ -45,7 +46,7 @@ def command(folder: Path, member: str) -> list[str]:
 
 @pytest.mark.slow
 def test_a_whole_offline_run_opens_no_socket(data: Path) -> None:
-    store.write_bytes(data / "w" / "models" / "small" / "recipe.toml", TINY.encode())
+    atomic.write_bytes(data / "w" / "models" / "small" / "recipe.toml", TINY.encode())
     names = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
     done = subprocess.run(
         [sys.executable, str(HERE / "offline_cli.py"), *command(data, "small,lexical"), "--jobs", "1"],
@@ -53,14 +54,14 @@ def test_a_whole_offline_run_opens_no_socket(data: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "SOCKET" not in done.stderr
-    assert store.Workspace(data / "w").member_names() == ["lexical", "small"]
+    assert Workspace(data / "w").member_names() == ["lexical", "small"]
 
 
 def test_a_hub_base_that_is_not_cached_is_named_at_once(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = 'backbone = "classify"\nbase = "some-org/some-model"\n'
-    store.write_bytes(data / "w" / "models" / "big" / "recipe.toml", recipe.encode())
+    atomic.write_bytes(data / "w" / "models" / "big" / "recipe.toml", recipe.encode())
     monkeypatch.setenv("HF_HUB_OFFLINE", "")
     monkeypatch.setenv("TRANSFORMERS_OFFLINE", "")
     before = sorted((data / "w").rglob("*"))

@@ -15,12 +15,14 @@ from architectures import battles, recipe, save_base
 from safetensors.torch import load_file
 
 from arena_ensemble import backbones
-from arena_ensemble.artifacts import members, store
+from arena_ensemble.artifacts import fold_file
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.language import adapters, loading
 from arena_ensemble.backbones.language.encoder import Reader
 from arena_ensemble.backbones.language.trainer import Trainer
 from arena_ensemble.errors import RecipeError
-from arena_ensemble.pipeline import oof
+from arena_ensemble.pipeline import tasks
+from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.sample import make_arena
 
 
@@ -95,14 +97,14 @@ def test_one_base_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(loading, "load_model", watched)
     rows = make_arena(30, seed=1).battles
-    folds = members.ensure_folds(store.Workspace(tmp_path), rows, n_folds=3, seed=0)
-    job = oof.Job(tmp_path, rows, folds)
+    folds = fold_file.ensure_folds(Workspace(tmp_path), rows, n_folds=3, seed=0)
+    job = Job(tmp_path, rows, folds)
     chosen = recipe(save_base(tmp_path / "base", "llama"))
-    oof.prepare(job, chosen)
+    tasks.prepare(job, chosen)
     gc.disable()
     try:
-        for task in oof.plan(job, "member", chosen)[:2]:
-            oof.run_fold(job, task)
+        for task in tasks.plan(job, "member", chosen)[:2]:
+            tasks.run_fold(job, task)
     finally:
         gc.enable()
     assert len(alive) == 4

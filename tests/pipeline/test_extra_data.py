@@ -13,11 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena_ensemble import cli, sample
-from arena_ensemble.artifacts import store
+from arena_ensemble.artifacts import atomic
+from arena_ensemble.artifacts.cards import MemberCard, PredictionKey
+from arena_ensemble.artifacts.members import MemberArtifacts
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import InputError, RecipeError, StaleError
 from arena_ensemble.folds import group_keys, make_folds
-from arena_ensemble.pipeline import lessons
+from arena_ensemble.pipeline import distillation, extra_data
+from arena_ensemble.predictions import Predictions
 from arena_ensemble.recipes import Recipe, recipe_from
 from arena_ensemble.sample import make_arena
 
@@ -46,10 +50,12 @@ def test_an_extra_battle_never_trains_against_a_fold_that_knows_its_prompt(
     fresh = make_arena(8, seed=99).battles.frame.with_columns(pl.col("id") + 2 * 10**9)
     battles = Battles(pl.concat([again(rows, change).frame, fresh], how="diagonal"))
     named = Battles(battles.frame.with_columns(id="extra:0:" + pl.col("id").cast(pl.String)))
-    extra = lessons.Extra(named, np.full(len(named), 0.5), lessons.may_train(named, TRAIN, FOLDS), ())
+    extra = extra_data.ExtraBattles(
+        named, np.full(len(named), 0.5), extra_data.may_train(named, TRAIN, FOLDS), ()
+    )
     for fold in range(3):
         inside, outside = FOLDS.rows(fold), FOLDS.rest(fold)
-        joined, weights, soft = lessons.joined(extra, TRAIN.take(outside), fold, None)
+        joined, weights, soft = extra_data.add_extra_rows(extra, TRAIN.take(outside), fold, None)
         assert soft is None
         assert weights is not None
         np.testing.assert_array_equal(weights, [1.0] * len(outside) + [0.5] * (len(joined) - len(outside)))
@@ -70,9 +76,9 @@ def write(folder: Path) -> None:
     for name, text in sample.files(60, 8, seed=3).items():
         (folder / name).write_text(text)
     (folder / "more.csv").write_text(sample.files(30, 2, seed=77)["train.csv"])
-    store.write_bytes(folder / "w" / "models" / "first" / "recipe.toml", RECIPE.encode())
+    atomic.write_bytes(folder / "w" / "models" / "first" / "recipe.toml", RECIPE.encode())
     taught = RECIPE + '[soft]\nteacher = "first"\nweight = 0.5\n'
-    store.write_bytes(folder / "w" / "models" / "pupil" / "recipe.toml", taught.encode())
+    atomic.write_bytes(folder / "w" / "models" / "pupil" / "recipe.toml", taught.encode())
 
 
 def oof(folder: Path, members: str, *more: str) -> int:
@@ -111,7 +117,7 @@ def test_extra_battles_and_a_teacher_through_the_command_line(
     capsys.readouterr()
     assert oof(tmp_path, "first") == 1
     assert "was made with another extra; " in capsys.readouterr().err
-    assert oof(tmp_path, "first", "--remake", "first") == 0
+    assert oof(tmp_path, "first", "--retrain", "first") == 0
     assert oof(tmp_path, "pupil,first") == 1
     assert "was made with another extra, another teacher; " in capsys.readouterr().err
 
@@ -149,52 +155,51 @@ def said(folder: Path, **columns: Any) -> None:
 def test_a_teachers_file_must_be_out_of_fold_for_the_rows_that_it_teaches(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    workspace, recipe = store.Workspace(tmp_path), taught_by("./teacher.csv", tmp_path)
+    workspace, recipe = Workspace(tmp_path), taught_by("./teacher.csv", tmp_path)
     with pytest.raises(InputError, match="no file"):
-        lessons.teacher_digest(workspace, recipe)
+        distillation.teacher_digest(workspace, recipe)
     said(tmp_path, fold=FOLDS.fold)
-    teacher = lessons.teacher_of(workspace, recipe, TRAIN, FOLDS)
+    teacher = distillation.teacher_of(workspace, recipe, TRAIN, FOLDS)
     assert teacher is not None
     assert teacher.facts["folds_verified"] is True
     np.testing.assert_allclose(np.exp(teacher.log_probs), [[0.5, 0.3, 0.2]] * len(TRAIN))
     said(tmp_path, fold=(FOLDS.fold + 1) % 3)
     with pytest.raises(InputError, match="60 rows may have been trained on"):
-        lessons.teacher_of(workspace, recipe, TRAIN, FOLDS)
+        distillation.teacher_of(workspace, recipe, TRAIN, FOLDS)
     said(tmp_path)
     with caplog.at_level("WARNING", logger="arena_ensemble"):
-        teacher = lessons.teacher_of(workspace, recipe, TRAIN, FOLDS)
+        teacher = distillation.teacher_of(workspace, recipe, TRAIN, FOLDS)
     assert teacher is not None
     assert teacher.facts["folds_verified"] is False
     pl.read_csv(tmp_path / "teacher.csv").head(7).write_csv(tmp_path / "teacher.csv")
-    teacher = lessons.teacher_of(workspace, recipe, TRAIN, FOLDS)
+    teacher = distillation.teacher_of(workspace, recipe, TRAIN, FOLDS)
     assert teacher is not None
     assert np.isnan(teacher.log_probs).all(axis=1).sum() == len(TRAIN) - 7
     pl.read_csv(tmp_path / "teacher.csv").with_columns(pl.col("id") + 10**12).write_csv(
         tmp_path / "teacher.csv"
     )
     with pytest.raises(InputError, match="for none of the training battles"):
-        lessons.teacher_of(workspace, recipe, TRAIN, FOLDS)
+        distillation.teacher_of(workspace, recipe, TRAIN, FOLDS)
 
 
 def test_a_teacher_of_another_fold_file_is_refused(tmp_path: Path) -> None:
-    workspace = store.Workspace(tmp_path)
+    workspace = Workspace(tmp_path)
     with pytest.raises(InputError, match="has no out-of-fold predictions yet"):
-        lessons.teacher_digest(workspace, taught_by("first"))
-    from arena_ensemble.artifacts import members as member_files
-
-    n = len(TRAIN)
-    frame = member_files.reading_frame(TRAIN.ids, FOLDS.fold, np.full((n, 3), np.log(1 / 3)))
-    folder = tmp_path / "oof" / "first"
-    store.write_bytes(folder / "oof.parquet", store.parquet_bytes(frame))
-    store.write_card(folder, {"folds": "f" * 64, "folds_verified": True}, ["oof.parquet"])
+        distillation.teacher_digest(workspace, taught_by("first"))
+    key = PredictionKey(recipe="r", data="d", folds="f" * 64, fold=None, orders="1", n_classes=3)
+    predictions = Predictions(TRAIN.ids, np.full((len(TRAIN), 3), np.log(1 / 3)), FOLDS.fold)
+    card = MemberCard(key=key, member="first", backbone="lexical", folds_verified=True, rows=len(TRAIN))
+    MemberArtifacts(workspace, "first").commit_oof(predictions, card)
     with pytest.raises(StaleError, match="was made with another fold file, so it may have seen"):
-        lessons.teacher_of(workspace, taught_by("first"), TRAIN, FOLDS)
+        distillation.teacher_of(workspace, taught_by("first"), TRAIN, FOLDS)
 
 
 def test_teachers_come_before_their_pupils_and_circles_are_refused() -> None:
     free = recipe_from({"backbone": "lexical"}, name="free")
     recipes = {"a": taught_by("b", name="a"), "b": taught_by("free", name="b"), "free": free}
-    assert [list(wave) for wave in lessons.in_order(recipes)] == [["free"], ["b"], ["a"]]
-    assert [list(wave) for wave in lessons.in_order({"a": taught_by("elsewhere", name="a")})] == [["a"]]
+    assert [list(wave) for wave in distillation.in_teaching_order(recipes)] == [["free"], ["b"], ["a"]]
+    assert [
+        list(wave) for wave in distillation.in_teaching_order({"a": taught_by("elsewhere", name="a")})
+    ] == [["a"]]
     with pytest.raises(RecipeError, match="members teach each other: a, b"):
-        lessons.in_order({"a": taught_by("b", name="a"), "b": taught_by("a", name="b")})
+        distillation.in_teaching_order({"a": taught_by("b", name="a"), "b": taught_by("a", name="b")})

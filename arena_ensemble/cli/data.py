@@ -1,0 +1,91 @@
+"""The verbs about files: validate, import, sample, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError
+from . import options as o
+from .runner import Result, WorkspaceOption
+
+
+def validate(
+    file: Annotated[Path, typer.Argument(help="battles, in any format that is read")],
+    format: o.FormatOption = None,
+    suspicious: Annotated[
+        Path | None,
+        typer.Option(metavar="CSV", help="write the suspicious rows here, for a spreadsheet"),
+    ] = None,
+    workspace: WorkspaceOption = Path(),
+) -> Result:
+    """Say what a file of battles holds, and what is wrong with it."""
+    from ..artifacts import atomic
+    from ..io import people_csv, read, suspicious_rows
+    from . import tables
+
+    loaded = read(file, format=format)
+    facts = loaded.report.as_dict()
+    if suspicious is not None:
+        rows = suspicious_rows(loaded.battles)
+        atomic.write_bytes(suspicious, people_csv(rows.columns, rows.iter_rows()))
+    return Result(facts, tables.facts_table(list(facts.items()), title=str(file)))
+
+
+def import_member(
+    name: Annotated[str, typer.Argument(help="the member's name from now on")],
+    oof: Annotated[Path, typer.Option(metavar="FILE", help="its out-of-fold predictions")],
+    test: Annotated[Path | None, typer.Option(metavar="FILE", help="its test predictions")] = None,
+    workspace: WorkspaceOption = Path(),
+) -> Result:
+    """Keep predictions that another tool made as a member."""
+    from ..artifacts.workspace import Workspace
+    from ..pipeline import external
+
+    place = Workspace(workspace)
+    with place.locked("arena-ensemble import"):
+        card = external.import_member(place, name, oof, test)
+    text = f"{place.oof / name}: {card.rows:,} rows, folds unverified; name it in --models"
+    return Result(card.model_dump(mode="json"), text)
+
+
+def sample(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the four CSV files")],
+    rows: Annotated[int, typer.Option(help="training battles")] = 1500,
+    test_rows: Annotated[int, typer.Option(help="test battles")] = 300,
+    seed: Annotated[int, typer.Option(help="seed of texts and votes")] = 0,
+    workspace: WorkspaceOption = Path(),
+) -> Result:
+    """Write the sample arena: battles with known true probabilities."""
+    from .. import sample as arena
+    from ..artifacts import atomic
+
+    if rows < 1 or test_rows < 1:
+        raise InputError(f"--rows {rows} --test-rows {test_rows}: both must be at least 1")
+    made = arena.files(rows, test_rows, seed=seed)
+    for name, text in made.items():
+        atomic.write_bytes(out / name, text.encode())
+    facts = {"folder": str(out), "files": sorted(made), "rows": rows, "test_rows": test_rows}
+    return Result(facts, f"{out}: {', '.join(made)} ({rows:,} and {test_rows:,} battles)")
+
+
+def report(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", show_default="report.html beside the ensemble")
+    ] = None,
+    external: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="an ensemble of external predictions: --out of stack"),
+    ] = None,
+    brought: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    workspace: WorkspaceOption = Path(),
+) -> Result:
+    """Write one page to look at: scores, calibration, members."""
+    from .. import report as pages
+    from ..artifacts.workspace import Workspace
+
+    o.renamed([], [str(brought)] if brought else [], "--external", "--brought")
+    target = pages.write(Workspace(workspace), out, folder=external or brought)
+    return Result({"report": str(target)}, f"{target}: open it in a browser")

@@ -1,0 +1,251 @@
+"""Options that several verbs share, with their help, and how their texts are parsed."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from ..errors import InputError
+from .runner import WorkspaceOption
+
+if TYPE_CHECKING:
+    from ..pipeline.external import NamedFile
+    from ..pipeline.extra_data import ExtraFile
+
+log = logging.getLogger(__name__)
+
+_LARGEST_WEIGHT: Final = 1e6
+
+DataOption = Annotated[Path, typer.Option(metavar="FILE", help="battles with votes")]
+TestOption = Annotated[Path | None, typer.Option(metavar="FILE", help="battles to predict")]
+RequiredTestOption = Annotated[Path, typer.Option("--test", metavar="FILE", help="battles to predict")]
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="kaggle, wsdm, arena, pairs or rewardbench",
+        show_default="told from the columns",
+    ),
+]
+uplicatesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE",
+        help="prompts alike from here on are one group: Jaccard of character 5-grams, or off",
+        show_default="0.7",
+    ),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(help="processes side by side", show_default="by device and member size"),
+]
+inOption = Annotated[list[str] | None, typer.Option(metavar="NAME", help="forget this member first (repeat)")]
+eOption = Annotated[list[str] | None, typer.Option(hidden=True)]
+"""the old spelling of ``--retrain``, for one release"""
+oOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="BATTLES=PREDICTIONS[:WEIGHT]",
+        help="more training battles that nobody voted on, and soft labels for them (repeat)",
+    ),
+]
+OfflineOption = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="open no connection; a base must be a folder or in the hub's cache (as HF_HUB_OFFLINE=1)",
+    ),
+]
+TruthOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="true probabilities (sample arena), for scoring"),
+]
+SampleSubmissionOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="check ids and columns against it")
+]
+SubmissionOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FILE", show_default="submission.csv in the workspace"),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What every verb that trains takes, beside its data and test files."""
+
+    models: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,…", help="members, by recipe name", show_default="the four small ones"),
+    ] = None
+    format: FormatOption = None
+    folds: Annotated[int, typer.Option(help="cross-fitting folds")] = 5
+    near_duplicates: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="prompts alike from here on are one group: Jaccard of character 5-grams, or off",
+            show_default="0.7",
+        ),
+    ] = None
+    seed: Annotated[int, typer.Option(help="seed of the folds and the stacker")] = 0
+    jobs: JobsOption = None
+    retrain: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="forget this member first (repeat)")
+    ] = None
+    remake: Annotated[list[str] | None, typer.Option(hidden=True)] = None
+    """the old spelling of ``--retrain``, for one release"""
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:WEIGHT]",
+            help="more training battles, kept from folds that hold their prompts (repeat)",
+        ),
+    ] = None
+    pseudo: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BATTLES=PREDICTIONS[:WEIGHT]",
+            help="more training battles that nobody voted on, and soft labels for them (repeat)",
+        ),
+    ] = None
+    offline: OfflineOption = False
+    workspace: WorkspaceOption = Path()
+
+
+_OWN: Final = "Your own predictions (instead of --data)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalOptions:
+    """What ``stack`` takes for predictions that other tools made."""
+
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="id and outcome: stack predictions made elsewhere", rich_help_panel=_OWN
+        ),
+    ] = None
+    oof: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]FILE", help="out-of-fold predictions (repeat)", rich_help_panel=_OWN),
+    ] = None
+    text: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="battles of the same ids, for the features", rich_help_panel=_OWN),
+    ] = None
+    test_text: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="battles of the test ids, for the features", rich_help_panel=_OWN),
+    ] = None
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN|FILE",
+            help="rows that belong together",
+            show_default="by --text",
+            rich_help_panel=_OWN,
+        ),
+    ] = None
+    common: Annotated[
+        bool,
+        typer.Option("--common", help="keep only the ids that every member has", rich_help_panel=_OWN),
+    ] = False
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="folder for the stacker, its OOF and submission.csv", rich_help_panel=_OWN
+        ),
+    ] = None
+
+
+def names(text: str | None) -> list[str]:
+    """``a, b`` as a list."""
+    return [name.strip() for name in text.split(",")] if text else []
+
+
+def renamed(new: list[str] | None, old: list[str] | None, option: str, old_option: str) -> list[str]:
+    """The values of an option and of its old spelling, which is accepted for one release."""
+    if old:
+        log.warning("%s is now called %s; the old name goes with the next release", old_option, option)
+    return [*(new or []), *(old or [])]
+
+
+def share_or_off(text: str | None, default: float) -> float | None:
+    """``--near-duplicates``: the similarity from which prompts are joined; None for ``off``.
+
+    Raises
+    ------
+    InputError
+        It is neither a share nor ``off``.
+    """
+    if text is None:
+        return default
+    if text.strip().lower() == "off":
+        return None
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise InputError(f"--near-duplicates {text}: expected a share above 0 and up to 1, or off")
+    return share
+
+
+def extra_files(extra: list[str] | None, pseudo: list[str] | None) -> list[ExtraFile]:
+    """The files of ``--extra`` and ``--pseudo``, in that order.
+
+    Raises
+    ------
+    InputError
+        A weight is not positive and finite, or ``--pseudo`` has no ``=``.
+    """
+    from ..pipeline.extra_data import ExtraFile
+
+    found = [ExtraFile(*weighted(text, option="--extra")) for text in extra or ()]
+    for text in pseudo or ():
+        battles, equals, labels = text.partition("=")
+        if not (battles and equals and labels):
+            raise InputError(f"--pseudo {text}: expected BATTLES=PREDICTIONS[:WEIGHT]")
+        path, weight = weighted(labels, option="--pseudo")
+        found.append(ExtraFile(Path(battles), weight, path))
+    return found
+
+
+def weighted(text: str, *, option: str) -> tuple[Path, float]:
+    """``FILE`` or ``FILE:weight``.
+
+    Raises
+    ------
+    InputError
+        The weight is not positive and finite.
+    """
+    path, colon, number = text.rpartition(":")
+    try:
+        weight = float(number) if colon and path else math.nan
+    except ValueError:
+        return Path(text), 1.0
+    if not (colon and path):
+        return Path(text), 1.0
+    if not 0 < weight <= _LARGEST_WEIGHT:
+        raise InputError(f"{option} {text}: the weight {number} is not above 0 and up to {_LARGEST_WEIGHT:g}")
+    return Path(path), weight
+
+
+def named_file(text: str) -> NamedFile:
+    """``NAME=FILE`` or ``FILE``.
+
+    Raises
+    ------
+    InputError
+        The name is no plain member name.
+    """
+    from ..artifacts.workspace import check_name
+    from ..pipeline.external import NamedFile
+
+    name, equals, path = text.partition("=")
+    return NamedFile(Path(path), check_name(name)) if equals else NamedFile(Path(text))

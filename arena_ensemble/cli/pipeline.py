@@ -1,0 +1,180 @@
+"""The verbs oof, stack, submission and predict: thin over ``pipeline.workflow``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from . import options as o
+from .runner import Result, WorkspaceOption
+
+if TYPE_CHECKING:
+    from ..pipeline.workflow import TrainingRun
+
+
+def oof(data: o.DataOption, training: o.TrainingOptions, test: o.TestOption = None) -> Result:
+    """Train the members and keep their out-of-fold predictions."""
+    from ..pipeline.workflow import raise_if_failed
+    from . import summary
+
+    run = _train(data, test, training)
+    if not run.result.finished:
+        raise_if_failed(run.result)
+    return Result(summary.run_facts(run), summary.members_text(run), summary.exit_code(run.result))
+
+
+def stack(
+    training: o.TrainingOptions,
+    external: o.ExternalOptions,
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="battles with votes")] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="battles to predict; with --labels, a member's test predictions (repeat)",
+        ),
+    ] = None,
+    truth: o.TruthOption = None,
+) -> Result:
+    """Combine the members, score every candidate out of fold, choose."""
+    if (data is None) == (external.labels is None):
+        raise typer.BadParameter("give one of --data (train here) and --labels (predictions made elsewhere)")
+    if data is None:
+        return _stack_external(external, training, test or [], truth)
+    if len(test or ()) > 1:
+        raise InputError("--test is given more than once; with --data there is one test file")
+    from ..pipeline.workflow import build_ensemble
+    from . import summary
+
+    _check_folds(training.folds)
+    run = _train(data, Path(test[0]) if test else None, training)
+    built = build_ensemble(run, seed=training.seed, truth=truth)
+    facts = {**summary.run_facts(run), **summary.ensemble_facts(built)}
+    return Result(facts, summary.run_text(run, built), summary.exit_code(run.result))
+
+
+def submission(
+    data: o.DataOption,
+    test: o.RequiredTestOption,
+    training: o.TrainingOptions,
+    truth: o.TruthOption = None,
+    sample_submission: o.SampleSubmissionOption = None,
+    out: o.SubmissionOption = None,
+) -> Result:
+    """Do what is missing and write submission.csv."""
+    from ..pipeline.workflow import build_ensemble, predict_test, write_submission
+    from . import summary
+
+    _check_folds(training.folds)
+    run = _train(data, test, training, sample_submission)
+    built = build_ensemble(run, seed=training.seed, truth=truth)
+    prediction = predict_test(run, built)
+    target = out or training.workspace / "submission.csv"
+    write_submission(target, prediction, sample_submission=sample_submission)
+    facts = {
+        **summary.run_facts(run),
+        **summary.ensemble_facts(built),
+        "submission": str(target),
+        "rows": len(prediction.ids),
+        "gammas": prediction.gammas,
+    }
+    text = f"{summary.run_text(run, built)}\n\n{target}: {len(prediction.ids)} rows, checked"
+    return Result(facts, text, summary.exit_code(run.result))
+
+
+def predict(
+    test: o.RequiredTestOption,
+    format: o.FormatOption = None,
+    sample_submission: o.SampleSubmissionOption = None,
+    out: o.SubmissionOption = None,
+    jobs: o.JobsOption = None,
+    offline: o.OfflineOption = False,
+    workspace: WorkspaceOption = Path(),
+) -> Result:
+    """Predict new battles with a finished ensemble; no training data needed."""
+    from ..io import read_battles
+    from ..pipeline import workflow
+    from ..pipeline.ensemble import Ensemble
+    from .progress import Bars
+
+    battles = read_battles(test, format=format)
+    ensemble = Ensemble.load(workspace)
+    with Bars() as bars:
+        prediction = workflow.predict(
+            ensemble, battles, workspace=workspace, jobs=jobs, offline=offline, on_event=bars
+        )
+    target = out or workspace / "submission.csv"
+    workflow.write_submission(target, prediction, sample_submission=sample_submission)
+    facts = {
+        "submission": str(target),
+        "rows": len(prediction.ids),
+        "choice": ensemble.card.choice,
+        "gammas": prediction.gammas,
+    }
+    return Result(facts, f"{target}: {len(prediction.ids):,} rows, checked")
+
+
+def _train(
+    data: Path, test: Path | None, training: o.TrainingOptions, sample_submission: Path | None = None
+) -> TrainingRun:
+    """The training of a verb's own options, with progress bars."""
+    from ..folds import NEAR_DUPLICATES
+    from ..pipeline.workflow import train_members
+    from .progress import Bars
+
+    with Bars() as bars:
+        return train_members(
+            data,
+            o.names(training.models) or None,
+            workspace=training.workspace,
+            test=test,
+            format=training.format,
+            n_folds=training.folds,
+            seed=training.seed,
+            near_duplicates=o.share_or_off(training.near_duplicates, NEAR_DUPLICATES),
+            extra=o.extra_files(training.extra, training.pseudo),
+            retrain=o.renamed(training.retrain, training.remake, "--retrain", "--remake"),
+            sample_submission=sample_submission,
+            jobs=training.jobs,
+            offline=training.offline,
+            on_event=bars,
+        )
+
+
+def _check_folds(folds: int) -> None:
+    """Before the hours of training: the choice among stackers is itself scored out of fold."""
+    if folds < 3:
+        raise InputError(f"--folds {folds}: stacking needs at least 3 folds")
+
+
+def _stack_external(
+    given: o.ExternalOptions, training: o.TrainingOptions, tests: list[str], truth: Path | None
+) -> Result:
+    """Stack predictions that other tools made."""
+    from ..pipeline import external
+    from . import summary
+
+    assert given.labels is not None
+    if given.out is None:
+        raise InputError("--labels needs --out DIR, the folder for what is made")
+    idle = {name: getattr(training, name) for name in ("models", "extra", "pseudo", "retrain", "remake")}
+    if unused := [f"--{name}" for name, value in {**idle, "truth": truth}.items() if value]:
+        raise InputError(f"{', '.join(unused)}: of no use with --labels, where nothing is trained")
+    external.check_out(given.out)  # not after the work
+    data = external.read_external(
+        given.labels,
+        [o.named_file(one) for one in given.oof or ()],
+        tests=[o.named_file(one) for one in tests],
+        text=given.text,
+        text_format=training.format,
+        test_text=given.test_text,
+        groups=given.groups,
+        common=given.common,
+    )
+    built = external.stack_external(data, given.out, seed=training.seed)
+    title = f"out of fold, {len(data.ids):,} battles, members' folds unverified"
+    facts = {"battles": len(data.ids), "out": str(given.out), **summary.ensemble_facts(built)}
+    return Result(facts, summary.ensemble_text(built, title))

@@ -1,0 +1,89 @@
+"""What a run came to, as JSON facts and as text for people; the verbs of the pipeline print it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from ..artifacts.members import MemberArtifacts
+from ..pipeline.cross_fit import RunResult
+from ..pipeline.ensemble import Ensemble
+from ..pipeline.workflow import TrainingRun
+from . import tables
+from .progress import clock
+from .runner import PARTLY
+
+_MEMBER_FACTS: Final = ("backbone", "log_loss", "standard_error", "accuracy", "seconds", "alarms", "notes")
+
+
+def run_facts(run: TrainingRun) -> dict[str, Any]:
+    """The facts of a training run."""
+    members = {}
+    for name in run.result.finished:
+        card = MemberArtifacts(run.workspace, name).card()
+        members[name] = {} if card is None else {key: getattr(card, key) for key in _MEMBER_FACTS}
+    return {
+        "battles": len(run.train),
+        "outcomes": run.n_classes,
+        "folds": run.folds.digest,
+        "members": members,
+        "failed": run.result.failed,
+        "alarms": run.result.alarms,
+    }
+
+
+def ensemble_facts(built: Ensemble) -> dict[str, Any]:
+    """The facts of an ensemble."""
+    card = built.card
+    return {
+        "choice": card.choice,
+        "selection_frequency": card.selection_frequency,
+        "log_loss": card.log_loss,
+        "temperature": card.temperature,
+        "table": [dataclasses.asdict(row) for row in built.table],
+        "contributions": card.contributions,
+        "suspicions": card.suspicions,
+    }
+
+
+def members_text(run: TrainingRun) -> str:
+    """A line per finished member."""
+    pairs = []
+    for name in run.result.finished:
+        card = MemberArtifacts(run.workspace, name).card()
+        if card is None or card.log_loss is None:
+            pairs.append((name, "external, folds unverified"))
+            continue
+        loss = f"log-loss {card.log_loss:.4f} ± {card.standard_error:.4f} (prior {card.prior_log_loss:.4f})"
+        pairs.append((name, f"{loss}, accuracy {card.accuracy:.3f}, trained in {clock(card.seconds)}"))
+    text = tables.facts_table(pairs, title="out-of-fold members") if pairs else ""
+    return "\n".join([text, *_warnings(run.result)])
+
+
+def run_text(run: TrainingRun, built: Ensemble) -> str:
+    """The score table of a run's ensemble, what its members contribute, and warnings."""
+    title = f"out of fold, {len(run.train):,} battles, {run.folds.n_folds} grouped folds"
+    return "\n".join([ensemble_text(built, title), *_warnings(run.result)])
+
+
+def ensemble_text(built: Ensemble, title: str) -> str:
+    """The score table of an ensemble and what its members contribute."""
+    parts = [
+        tables.score_table(built.table, title=title),
+        "",
+        tables.ledger_table(built.card.contributions),
+    ]
+    for one in built.card.suspicions:
+        parts.append(f"member {one['member']} looks leaked: {'; '.join(one['reasons'])}")
+    return "\n".join(parts)
+
+
+def exit_code(result: RunResult) -> int:
+    """0, or 4 where a member failed or raises an alarm."""
+    return PARTLY if result.failed or result.alarms else 0
+
+
+def _warnings(result: RunResult) -> list[str]:
+    failed = [f"member {name} FAILED: {why}" for name, why in result.failed.items()]
+    alarms = [f"member {name}: {why}" for name, found in result.alarms.items() for why in found]
+    return failed + alarms

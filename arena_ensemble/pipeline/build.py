@@ -1,0 +1,190 @@
+"""Build the ensemble: fit the stacker on the members' out-of-fold predictions, or load what is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import metrics
+from ..artifacts import cards
+from ..artifacts.cards import EnsembleCard, EnsembleKey
+from ..artifacts.members import OOF, MemberArtifacts
+from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..battles import Battles
+from ..diagnostics.contribution import keep_ledger
+from ..diagnostics.label_leakage import suspicions
+from ..diagnostics.reliability import reliability
+from ..features import extract
+from ..folds import Folds
+from ..metrics import ScoreRow
+from ..predictions import Floats, Predictions
+from ..stacking import STACKER_FORMAT, Stacker
+from .ensemble import Ensemble, restore, write_folder
+from .tasks import versions
+
+log = logging.getLogger(__name__)
+
+
+def build(
+    workspace: Workspace,
+    battles: Battles,
+    folds: Folds,
+    members: Sequence[str],
+    *,
+    seed: int = 0,
+    truth: Floats | None = None,
+    n_classes: int = 3,
+) -> Ensemble:
+    """Fit the stacker on the members' OOF predictions and the features, or load it if nothing changed.
+
+    Parameters
+    ----------
+    members
+        Names of finished members.
+    truth
+        True log-probabilities (n, 3) of the battles where they are known (sample arena): only the
+        table's ``gap_closed`` uses them.
+    n_classes
+        2 where no tie can be voted: P(tie) is then absent from members and ensemble.
+
+    Raises
+    ------
+    InputError
+        A member is not finished or lacks rows.
+    StaleError
+        A member was made with another fold file.
+    """
+    oof: dict[str, Predictions] = {}
+    hashes: dict[str, str] = {}
+    hours: dict[str, float] = {}
+    verified = True
+    for name in members:
+        artifacts = MemberArtifacts(workspace, name)
+        predictions, card = artifacts.load()
+        if card.folds_verified and (card.key is None or card.key.folds != folds.digest):
+            raise cards.stale(artifacts.predictions, ["fold file"], f"make it anew with --retrain {name}")
+        aligned = predictions.aligned_to(battles.ids, name=f"member {name!r}")
+        oof[name] = aligned.without_ties() if n_classes == 2 else aligned
+        hashes[name] = card.files[OOF]
+        verified = verified and card.folds_verified
+        if card.seconds:
+            hours[name] = card.seconds / 3600
+    key = EnsembleKey(
+        data=battles.digest(),
+        folds=folds.digest,
+        members=hashes,
+        seed=seed,
+        truth=truth is not None,
+        n_classes=n_classes,
+        versions=versions(),
+        stacker_format=STACKER_FORMAT,
+    )
+    kept = _kept(workspace, key)
+    if kept is not None:
+        return kept
+    start = time.monotonic()
+    y = battles.outcomes()
+    log.info("stacking %d members on %d battles", len(members), len(battles))
+    stacker = Stacker(random_state=seed).fit(
+        oof, y, features=extract(battles), groups=folds.group, folds=folds.fold, bayes_log_probs=truth
+    )
+    honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
+    new = ensemble_card(stacker, honest, oof, y, folds.group, folds.fold, hours, n_classes=n_classes)
+    new = new.model_copy(
+        update={
+            "key": key,
+            "folds_verified": verified,
+            "seed": seed,
+            "seconds": round(time.monotonic() - start, 3),
+        }
+    )
+    table = table_with_floor(stacker, truth, y)
+    honest = honest.without_ties() if n_classes == 2 else honest
+    new = write_folder(workspace.oof / ENSEMBLE, honest, stacker, table, new)
+    return Ensemble(stacker, table, new, workspace)
+
+
+def _kept(workspace: Workspace, key: EnsembleKey) -> Ensemble | None:
+    """The ensemble on disk, if it was made from exactly this."""
+    folder = workspace.oof / ENSEMBLE
+    card = cards.read_card(folder, EnsembleCard)
+    if card is None or card.key != key or list(card.members) != list(key.members):
+        return None
+    return dataclasses.replace(restore(folder, card), workspace=workspace)
+
+
+def ensemble_card(
+    stacker: Stacker,
+    honest: Predictions,
+    members: Mapping[str, Predictions],
+    y: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64] | None = None,
+    folds: npt.NDArray[np.int64] | None = None,
+    hours: Mapping[str, float] | None = None,
+    *,
+    n_classes: int = 3,
+) -> EnsembleCard:
+    """What a fitted stacker is worth and what its members contribute, as its card holds it.
+
+    ``honest`` holds the ensemble's own out-of-fold predictions. Key and seed are the caller's to add.
+    """
+    if n_classes == 2:
+        honest = honest.without_ties()
+    contributions = keep_ledger(members, y, groups=groups, folds=folds, hours=hours or None)
+    return EnsembleCard(
+        key=None,
+        members=list(members),
+        folds_verified=False,
+        rows=len(honest),
+        n_classes=n_classes,
+        seed=0,
+        choice=stacker.choice_,
+        selection_frequency=stacker.shares_,
+        temperature=float(stacker.temperature_),
+        log_loss=metrics.log_loss(honest.log_probs, y),
+        seconds=0.0,
+        contributions=contributions.as_dict(),
+        suspicions=[dataclasses.asdict(one) for one in suspicions(members, y, groups)],
+        reliability=_reliability({ENSEMBLE: honest, **members}, y, groups),
+    )
+
+
+def _reliability(
+    predictions: Mapping[str, Predictions],
+    y: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64] | None,
+) -> dict[str, Any]:
+    return {
+        name: [
+            [dataclasses.asdict(one) for one in bins]
+            for bins in reliability(part.combined().log_probs, y, groups)
+        ]
+        for name, part in predictions.items()
+    }
+
+
+def table_with_floor(stacker: Stacker, truth: Floats | None, y: npt.NDArray[np.int64]) -> list[ScoreRow]:
+    """The stacker's score table and, where the truth is known, the Bayes floor as its last row."""
+    rows = list(stacker.table_)
+    if truth is None:
+        return rows
+    floor = metrics.row_losses(truth, y)
+    difference = metrics.paired_difference(floor, metrics.row_losses(stacker.oof_log_proba_, y))
+    bayes = ScoreRow(
+        name="Bayes floor",
+        kind="bayes",
+        log_loss=float(floor.mean()),
+        se=metrics.standard_error(floor),
+        accuracy=metrics.accuracy(truth, y),
+        difference=difference.mean,
+        difference_se=difference.se,
+        gap_closed=1.0,
+        note="the true probabilities",
+    )
+    return [*rows, bayes]

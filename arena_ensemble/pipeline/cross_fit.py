@@ -1,0 +1,256 @@
+"""Cross-fitting: every member's out-of-fold and test predictions, doing only what is missing.
+
+A member that fails does not stop the others: its error is kept and reported when all else is done.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from .. import metrics
+from ..artifacts.cards import MemberCard
+from ..artifacts.fold_file import keep_folds
+from ..artifacts.members import MemberArtifacts
+from ..artifacts.workspace import Workspace
+from ..battles import Battles
+from ..diagnostics import collapse
+from ..errors import ArenaError
+from ..folds import Folds
+from ..predictions import Predictions
+from ..recipes import Recipe
+from . import distillation, tasks
+from .executors import DONE, FAILED, PLANNED, Event, default_jobs, run_tasks, with_label
+from .extra_data import learned_unverified
+from .tasks import FoldTask, Job, versions
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+EXPECTED: Final = (ArenaError, ArithmeticError, MemoryError, OSError, RuntimeError, ValueError)
+"""What a member may fail with and be named for; anything else is a bug and shows its traceback."""
+
+
+@dataclass
+class RunResult:
+    """What a run of many tasks came to."""
+
+    workspace: Workspace
+    finished: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    """member → why"""
+    alarms: dict[str, list[str]] = field(default_factory=dict)
+    """member → signs that it has learned nothing"""
+    bugs: list[Exception] = field(default_factory=list)
+    """errors that are no member's fault; they do not stop the others either"""
+
+    def oof(self, member: str) -> Predictions:
+        """The out-of-fold predictions of a finished member, a row per training battle, in their order.
+
+        Raises
+        ------
+        InputError
+            The member is not finished.
+        """
+        return MemberArtifacts(self.workspace, member).load()[0]
+
+    def test(self, member: str) -> list[Predictions]:
+        """Each fold model's predictions of the test battles.
+
+        Raises
+        ------
+        InputError
+            There are none.
+        """
+        return MemberArtifacts(self.workspace, member).load_test()
+
+    def fail(self, member: str, what: str, error: Exception) -> None:
+        """Name a member's first error, and a bug with its traceback."""
+        bug = not isinstance(error, EXPECTED)
+        if bug:
+            self.bugs.append(error)
+        message = f"{what}: {_described(error)}" if what else _described(error)
+        self.failed.setdefault(member, message + (" (a bug)" if bug else ""))
+        log.error("%s failed: %s", what or member, _described(error), exc_info=error if bug else None)
+
+
+def cross_fit(
+    recipes: Recipe | Sequence[Recipe],
+    battles: Battles,
+    folds: Folds,
+    *,
+    workspace: str | Path,
+    test: Battles | None = None,
+    n_classes: int = 3,
+    jobs: int | None = None,
+    on_event: Event | None = None,
+) -> RunResult:
+    """Train every member on all folds but one, predict that one, for each fold; keep all in a workspace.
+
+    A second call with the same arguments does nothing; a killed one goes on where it was.
+
+    Parameters
+    ----------
+    recipes
+        One or several, each with a name (see `load_recipe`).
+    battles
+        With outcomes.
+    folds
+        Of these battles, from `make_folds`; they become the workspace's one fold file.
+    workspace
+        The folder where models and predictions are kept.
+    test
+        Battles to predict with every fold's model.
+    n_classes
+        2 where no tie can be voted: then no member gives P(tie).
+    jobs
+        Processes side by side; None chooses by device and size of the members.
+
+    Raises
+    ------
+    StaleError
+        The workspace holds other folds, or a member made from something else.
+    """
+    many = [recipes] if isinstance(recipes, Recipe) else list(recipes)
+    place = Workspace(Path(workspace))
+    with place.locked("cross_fit"):
+        keep_folds(place, folds, battles)
+        job = Job(place.root, battles, folds, test, n_classes=n_classes)
+        return run_job(job, {recipe.name: recipe for recipe in many}, jobs=jobs, on_event=on_event)
+
+
+def run_job(
+    job: Job, recipes: Mapping[str, Recipe], *, jobs: int | None = None, on_event: Event | None = None
+) -> RunResult:
+    """As :func:`cross_fit`, of a job whose folds are kept already.
+
+    Raises
+    ------
+    StaleError
+        An earlier fold was made from something else; raised before any work starts.
+    """
+    result = RunResult(job.workspace)
+    waves = distillation.in_teaching_order(dict(recipes))
+    if on_event is not None:
+        on_event("", 0, _tasks_left(job, recipes), PLANNED)
+    for wave in waves:  # teachers before their pupils
+        ready = {}
+        for name, recipe in wave.items():
+            teacher = distillation.teacher_member(recipe)
+            if teacher in result.failed:
+                result.failed[name] = f"its teacher {teacher} failed"
+            else:
+                ready[name] = recipe
+        _run_wave(job, ready, result, jobs, on_event)
+    return result
+
+
+def _run_wave(
+    job: Job, recipes: Mapping[str, Recipe], result: RunResult, jobs: int | None, on_event: Event | None
+) -> None:
+    """One wave of members, none of which waits for another."""
+    planned = {name: tasks.plan(job, name, recipe) for name, recipe in recipes.items()}
+    for part in planned.values():
+        for task in part:
+            job.artifacts(task.member).check_current(task.fit_key)
+    left = {name: [task for task in part if not tasks.is_done(job, task)] for name, part in planned.items()}
+    for name in [name for name, part in left.items() if part]:
+        prepare = partial(tasks.prepare, job, recipes[name], with_label(on_event, name))
+        _guarded(result, name, prepare)
+    ready = [task for name, part in left.items() if name not in result.failed for task in part]
+    # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
+    workers = jobs or default_jobs(recipes.values())
+    for task, error in run_tasks(job, ready, workers, on_event):
+        if error is not None:
+            result.fail(task.member, task.label, error)
+        if on_event is not None:
+            on_event(task.label, 1, 1, FAILED if error is not None else DONE + tasks.where_fitted(job, task))
+    for name in recipes:
+        card = _guarded(result, name, partial(finish_member, job, planned[name]))
+        if card is not None and card.alarms:
+            result.alarms[name] = list(card.alarms)
+        if name not in result.failed:
+            result.finished.append(name)
+
+
+def _guarded(result: RunResult, member: str, step: Callable[[], T]) -> T | None:
+    """Run one step of a member, unless it has failed already; its failure is kept."""
+    if member in result.failed:
+        return None
+    try:
+        return step()
+    except Exception as error:
+        result.fail(member, "", error)
+        return None
+
+
+def _described(error: Exception) -> str:
+    return str(error) if isinstance(error, ArenaError) else f"{type(error).__name__}: {error}"
+
+
+def _tasks_left(job: Job, recipes: Mapping[str, Recipe]) -> int:
+    left = 0
+    for name, recipe in recipes.items():
+        teacher = distillation.teacher_member(recipe)
+        waits = teacher is not None and teacher in recipes and job.artifacts(teacher).card() is None
+        if waits and job.folds is not None:
+            left += job.folds.n_folds  # cannot be planned before its teacher is finished
+        else:
+            left += sum(not tasks.is_done(job, task) for task in tasks.plan(job, name, recipe))
+    return left
+
+
+def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
+    """Merge the folds' predictions and write the member's card. Idempotent.
+
+    Returns None for a member that was trained elsewhere and has no card here.
+    """
+    first = planned[0]
+    member = job.artifacts(first.member)
+    found = [member.fold_card(task.fold) for task in planned]
+    unverified = any(card is not None and learned_unverified(card.learned_from) for card in found)
+    test_keys = [task.test_key for task in planned if task.test_key is not None]
+    if test_keys:
+        member.merge_test(test_keys, learned_unverified=unverified)
+    if job.train is not None and job.folds is not None and not member.is_merged(first.oof_key):
+        predictions = member.merged_oof([task.oof_key for task in planned], job.train.ids)
+        member.commit_oof(predictions, _member_card(job, planned, predictions, unverified))
+    member.remove_shards(len(planned))
+    return member.card()
+
+
+def _member_card(
+    job: Job, planned: Sequence[FoldTask], predictions: Predictions, unverified: bool
+) -> MemberCard:
+    """The card of a member whose folds are all predicted: scores, alarms, and what its folds report."""
+    assert job.train is not None
+    assert job.folds is not None
+    first = planned[0]
+    cards = [job.artifacts(first.member).fold_card(task.fold) for task in planned]
+    folds = [card for card in cards if card is not None]
+    log_probs = predictions.combined().log_probs
+    y = job.train.outcomes()
+    prior = metrics.prior_log_probs(y, job.folds.fold)
+    found = collapse.find(log_probs, y, prior, job.folds.group)
+    enough = len(y) >= collapse.ENOUGH_ROWS
+    return MemberCard(
+        key=first.oof_key.of_all_folds(),
+        member=first.member,
+        backbone=first.recipe.backbone,
+        folds_verified=True,
+        learned_unverified=unverified,
+        rows=len(job.train),
+        standard_error=metrics.standard_error(metrics.row_losses(log_probs, y), job.folds.group),
+        **collapse.facts(log_probs, y, prior),
+        seconds=float(sum(card.seconds for card in folds)),
+        alarms=found if enough else [],
+        notes=[] if enough else found,
+        data_notes=list(job.notes),
+        learned_from=[card.learned_from for card in folds],
+        fold_facts=[card.facts for card in folds],
+        versions=versions(),
+    )

@@ -1,0 +1,295 @@
+"""One task: fit one fold of one member, predict its held-out rows and the test rows, keep all of it.
+
+Swap lives here: a recipe with ``read_orders = 2`` has the swapped battles predicted too, all of them or
+the share that a hash of the ids draws. Everything is keyed by digests, so that a rerun does nothing, a
+kill loses only the running fold, and a change is named instead of mixed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from .. import backbones
+from ..artifacts.cards import FoldCard, FoldKey, PredictionKey
+from ..artifacts.members import MemberArtifacts
+from ..artifacts.workspace import Workspace
+from ..backbones.base import Backbone, Fitted
+from ..battles import SWAP, Battles
+from ..errors import ArtifactError, InputError, MemberError
+from ..folds import Folds
+from ..predictions import Floats, Predictions
+from ..recipes import Recipe
+from . import distillation
+from .extra_data import ExtraBattles, add_extra_rows
+
+Progress = Callable[[float, float, str], None]
+_LIBRARIES: Final = ("torch", "transformers", "peft", "scikit-learn", "lightgbm", "numpy", "polars")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of one run share. Without ``train`` the fitted models only predict ``test``."""
+
+    root: Path
+    """the workspace's folder"""
+    train: Battles | None
+    folds: Folds | None
+    test: Battles | None = None
+    extra: ExtraBattles | None = None
+    n_classes: int = 3
+    """2 where no tie can be voted: then no member gives P(tie)"""
+    notes: tuple[str, ...] = ()
+    """what the reader reported of the training file, such as how an order was drawn; for the cards"""
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace that the tasks write to."""
+        return Workspace(self.root)
+
+    def artifacts(self, member: str) -> MemberArtifacts:
+        """A member's artifacts in the workspace."""
+        return MemberArtifacts(self.workspace, member)
+
+
+@dataclass(frozen=True)
+class FoldTask:
+    """One member, one fold, and the keys that its artifacts must carry."""
+
+    member: str
+    recipe: Recipe
+    fold: int
+    fit_key: FoldKey
+    oof_key: PredictionKey
+    test_key: PredictionKey | None
+
+    @property
+    def label(self) -> str:
+        """How a person names the task."""
+        return f"{self.member} fold {self.fold}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of the libraries whose numbers end up in artifacts."""
+    found = {}
+    for name in ("arena-ensemble", *_LIBRARIES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
+    """The tasks of one member, one per fold, whether done or not.
+
+    Raises
+    ------
+    InputError
+        There is nothing to train on and the member was never trained here, or its teacher is not
+        finished.
+    """
+    if job.train is None or job.folds is None:
+        keys = job.artifacts(member).fitted_keys()
+    else:
+        key = FoldKey(
+            recipe=recipe.fit_digest(),
+            data=job.train.digest(),
+            folds=job.folds.digest,
+            extra=None if job.extra is None else job.extra.digest,
+            teacher=distillation.teacher_digest(job.workspace, recipe),
+            fold=None,
+        )
+        keys = [key.model_copy(update={"fold": fold}) for fold in range(job.folds.n_folds)]
+    test = None if job.test is None else job.test.digest(outcomes=False)
+    tasks = []
+    for fold, key in enumerate(keys):
+        oof_key = PredictionKey(**key.model_dump(), orders=recipe.orders(), n_classes=job.n_classes)
+        test_key = None if test is None else oof_key.model_copy(update={"test": test})
+        tasks.append(FoldTask(member, recipe, fold, key, oof_key, test_key))
+    return tasks
+
+
+def is_done(job: Job, task: FoldTask) -> bool:
+    """Whether this task has nothing left to do."""
+    member = job.artifacts(task.member)
+    oof = job.train is None or member.has_predictions(task.oof_key)
+    return oof and (task.test_key is None or member.has_predictions(task.test_key))
+
+
+def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> None:
+    """What a member needs once before its folds: a tiny base, token ids.
+
+    Only the training battles' texts go in, never an outcome, and never the test file: a fold's model
+    must not depend on which test file came with it.
+    """
+    if job.train is None:
+        return
+    cache = job.workspace.cache
+    with backbones.explained(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        backbones.get(recipe.backbone).prepare(
+            job.train.without_outcomes(), recipe=recipe, cache=cache, on_progress=on_progress
+        )
+
+
+def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> None:
+    """Fit one fold if it is not fitted, predict its held-out rows and the test rows; keep all of it.
+
+    Raises
+    ------
+    MemberError
+        A group is on both sides of the fold (the fold file is broken), or the model diverged.
+    StaleError
+        The fold was fitted on something else.
+    """
+    member = job.artifacts(task.member)
+    backbone = backbones.get(task.recipe.backbone)
+    folder = member.fitted_folder(task.fit_key)
+    if folder is None:
+        folder = _fit(job, task, member, backbone, on_progress)
+    # What is loaded here is what any later run loads, so load it after training as well.
+    with backbones.explained(folder):
+        fitted = backbone.load(folder, recipe=task.recipe, cache=job.workspace.cache)
+    held = None if job.train is None or job.folds is None else job.train.take(job.folds.rows(task.fold))
+    for battles, key in ((held, task.oof_key), (job.test, task.test_key)):
+        if battles is None or key is None or member.has_predictions(key):
+            continue
+        predictions = predict_fold(backbone, fitted, battles, task, on_progress)
+        member.write_predictions(key, predictions)
+
+
+def _fit(
+    job: Job, task: FoldTask, member: MemberArtifacts, backbone: Backbone, on_progress: Progress | None
+) -> Path:
+    """Train the fold's model on the other folds and keep it; returns its folder."""
+    if job.train is None or job.folds is None:
+        folder = member.fold_folder(task.fold)
+        raise ArtifactError(f"{folder}: no fitted model; copy the folder of the training machine here")
+    data = training_data(job, task)
+    partial, resume = member.start_fold(task.fit_key)
+    start = time.monotonic()
+    with backbones.explained(partial):
+        fitted = backbone.fit(
+            data.battles,
+            valid=job.train.take(job.folds.rows(task.fold)),
+            soft_targets=data.soft_targets,
+            weights=data.weights,
+            recipe=task.recipe,
+            folder=partial,
+            cache=job.workspace.cache,
+            resume=resume,
+            on_progress=on_progress,
+        )
+    card = FoldCard(
+        key=task.fit_key,
+        member=task.member,
+        backbone=task.recipe.backbone,
+        seed=task.recipe.seed,
+        seconds=round(time.monotonic() - start, 3),
+        rows=len(data.battles),
+        learned_from=data.learned_from,
+        versions=versions(),
+        facts=fitted.facts,
+    )
+    return member.commit_fold(partial, card)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a fold's model learns from: battles, weights (n,), a teacher's log-probabilities (n, 3)."""
+
+    battles: Battles
+    weights: Floats | None
+    soft_targets: Floats | None
+    learned_from: dict[str, Any]
+    """for the card: the teacher and the extra battles, with what is known of their folds"""
+
+
+def training_data(job: Job, task: FoldTask) -> TrainingData:
+    """The battles of the other folds, with the teacher's probabilities and the extra battles that may join.
+
+    Raises
+    ------
+    MemberError
+        A group is on both sides of the fold: the fold file is broken.
+    """
+    assert job.train is not None
+    assert job.folds is not None
+    rows = job.folds.rest(task.fold)
+    held = job.folds.rows(task.fold)
+    if np.intersect1d(job.folds.group[held], job.folds.group[rows]).size:
+        raise MemberError(f"{task.label}: a group is on both sides of the fold; remove {job.workspace.oof}")
+    learned_from: dict[str, Any] = {}
+    soft = None
+    teacher = distillation.teacher_of(job.workspace, task.recipe, job.train, job.folds)
+    if teacher is not None:
+        soft, learned_from["teacher"] = teacher.log_probs[rows], teacher.facts
+    if job.extra is not None:
+        learned_from["extra"] = job.extra.facts(task.fold)
+    battles, weights, soft = add_extra_rows(job.extra, job.train.take(rows), task.fold, soft)
+    return TrainingData(battles, weights, soft, learned_from)
+
+
+def predict_fold(
+    backbone: Backbone,
+    fitted: Fitted,
+    battles: Battles,
+    task: FoldTask,
+    on_progress: Progress | None = None,
+) -> Predictions:
+    """One fold model's predictions of battles, in one order or both. No outcome goes in.
+
+    Raises
+    ------
+    MemberError
+        A prediction is no distribution: the training diverged.
+    """
+    recipe, unseen = task.recipe, battles.without_outcomes()
+    shown = backbone.predict(fitted, unseen, on_progress=on_progress)
+    swapped: Floats | None = None
+    if recipe.read_orders == 2:
+        rows = second_order_rows(battles.ids, recipe.second_order_share)
+        swapped = shown.copy()  # a row predicted in one order stands for both: combined, it is unchanged
+        if len(rows):
+            other = backbone.predict(fitted, unseen.swapped().take(rows), on_progress=on_progress)
+            swapped[rows] = other[:, list(SWAP)]
+    try:
+        predictions = Predictions(battles.ids, shown, np.full(len(battles), task.fold), swapped)
+    except InputError as error:
+        raise MemberError(
+            f"it diverged: {error}; lower its rate and make it anew with --retrain {task.member}"
+        ) from None
+    return predictions.without_ties() if task.oof_key.n_classes == 2 else predictions
+
+
+def second_order_rows(ids: pl.Series, share: float) -> npt.NDArray[np.int64]:
+    """The rows that are predicted in the swapped order too: ``ceil(share * n)`` of them, sorted.
+
+    Drawn by a hash of the ids, so that the choice depends on neither order nor content. Choosing by a
+    pilot or by closeness gained nothing that showed over this draw (docs/ablation.md).
+    """
+    if share >= 1:
+        return np.arange(len(ids))
+    marks = [hashlib.blake2b(str(name).encode("utf-8", "replace"), digest_size=8).digest() for name in ids]
+    order = np.argsort(np.asarray(marks, dtype="S8"), kind="stable")
+    return np.sort(order[: math.ceil(share * len(ids))]).astype(np.int64)
+
+
+def where_fitted(job: Job, task: FoldTask) -> str:
+    """Where a fold was trained and in how long: `` on cpu, float32, sdpa, fitted in 1 s``; may be empty."""
+    card = job.artifacts(task.member).fold_card(task.fold)
+    if card is None:
+        return ""
+    where = [str(card.facts[name]) for name in ("device", "dtype", "attention") if card.facts.get(name)]
+    return f" on {', '.join(where)}, fitted in {card.seconds:.0f} s" if where else ""

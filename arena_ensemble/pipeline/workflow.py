@@ -1,0 +1,257 @@
+"""The pipeline from files to a submission, with plain values: train, build, predict, write.
+
+    run = train_members("train.csv", ["lexical", "tiny-classify"], workspace="work", test="test.csv")
+    ensemble = build_ensemble(run)
+    write_submission("submission.csv", predict_test(run, ensemble))
+
+Later, and without the training data: ``predict(Ensemble.load("work"), "new.csv", workspace="work")``.
+
+A second call with the same arguments does nothing; a killed one goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ..artifacts.fold_file import ensure_folds
+from ..artifacts.members import MemberArtifacts
+from ..artifacts.workspace import Workspace
+from ..backbones.language import hub
+from ..battles import Battles
+from ..errors import InputError, MemberError
+from ..folds import NEAR_DUPLICATES, Folds
+from ..io import COLUMNS, WINNER_COLUMNS, check_sample, read, read_battles, read_predictions
+from ..predictions import Floats
+from ..recipes import Recipe, load_recipe
+from . import submission
+from .build import build
+from .cross_fit import RunResult, run_job
+from .ensemble import Ensemble, EnsemblePrediction
+from .executors import Event
+from .external import is_external
+from .extra_data import ExtraFile, read_extra
+from .tasks import Job
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MEMBERS: Final = ("tiny-classify", "tiny-generate", "tiny-swap", "lexical")
+_SMALL_FILE: Final = 10_000
+"""Battles past which the default members are warned of: on two cores they train about a day on Kaggle's."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What `train_members` leaves behind: the battles, their folds, and which members are finished."""
+
+    workspace: Workspace
+    train: Battles
+    test: Battles | None
+    folds: Folds
+    result: RunResult
+    n_classes: int = 3
+
+
+def train_members(
+    data: str | Path,
+    members: Sequence[str] | None = None,
+    *,
+    workspace: str | Path = ".",
+    test: str | Path | None = None,
+    format: str | None = None,
+    n_folds: int = 5,
+    seed: int = 0,
+    near_duplicates: float | None = NEAR_DUPLICATES,
+    extra: Sequence[ExtraFile] = (),
+    retrain: Sequence[str] = (),
+    sample_submission: str | Path | None = None,
+    jobs: int | None = None,
+    offline: bool = False,
+    on_event: Event | None = None,
+) -> TrainingRun:
+    """Train members on every set of folds but one and predict that one; predict the test battles too.
+
+    Parameters
+    ----------
+    data, test, format
+        Battles with votes, battles to predict, and their format (default: told from the columns).
+    members
+        Names of recipes in the workspace's ``models/`` or the package, and of external members; None is
+        :data:`DEFAULT_MEMBERS`.
+    near_duplicates
+        Prompts of this Jaccard similarity or more are one group; None: equal prompts only.
+    extra
+        More training battles, kept from the folds that hold their prompts.
+    retrain
+        Members to forget first.
+    sample_submission
+        Checked against the test file before the hours of training.
+    offline
+        Open no connection: a base must be a folder or in the hub's cache.
+
+    Raises
+    ------
+    InputError, RecipeError
+        A file or recipe cannot be used; raised before anything is written.
+    StaleError
+        The workspace holds folds or members made from something else.
+    """
+    place = Workspace(Path(workspace))
+    with place.locked("training"):
+        names = DEFAULT_MEMBERS if members is None else members
+        external = [name for name in names if is_external(place, name)]
+        recipes = _recipes(place, [name for name in names if name not in external], offline=offline)
+        check_jobs(jobs)
+        loaded = read(Path(data), format=format, need_outcomes=True)
+        train, n_classes = loaded.battles, loaded.outcomes
+        test_battles = None if test is None else read_battles(Path(test), format=format)
+        if test_battles is not None and sample_submission is not None:
+            columns = WINNER_COLUMNS if n_classes == 2 else COLUMNS
+            check_sample(Path(sample_submission), test_battles.ids, columns)
+        to_predict = "" if test_battles is None else f", {len(test_battles)} to predict"
+        log.info("%s: %d battles%s", data, len(train), to_predict)
+        if members is None and len(train) > _SMALL_FILE:
+            log.warning(
+                "%d battles and no --models: the tiny members are for trying things out and will take hours; "
+                "--models lexical takes minutes, and models/ has recipes for real bases",
+                len(train),
+            )
+        folds = ensure_folds(place, train, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates)
+        for name in retrain:
+            MemberArtifacts(place, name).forget()
+        more = read_extra(extra, train, folds)
+        job = Job(place.root, train, folds, test_battles, more, n_classes, loaded.report.notes)
+        result = run_job(job, recipes, jobs=jobs, on_event=on_event)
+        result.finished += external
+        return TrainingRun(place, train, test_battles, folds, result, n_classes)
+
+
+def build_ensemble(run: TrainingRun, *, seed: int = 0, truth: str | Path | None = None) -> Ensemble:
+    """Combine the finished members: every candidate is scored out of fold, and the choice too.
+
+    ``truth`` is a file of true probabilities (sample arena), for the table's ``gap_closed``.
+
+    Raises
+    ------
+    InputError
+        No member is finished, or there are fewer than three folds.
+    """
+    raise_if_none_finished(run.result)
+    known = None if truth is None else _truth(Path(truth), run.train)
+    with run.workspace.locked("stacking"):
+        return build(
+            run.workspace,
+            run.train,
+            run.folds,
+            run.result.finished,
+            seed=seed,
+            truth=known,
+            n_classes=run.n_classes,
+        )
+
+
+def predict(
+    ensemble: Ensemble,
+    test: str | Path | Battles,
+    *,
+    workspace: str | Path = ".",
+    format: str | None = None,
+    jobs: int | None = None,
+    offline: bool = False,
+    on_event: Event | None = None,
+) -> EnsemblePrediction:
+    """Predict test battles with the workspace's fold models, keeping each member's predictions there.
+
+    What was predicted before is not predicted again. To predict without writing, use
+    `Ensemble.predict_proba`.
+
+    Raises
+    ------
+    InputError
+        The battles cannot be read, or an external member has no test predictions of them.
+    MemberError
+        A member failed.
+    """
+    place = Workspace(Path(workspace))
+    check_jobs(jobs)
+    battles = test if isinstance(test, Battles) else read_battles(Path(test), format=format)
+    own = [name for name in ensemble.members if not is_external(place, name)]
+    recipes = _recipes(place, own, offline=offline)
+    with place.locked("predicting"):
+        job = Job(place.root, None, None, battles, n_classes=ensemble.card.n_classes)
+        result = run_job(job, recipes, jobs=jobs, on_event=on_event)
+        raise_if_failed(result)
+        return submission.combine_test(place, ensemble, battles)
+
+
+def predict_test(run: TrainingRun, ensemble: Ensemble) -> EnsemblePrediction:
+    """The ensemble's prediction of the run's own test battles, which its members have predicted already.
+
+    Raises
+    ------
+    InputError
+        The run had no test battles, or an external member has no test predictions of them.
+    """
+    if run.test is None:
+        raise InputError("there are no test battles: give train_members a test file")
+    with run.workspace.locked("predicting"):
+        return submission.combine_test(run.workspace, ensemble, run.test)
+
+
+def write_submission(
+    path: str | Path, prediction: EnsemblePrediction, *, sample_submission: str | Path | None = None
+) -> None:
+    """Write ``submission.csv``: ids and order of the test file, rows that sum to one, whole or absent.
+
+    Raises
+    ------
+    InputError
+        The sample submission has other ids or columns.
+    """
+    sample = None if sample_submission is None else Path(sample_submission)
+    submission.write(Path(path), prediction, sample_submission=sample)
+
+
+def _recipes(workspace: Workspace, names: Sequence[str], *, offline: bool) -> dict[str, Recipe]:
+    """The recipes; a missing folder, or offline a missing hub file, is named before any work."""
+    if offline:
+        hub.go_offline()
+    recipes = {name: load_recipe(workspace.recipe_path(name)) for name in names}
+    for recipe in recipes.values():
+        recipe.base_path()
+        hub.check_cached(recipe)
+    return recipes
+
+
+def check_jobs(jobs: int | None) -> None:
+    """Raise InputError where ``jobs`` is no number of processes."""
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs {jobs}: expected at least 1 process")
+
+
+def raise_if_none_finished(result: RunResult) -> None:
+    """With nothing to go on with, a bug leaves as one; else it costs its member alone."""
+    if not result.finished:
+        if result.bugs:
+            raise result.bugs[0]
+        raise InputError(f"no member is finished: {'; '.join(result.failed.values()) or 'none was named'}")
+
+
+def raise_if_failed(result: RunResult) -> None:
+    """Raise the first bug, or one MemberError that names every failed member."""
+    if result.bugs:
+        raise result.bugs[0]
+    if result.failed:
+        raise MemberError("; ".join(f"member {name}: {why}" for name, why in result.failed.items()))
+
+
+def _truth(path: Path, train: Battles) -> Floats:
+    """True log-probabilities of the training battles, joined by id."""
+    (predictions,) = read_predictions(path).values()
+    known = predictions.take(np.flatnonzero(predictions.ids.is_in(train.ids.to_list()).to_numpy()))
+    return known.aligned_to(train.ids, name=str(path)).log_probs
