@@ -53,8 +53,8 @@ def import_member(options: argparse.Namespace) -> Result:
 
 def report(options: argparse.Namespace) -> Result:
     """Write the ensemble's page."""
-    from .. import report as pages  # with the stackers behind it, which `validate` need not wait for
+    from ..report import page  # with the stackers behind it, which `validate` need not wait for
 
     workspace = store.Workspace(options.workspace)
-    target = pages.write(workspace, options.out, folder=options.brought)
+    target = page.write(workspace, options.out, folder=options.brought)
     return Result({"report": str(target)}, f"{target}: open it in a browser")

@@ -316,7 +316,7 @@ def _text(made: _Run, built: ensemble.Ensemble) -> str:
 
 
 def _ensemble_text(built: ensemble.Ensemble, title: str) -> str:
-    parts = [tables.score_table(built.table, title=title), "", tables.ledger_table(built.card["ledger"])]
+    parts = [tables.score_table(built.table, title=title), "", tables.contribution_table(built.card)]
     for one in built.card["suspicions"]:
         parts.append(f"member {one['member']} looks leaked: {'; '.join(one['reasons'])}")
     return "\n".join(parts)
