@@ -81,8 +81,10 @@ def reliability_chart(name: str, outcomes: Sequence[Sequence[Mapping[str, float]
 
 
 def shortened(name: str) -> str:
-    """The name, cut after 30 characters."""
-    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    """The name, cut in the middle to 30 characters: ``…, temperature`` at its end tells two rows apart."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 14]}…{name[-13:]}"
 
 
 def _svg(width: float, height: float, title: str, parts: Iterable[Markup]) -> Markup:

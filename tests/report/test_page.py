@@ -15,6 +15,7 @@ from arena_ensemble.diagnostics.reliability import reliability
 from arena_ensemble.pipeline.ensemble import Ensemble, load_folder
 from arena_ensemble.predictions import from_delta_tau
 from arena_ensemble.report import page, tables
+from arena_ensemble.report.drawings import shortened
 
 VOID = {"meta", "line", "circle", "rect", "polyline"}
 HOSTILE = """<script>alert("x")</script>&<b onload='x'>{{ 7 * 7 }}"""
@@ -166,6 +167,13 @@ def test_what_is_in_the_out_folder_is_never_lost(
     assert cli.run(["report", "--brought", str(ensemble_folder)]) == 1
     assert "no numbers" in capsys.readouterr().err
     (ensemble_folder / "test.json").unlink()
+
+
+def test_shortened_names_stay_different() -> None:
+    name = "llama-3.1-8b-generate-of-2026"
+    assert shortened(name) == name
+    assert shortened(f"{name}, temperature") == "llama-3.1-8b-gen…, temperature"
+    assert len(shortened("n" * 99)) == 30
 
 
 def test_without_an_ensemble_it_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

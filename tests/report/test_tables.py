@@ -42,7 +42,7 @@ def test_a_column_of_which_nothing_is_known_is_left_out() -> None:
         "0.0020",
         "0.98",
         "-0.030",
-        "one order read",
+        "one order only",
         "0.50",
         "stop training",
     )
@@ -103,7 +103,7 @@ def test_a_long_name_cuts_no_figure() -> None:
         "-0.030",
         "one",
         "order",
-        "read",
+        "only",
         "1.25",
         "keep",
     ]
