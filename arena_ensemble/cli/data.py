@@ -83,9 +83,9 @@ def report(
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Write one page to look at: scores, calibration, members."""
-    from .. import report as pages
     from ..artifacts.workspace import Workspace
+    from ..report import page
 
     o.renamed([], [str(brought)] if brought else [], "--external", "--brought")
-    target = pages.write(Workspace(workspace), out, folder=external or brought)
+    target = page.write(Workspace(workspace), out, folder=external or brought)
     return Result({"report": str(target)}, f"{target}: open it in a browser")

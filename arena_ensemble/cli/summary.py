@@ -71,7 +71,7 @@ def ensemble_text(built: Ensemble, title: str) -> str:
     parts = [
         tables.score_table(built.table, title=title),
         "",
-        tables.ledger_table(built.card.contributions),
+        tables.contribution_table(built.card.contributions),
     ]
     for one in built.card.suspicions:
         parts.append(f"member {one['member']} looks leaked: {'; '.join(one['reasons'])}")

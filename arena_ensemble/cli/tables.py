@@ -1,69 +1,39 @@
-"""Tables for the terminal, made with rich and returned as text."""
+"""Tables for the terminal, rendered with rich and returned as text."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..metrics import ScoreRow
+from ..report import tables as layout
 
-WIDTH = 118
+WIDTH: Final = 118
+"""characters of a line"""
+_GAP: Final = 2
+"""blanks between two columns (rich pads each cell by one at both sides)"""
+_REMARK: Final = 20
+"""characters that a remark has at least"""
 
 
 def score_table(rows: Sequence[ScoreRow], *, title: str) -> str:
-    """The score table: one line per row, the choice in bold."""
-    with_gap = any(row.gap_closed is not None for row in rows)
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("", no_wrap=True, min_width=max(len(row.name) for row in rows))
-    for name in ("log-loss", "± s.e.", "accuracy", "vs choice", "± s.e."):
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-    if with_gap:
-        table.add_column("gap closed", justify="right", no_wrap=True, min_width=10)
-    table.add_column("", overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        cells = [
-            row.name,
-            f"{row.log_loss:.4f}",
-            f"{row.se:.4f}",
-            f"{row.accuracy:.3f}",
-            f"{row.difference:+.4f}",
-            f"{row.difference_se:.4f}",
-        ]
-        if with_gap:
-            cells.append("" if row.gap_closed is None else f"{round(row.gap_closed, 3) + 0.0:.1%}")
-        cells.append("◀ chosen" if row.chosen else row.note)
-        table.add_row(*(Text(cell) for cell in cells), style="bold" if row.chosen else "")
-    return rendered(table)
+    """The score table: one line per row."""
+    return _rendered_layout(layout.score_table(rows), title=title)
 
 
-def ledger_table(ledger: Mapping[str, Any]) -> str:
-    """What each member is worth: loss without it, its temperature, its lean, its cost."""
-    table = Table(title="what each member adds to a pool", title_justify="left", box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    names = ("loss without it", "± s.e.", "best 1/T", "leans to A", "position bias", "hours")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-    table.add_column("", no_wrap=True)
-    for row in ledger["members"]:
-        bias = "one order read" if row["position_bias"] is None else f"{row['position_bias']:+.3f}"
-        hours = "" if row["hours"] is None else f"{row['hours']:.2f}"
-        cells = [row["name"], f"{row['without']:+.4f}", f"{row['without_se']:.4f}", f"{row['beta']:.2f}"]
-        advice = (
-            row["advice"].partition(":")[0].removesuffix(f" {row['name']}")
-        )  # keep, leave out, stop training
-        cells += [f"{row['lean']:+.3f}", bias, hours, advice]
-        table.add_row(*(Text(cell) for cell in cells))
-    return rendered(table)
+def contribution_table(card: Mapping[str, Any]) -> str:
+    """What each member adds, from the card of an ensemble."""
+    return _rendered_layout(layout.contribution_table(card), title="what each member adds to a pool")
 
 
 def facts_table(pairs: Sequence[tuple[str, Any]], *, title: str) -> str:
     """Two columns, names and values."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+    table = _table(title, show_header=False)
     table.add_column("", no_wrap=True)
     table.add_column("")
     for name, value in pairs:
@@ -71,8 +41,32 @@ def facts_table(pairs: Sequence[tuple[str, Any]], *, title: str) -> str:
     return rendered(table)
 
 
-def rendered(table: Table) -> str:
+def rendered(table: Table, *, width: int = WIDTH) -> str:
     """A rich table as plain text."""
     stream = io.StringIO()
-    Console(file=stream, width=WIDTH, color_system=None, legacy_windows=False).print(table)
+    Console(file=stream, width=width, color_system=None, legacy_windows=False).print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def _table(title: str, *, show_header: bool = True) -> Table:
+    return Table(title=Text(title), title_justify="left", box=None, pad_edge=False, show_header=show_header)
+
+
+def _rendered_layout(laid_out: layout.TextTable, *, title: str) -> str:
+    """Every column is as wide as its content, except the last, a remark, which is cut to fit the line.
+
+    Long names make lines longer than `WIDTH`: a figure is never cut.
+    """
+    table = _table(title)
+    *widths, _ = (
+        max(len(column.header), *(len(row.cells[place]) for row in laid_out.rows))
+        for place, column in enumerate(laid_out.columns)
+    )
+    used = sum(widths) + _GAP * len(widths)
+    remark = max(WIDTH - used, _REMARK)
+    for column, width in zip(laid_out.columns, [*widths, remark], strict=True):
+        justify: Literal["left", "right"] = "right" if column.numeric else "left"
+        table.add_column(Text(column.header), justify=justify, no_wrap=True, max_width=width)
+    for row in laid_out.rows:
+        table.add_row(*(Text(cell) for cell in row.cells))
+    return rendered(table, width=used + remark)

@@ -1,16 +1,16 @@
-"""Folds: which battles belong together, the one fold of every battle, and whether anything leaks."""
+"""Folds: which battles belong together, the one fold of every battle, and which texts lie in two folds."""
 
 from .assignment import Folds, make_folds
 from .groups import NEAR_DUPLICATES, Grouping, group_keys, grouping, normalised_text
-from .overlap import Leak, LeakAudit, audit, may_train
+from .overlap import FoldOverlap, SharedText, fold_overlap, may_train
 
 __all__ = [
     "NEAR_DUPLICATES",
+    "FoldOverlap",
     "Folds",
     "Grouping",
-    "Leak",
-    "LeakAudit",
-    "audit",
+    "SharedText",
+    "fold_overlap",
     "group_keys",
     "grouping",
     "make_folds",

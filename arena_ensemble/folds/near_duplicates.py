@@ -1,9 +1,8 @@
 """Near-duplicate texts: MinHash signatures (Broder 1997) in bands, then the exact similarity.
 
-datasketch chooses the banding for a threshold; signatures of all texts are made at once in numpy,
-which is what keeps 57,477 prompts within seconds (an object per text takes many times longer). Bands
-only propose pairs: each is checked on the sets of 5-grams themselves, so that no text is joined by an
-unlucky hash.
+Signatures of all texts are computed at once in numpy, which keeps 57,477 prompts within a second (an
+object per text takes many times longer). Bands only propose pairs: each pair is checked on the sets of
+5-grams themselves, so that no two texts are joined because of a hash collision.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from datasketch import MinHashLSH
+from scipy.integrate import quad
 
 from ..errors import InputError
 
@@ -28,20 +27,20 @@ MAX_CHARS: Final = 4000
 _PERMUTATIONS: Final = 128
 _CHUNK_CHARS: Final = 1 << 18
 _MISS_WEIGHT: Final = 0.99
-"""A missed pair is a leak, a proposed pair costs microseconds: nearly all weight on not missing. A pair
-exactly as alike as the threshold is then proposed with probability 0.98 to 0.99."""
+"""A missed pair is a leak, a false proposal costs microseconds: nearly all weight on not missing. A pair
+whose similarity equals the threshold is then proposed with probability 0.98 to 0.99."""
 _STRICTEST: Final = 0.95
 """Banding for stricter thresholds is that of this one: fewer, longer bands would miss more."""
-_TRIES_PER_TEXT: Final = 64
-"""Comparisons in one bucket, per text of it, before the rest is left to the other bands."""
+_COMPARISONS_PER_TEXT: Final = 64
+"""Most comparisons in one bucket, per text of it; after that, the other bands must find the pair."""
 
 
 def near_duplicate_links(texts: Sequence[str], *, threshold: float) -> Ints:
-    """Pairs of texts (m, 2) whose chains join all near-duplicates that were found.
+    """Pairs of texts (m, 2), int64 places in ``texts``, that connect all near-duplicates found.
 
-    Every pair is at least ``threshold`` alike, by the exact similarity. Pairs that other links already
-    join are not looked for, so m is less than the number of texts, and a thousand copies of one
-    template cost a thousand comparisons and not half a million.
+    The exact similarity of every pair is at least ``threshold``. Two texts that other pairs already
+    connect are not compared, so m is less than the number of texts, and a thousand copies of one
+    template cost about a thousand comparisons instead of half a million.
 
     Raises
     ------
@@ -53,34 +52,34 @@ def near_duplicate_links(texts: Sequence[str], *, threshold: float) -> Ints:
     links: list[tuple[int, int]] = []
     if len(texts) > 1:
         parent = list(range(len(texts)))
-        for bucket in _buckets(_signatures(texts), threshold):
-            links.extend(_joined(bucket, parent, texts, threshold))
+        for bucket in _candidate_buckets(_signatures(texts), threshold):
+            links.extend(_links_in_bucket(bucket, parent, texts, threshold))
     return np.array(links, dtype=np.int64).reshape(-1, 2)
 
 
-def _joined(
+def _links_in_bucket(
     bucket: list[int], parent: list[int], texts: Sequence[str], threshold: float
 ) -> Iterator[tuple[int, int]]:
-    """Compare the texts of one bucket that no chain joins yet, and join those alike."""
+    """Compare texts of one bucket that no chain of links joins yet; yield a link for each match."""
     clusters: dict[int, list[int]] = {}
-    tries = _TRIES_PER_TEXT * len(bucket)
+    comparisons_left = _COMPARISONS_PER_TEXT * len(bucket)
     for j in bucket:
-        mine = _root(parent, j)
-        members = clusters.pop(mine, [])
+        root = _find_root(parent, j)
+        members = clusters.pop(root, [])
         for other in list(clusters):
             for i in clusters[other]:
-                tries -= 1
+                comparisons_left -= 1
                 if similarity(texts[i], texts[j]) >= threshold:
                     yield i, j
-                    parent[other] = mine
+                    parent[other] = root
                     members += clusters.pop(other)
                     break
-                if tries < 0:
+                if comparisons_left < 0:
                     return
-        clusters[mine] = [*members, j]
+        clusters[root] = [*members, j]
 
 
-def _root(parent: list[int], k: int) -> int:
+def _find_root(parent: list[int], k: int) -> int:
     while parent[k] != k:
         parent[k] = parent[parent[k]]
         k = parent[k]
@@ -152,19 +151,37 @@ def _signatures(texts: Sequence[str]) -> npt.NDArray[np.uint32]:
 
 
 @cache
-def _banding(threshold: float) -> tuple[int, int]:
-    """Number of bands and rows in each, by datasketch's search over both kinds of error."""
-    chosen = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, weights=(1 - _MISS_WEIGHT, _MISS_WEIGHT))
-    return int(chosen.b), int(chosen.r)
+def choose_banding(threshold: float) -> tuple[int, int]:
+    """Number of bands and rows in each for a Jaccard threshold.
+
+    Two texts of similarity s share at least one of b bands of r rows with probability
+    1 - (1 - s^r)^b (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4.2). Of all
+    b and r with b r <= 128 this takes those with the least weighted area of false proposals below the
+    threshold and of misses above it, equal s being equally likely: the search of datasketch's
+    ``MinHashLSH`` (Zhu, Nargesian, Pu and Miller, LSH Ensemble, arXiv:1603.07410).
+    """
+
+    def cost(banding: tuple[int, int]) -> float:
+        bands, rows = banding
+
+        def missed(s: float) -> float:
+            return float((1 - s**rows) ** bands)
+
+        proposed_below = quad(lambda s: 1 - missed(s), 0.0, threshold)[0]
+        missed_above = quad(missed, threshold, 1.0)[0]
+        return float(proposed_below * (1 - _MISS_WEIGHT) + missed_above * _MISS_WEIGHT)
+
+    bandings = [(b, r) for b in range(1, _PERMUTATIONS + 1) for r in range(1, _PERMUTATIONS // b + 1)]
+    return min(bandings, key=cost)
 
 
-def _buckets(signature: npt.NDArray[np.uint32], threshold: float) -> Iterator[list[int]]:
+def _candidate_buckets(signature: npt.NDArray[np.uint32], threshold: float) -> Iterator[list[int]]:
     """Texts that agree in a whole band of their signatures, two or more at a time, in a fixed order."""
-    bands, rows = _banding(min(threshold, _STRICTEST))
+    bands, rows = choose_banding(min(threshold, _STRICTEST))
     for band in range(bands):
         key = np.zeros(len(signature), dtype=np.uint64)
         for column in signature[:, band * rows : (band + 1) * rows].T:
-            key = (key ^ column) * _BASE  # texts that meet by accident are told apart when compared
+            key = (key ^ column) * _BASE  # a collision only proposes a pair that the comparison then rejects
             key ^= key >> np.uint64(29)
         _, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
         shared = np.flatnonzero(count[inverse] > 1)

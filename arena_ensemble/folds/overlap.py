@@ -1,4 +1,4 @@
-"""Does anything of a held-out battle reach the models that are scored on it? Evidence, row by row."""
+"""Texts that lie in more than one fold, and extra battles that may not train against a fold."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Leak:
-    """Two battles in different folds that share what one fold should not know of the other."""
+class SharedText:
+    """Two battles in different folds with the same, or nearly the same, text."""
 
     what: str
     """``first turn``, ``answers`` or ``near-duplicate prompt``"""
@@ -32,8 +32,8 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class LeakAudit:
-    """What :func:`audit` found; clean when ``rows`` is 0."""
+class FoldOverlap:
+    """What :func:`fold_overlap` found; clean when no text lies in two folds."""
 
     rows: int
     """battles whose group has members in another fold"""
@@ -42,7 +42,7 @@ class LeakAudit:
     near_duplicate_pairs: int
     """near-duplicate first turns in different folds, one or more for every cluster that is split"""
     near_duplicates: float | None
-    examples: tuple[Leak, ...]
+    examples: tuple[SharedText, ...]
 
     @property
     def clean(self) -> bool:
@@ -50,13 +50,13 @@ class LeakAudit:
         return self.rows == 0 and self.near_duplicate_pairs == 0
 
 
-def audit(
+def fold_overlap(
     battles: Battles, fold: npt.NDArray[np.integer[Any]], *, near_duplicates: float | None = NEAR_DUPLICATES
-) -> LeakAudit:
+) -> FoldOverlap:
     """Look for prompts, answers and near-duplicate prompts that lie in more than one fold.
 
-    Groups are made afresh from the texts, so that folds made by another tool, or a fold file whose
-    groups were edited, are judged by the texts and not by what they say of themselves.
+    Groups are computed anew from the texts. The ``group`` column of a fold file is not used, since another
+    tool may have made the file, or someone may have edited it.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def audit(
         ]
         i, j = int(members[0]), int(members[1])
         what = "first turn" if prompt[i] == prompt[j] else "answers"
-        examples.append(_leak(battles, folds, what, (i, j), 1.0))
+        examples.append(_shared_text(battles, folds, what, (i, j), 1.0))
     pairs = 0
     if near_duplicates is not None:
         # a prompt whose rows lie in several folds is counted above; here it has the fold of its first row
@@ -86,14 +86,14 @@ def audit(
                 pairs += 1
                 if pairs <= _SHOWN:
                     rows = (int(first_row[i]), int(first_row[j]))
-                    alike = similarity(texts[i], texts[j])
-                    examples.append(_leak(battles, folds, "near-duplicate prompt", rows, alike))
-    return LeakAudit(split.height, split["group"].n_unique(), pairs, near_duplicates, tuple(examples))
+                    score = similarity(texts[i], texts[j])
+                    examples.append(_shared_text(battles, folds, "near-duplicate prompt", rows, score))
+    return FoldOverlap(split.height, split["group"].n_unique(), pairs, near_duplicates, tuple(examples))
 
 
-def _leak(battles: Battles, folds: Ints, what: str, rows: tuple[int, int], alike: float) -> Leak:
+def _shared_text(battles: Battles, folds: Ints, what: str, rows: tuple[int, int], score: float) -> SharedText:
     i, j = rows
-    return Leak(what, (battles.ids[i], battles.ids[j]), (int(folds[i]), int(folds[j])), alike)
+    return SharedText(what, (battles.ids[i], battles.ids[j]), (int(folds[i]), int(folds[j])), score)
 
 
 def may_train(extra: Battles, battles: Battles, folds: Folds) -> npt.NDArray[np.bool_]:

@@ -1,8 +1,8 @@
 """Grouped, stratified folds: scikit-learn's ``StratifiedGroupKFold``, many times faster.
 
 The rule, the shuffle and the result are scikit-learn's own: the tests hold both to the same folds.
-Its loop calls numpy on tiny arrays for every group and fold, 22 s for Kaggle's file; plain floats
-that reuse what did not change take about a second.
+Its loop calls numpy on tiny arrays for every group and fold, 22 s for Kaggle's file; plain floats,
+with unchanged sums kept, take about a second.
 """
 
 from __future__ import annotations
@@ -45,19 +45,21 @@ def stratified_group_folds(outcome: Ints, group: Ints, *, n_folds: int, seed: in
     shuffled = counts[order]
     by_spread = np.argsort(-np.std(shuffled.astype(np.float64), axis=1), kind="stable")
     fold_of_group = np.empty(groups, dtype=np.int64)
-    fold_of_group[order[by_spread]] = _dealt(shuffled[by_spread].tolist(), label_count.tolist(), n_folds)
+    fold_of_group[order[by_spread]] = _assign_groups(
+        shuffled[by_spread].tolist(), label_count.tolist(), n_folds
+    )
     return fold_of_group[group]
 
 
-def _dealt(groups: list[list[int]], label_count: list[int], n_folds: int) -> list[int]:
-    """Give each group in turn to the fold that minimises the mean over outcomes of the std over folds.
+def _assign_groups(groups: list[list[int]], label_count: list[int], n_folds: int) -> list[int]:
+    """Assign each group in turn to the fold that minimises the mean over outcomes of the std over folds.
 
-    Where folds are as good (scikit-learn's ``isclose``), the one with fewer rows wins, then the first.
-    The sums run in numpy's order on purpose: equal folds differ by rounding alone, and the choice
-    between them should be scikit-learn's.
+    Where two folds are equally good (scikit-learn's ``isclose``), the one with fewer rows wins, then the
+    first. The sums run in numpy's order on purpose: equally good folds differ only by rounding, and the
+    choice between them should be scikit-learn's.
     """
     labels = range(len(label_count))
-    held = [[0] * n_folds for _ in labels]
+    count = [[0] * n_folds for _ in labels]
     share = [[0.0] * n_folds for _ in labels]
     spread = [0.0 for _ in labels]
     rows = [0] * n_folds
@@ -69,7 +71,7 @@ def _dealt(groups: list[list[int]], label_count: list[int], n_folds: int) -> lis
             for c in labels:
                 if group[c]:
                     before = share[c][fold]
-                    share[c][fold] = (held[c][fold] + group[c]) / label_count[c]
+                    share[c][fold] = (count[c][fold] + group[c]) / label_count[c]
                     value += _std(share[c])
                     share[c][fold] = before
                 else:
@@ -80,8 +82,8 @@ def _dealt(groups: list[list[int]], label_count: list[int], n_folds: int) -> lis
                 best, best_value, best_rows = fold, value, rows[fold]
         for c in labels:
             if group[c]:
-                held[c][best] += group[c]
-                share[c][best] = held[c][best] / label_count[c]
+                count[c][best] += group[c]
+                share[c][best] = count[c][best] / label_count[c]
                 spread[c] = _std(share[c])
         rows[best] += sum(group)
         chosen.append(best)

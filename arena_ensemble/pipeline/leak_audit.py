@@ -96,11 +96,11 @@ def run_checks(
 
 
 def _groups(battles: Battles, fold: Ints) -> Check:
-    found = folds.audit(battles, fold, near_duplicates=None)
+    found = folds.fold_overlap(battles, fold, near_duplicates=None)
     evidence: dict[str, Any] = {
         "rows": found.rows,
         "groups": found.groups,
-        "examples": [_example(leak) for leak in found.examples],
+        "examples": [_example(pair) for pair in found.examples],
     }
     if not found.rows:
         return Check("groups", OK, "no prompt and no pair of answers lies in two folds", evidence)
@@ -112,8 +112,8 @@ def _groups(battles: Battles, fold: Ints) -> Check:
 
 
 def _near_duplicates(battles: Battles, fold: Ints) -> Check:
-    found = folds.audit(battles, fold)
-    examples = [_example(leak) for leak in found.examples if leak.what == "near-duplicate prompt"]
+    found = folds.fold_overlap(battles, fold)
+    examples = [_example(pair) for pair in found.examples if pair.what == "near-duplicate prompt"]
     evidence: dict[str, Any] = {
         "pairs": found.near_duplicate_pairs,
         "threshold": found.near_duplicates,
@@ -126,12 +126,12 @@ def _near_duplicates(battles: Battles, fold: Ints) -> Check:
     return Check("near-duplicates", FAIL, f"{message}, such as {_shown(examples)}", evidence)
 
 
-def _example(leak: folds.Leak) -> dict[str, Any]:
+def _example(pair: folds.SharedText) -> dict[str, Any]:
     return {
-        "what": leak.what,
-        "ids": list(leak.ids),
-        "folds": list(leak.folds),
-        "similarity": round(leak.similarity, 3),
+        "what": pair.what,
+        "ids": list(pair.ids),
+        "folds": list(pair.folds),
+        "similarity": round(pair.similarity, 3),
     }
 
 

@@ -1,5 +1,4 @@
-"""One page a person can look at: the score, the members, the calibration, and what all was made from."""
+"""The ensemble as a person looks at it: tables for terminal and page, charts, and one HTML page.
 
-from .page import page, write
-
-__all__ = ["page", "write"]
+Nothing is imported here: `tables` serves every verb, and `page` brings the stackers with it.
+"""

@@ -1,23 +1,35 @@
-"""Drawings of the report as SVG text. Every word that comes from outside is escaped here."""
+"""Charts of the report as SVG. Every value is put in by `Markup.format`, which escapes it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
+
+from markupsafe import Markup
 
 from ..metrics import ScoreRow
 
-OUTCOMES: Final = ("A wins", "B wins", "tie")
 _SIDE: Final = 190
 _PAD: Final = 30
 _ROW: Final = 22
 _NAMES: Final = 230
 _PLOT: Final = 470
+_LONGEST_NAME: Final = 30
+"""characters of a name that a chart shows"""
+
+_SVG: Final = Markup(
+    '<svg role="img" width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}">'
+    "<title>{title}</title>{parts}</svg>"
+)
+_LINE: Final = Markup('<line class="{}" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>')
+_DOT: Final = Markup('<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="4"/>')
+_FRAME: Final = Markup('<rect class="frame" x="{:.1f}" y="{:.1f}" width="{:g}" height="{:g}"/>')
+_CURVE: Final = Markup('<polyline class="{}" points="{}"/>')
+_TEXT: Final = Markup('<text class="{}" text-anchor="{}" x="{:.1f}" y="{:.1f}">{}</text>')
 
 
-def loss_chart(rows: Sequence[ScoreRow]) -> str:
-    """Log-losses with ± two standard errors, one line a row of the score table; the choice in colour."""
+def loss_chart(rows: Sequence[ScoreRow]) -> Markup:
+    """Log-losses with ± two standard errors, one line for each row of the score table."""
     low = min(row.log_loss - 2 * row.se for row in rows)
     high = max(row.log_loss + 2 * row.se for row in rows)
     span = (high - low) or 1.0
@@ -26,25 +38,22 @@ def loss_chart(rows: Sequence[ScoreRow]) -> str:
         return _NAMES + 10 + (value - low) / span * _PLOT
 
     height = _ROW * len(rows) + 30
-    parts = [_open(_NAMES + _PLOT + 90, height, "log-loss of every row of the score table")]
+    parts = []
     for tick in _ticks(low, high):
-        parts.append(f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="0" y2="{height - 22}"/>')
-        parts.append(
-            f'<text class="small" text-anchor="middle" x="{x(tick):.1f}" y="{height - 8}">{tick:g}</text>'
-        )
+        parts.append(_LINE.format("grid", x(tick), x(tick), 0, height - 22))
+        parts.append(_TEXT.format("small", "middle", x(tick), height - 8, f"{tick:g}"))
     for place, row in enumerate(rows):
         y = _ROW * place + 14
-        kind = "chosen" if row.kind == "choice" else row.kind
         left, right = x(row.log_loss - 2 * row.se), x(row.log_loss + 2 * row.se)
-        parts.append(f'<text text-anchor="end" x="{_NAMES}" y="{y + 4}">{escape(_short(row.name))}</text>')
-        parts.append(f'<line class="bar {escape(kind)}" x1="{left:.1f}" x2="{right:.1f}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<circle class="dot {escape(kind)}" cx="{x(row.log_loss):.1f}" cy="{y}" r="4"/>')
-        parts.append(f'<text class="small" x="{right + 6:.1f}" y="{y + 4}">{row.log_loss:.4f}</text>')
-    return "".join([*parts, "</svg>"])
+        parts.append(_TEXT.format("", "end", _NAMES, y + 4, shortened(row.name)))
+        parts.append(_LINE.format(f"bar {row.kind}", left, right, y, y))
+        parts.append(_DOT.format(row.kind, x(row.log_loss), y))
+        parts.append(_TEXT.format("small", "start", right + 6, y + 4, f"{row.log_loss:.4f}"))
+    return _svg(_NAMES + _PLOT + 90, height, "log-loss of every row of the score table", parts)
 
 
-def reliability_chart(name: str, outcomes: Sequence[Sequence[Mapping[str, float]]]) -> str:
-    """Probability given against share that happened, a line for each outcome, ± one standard error."""
+def reliability_chart(name: str, outcomes: Sequence[Sequence[Mapping[str, float]]]) -> Markup:
+    """Predicted probability against observed share, a line for each outcome, ± one standard error."""
     size = _SIDE + _PAD + 10
 
     def x(value: float) -> float:
@@ -53,50 +62,33 @@ def reliability_chart(name: str, outcomes: Sequence[Sequence[Mapping[str, float]
     def y(value: float) -> float:
         return 10 + (1 - value) * _SIDE
 
-    parts = [_open(size, size + 18, f"reliability of {name}")]
-    parts.append(f'<text text-anchor="middle" x="{x(0.5)}" y="{size + 14}">{escape(_short(name))}</text>')
-    parts.append(f'<rect class="frame" x="{x(0)}" y="{y(1)}" width="{_SIDE}" height="{_SIDE}"/>')
-    parts.append(f'<line class="grid" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>')
+    parts = [
+        _TEXT.format("", "middle", x(0.5), size + 14, shortened(name)),
+        _FRAME.format(x(0), y(1), _SIDE, _SIDE),
+        _LINE.format("grid", x(0), x(1), y(0), y(1)),
+    ]
     for tick in (0, 0.5, 1):
-        parts.append(
-            f'<text class="small" text-anchor="middle" x="{x(tick)}" y="{y(0) + 14}">{tick:g}</text>'
-        )
-        parts.append(
-            f'<text class="small" text-anchor="end" x="{x(0) - 4}" y="{y(tick) + 4}">{tick:g}</text>'
-        )
+        parts.append(_TEXT.format("small", "middle", x(tick), y(0) + 14, f"{tick:g}"))
+        parts.append(_TEXT.format("small", "end", x(0) - 4, y(tick) + 4, f"{tick:g}"))
     for outcome, bins in enumerate(outcomes):
-        points = " ".join(f"{x(one['predicted']):.1f},{y(one['happened']):.1f}" for one in bins)
-        parts.append(f'<polyline class="o{outcome}" points="{points}"/>')
-        for one in bins:
-            at, top, low = x(one["predicted"]), one["happened"] + one["se"], one["happened"] - one["se"]
-            span = f'y1="{y(min(top, 1)):.1f}" y2="{y(max(low, 0)):.1f}"'
-            parts.append(f'<line class="o{outcome}" x1="{at:.1f}" x2="{at:.1f}" {span}/>')
-    return "".join([*parts, "</svg>"])
+        kind = f"o{outcome}"
+        points = " ".join(f"{x(b['predicted']):.1f},{y(b['happened']):.1f}" for b in bins)
+        parts.append(_CURVE.format(kind, points))
+        for b in bins:
+            low, high = max(b["happened"] - b["se"], 0), min(b["happened"] + b["se"], 1)
+            parts.append(_LINE.format(kind, x(b["predicted"]), x(b["predicted"]), y(high), y(low)))
+    return _svg(size, size + 18, f"reliability of {name}", parts)
 
 
-def heat_table(names: Sequence[str], values: Sequence[Sequence[float]]) -> str:
-    """A square table of shares in [0, 1], darker where larger."""
-    head = "".join(f"<th>{escape(_short(name))}</th>" for name in names)
-    body = "".join(
-        f"<tr><th>{escape(_short(name))}</th>"
-        + "".join(
-            f'<td style="background:rgba(38,99,168,{max(0, min(1, v)) * 0.6:.2f})">{v:.2f}</td>' for v in row
-        )
-        + "</tr>"
-        for name, row in zip(names, values, strict=True)
-    )
-    return f'<table class="heat"><tr><th></th>{head}</tr>{body}</table>'
+def shortened(name: str) -> str:
+    """The name, cut in the middle to 30 characters: ``…, temperature`` at its end tells two rows apart."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME - 14]}…{name[-13:]}"
 
 
-def _open(width: float, height: float, title: str) -> str:
-    return (
-        f'<svg role="img" width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}">'
-        f"<title>{escape(title)}</title>"
-    )
-
-
-def _short(name: str, most: int = 30) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+def _svg(width: float, height: float, title: str, parts: Iterable[Markup]) -> Markup:
+    return _SVG.format(width=width, height=height, title=title, parts=Markup("").join(parts))
 
 
 def _ticks(low: float, high: float) -> list[float]:

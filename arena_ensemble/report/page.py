@@ -1,45 +1,39 @@
-"""The page itself: plain HTML with its style inside, no script, nothing fetched."""
+"""The report page: plain values for ``page.html.j2``, whose autoescape makes any text safe."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
 from ..artifacts import atomic, cards
-from ..artifacts.cards import GammaNote
+from ..artifacts.cards import EnsembleCard, GammaNote, MemberCard
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..metrics import ScoreRow
 from ..pipeline.ensemble import Ensemble, load_folder
-from .drawings import OUTCOMES, heat_table, loss_chart, reliability_chart
+from . import tables
+from .drawings import loss_chart, reliability_chart, shortened
+from .tables import Column, Row, TextTable
 
-_STYLE: Final = """
-body{font:15px/1.45 system-ui,sans-serif;color:#222;max-width:900px;margin:2em auto;padding:0 1em}
-h1{font-size:1.5em;margin-bottom:.2em}h2{font-size:1.15em;margin-top:2em}p.lead{font-size:1.1em}
-table{border-collapse:collapse;font-size:13px}td,th{padding:2px 9px;text-align:right}
-td:first-child,th:first-child,td.text,th.text{text-align:left}
-td:first-child{white-space:nowrap}
-tr.chosen{font-weight:600;background:#eef4fb}thead th{border-bottom:1px solid #999}
-.scroll{overflow-x:auto}.warn{border-left:4px solid #c0392b;background:#fdf0ee;padding:.5em 1em}
-svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif}svg .small{font-size:10px;fill:#555}
-.grid{stroke:#ddd}.frame{fill:none;stroke:#999}.bar{stroke:#8a8a8a;stroke-width:2}.dot{fill:#8a8a8a}
-.bar.member{stroke:#5b8c5a}.dot.member{fill:#5b8c5a}.bar.chosen{stroke:#2663a8;stroke-width:3}.dot.chosen{fill:#2663a8}
-.o0{stroke:#2663a8;fill:none}.o1{stroke:#c0392b;fill:none}.o2{stroke:#777;fill:none}
-.k0{color:#2663a8}.k1{color:#c0392b}.k2{color:#777}code{font-size:12px;overflow-wrap:anywhere}
-"""
-_NO_SCRIPTS: Final = "default-src 'none'; style-src 'unsafe-inline'"
+_MEMBER_FACTS: Final = ("backbone", "rows", "seconds", "recipe")
+_NAME: Final = Column("", numeric=False)
+_LONGEST_VALUE: Final = 64
+"""characters of a value in the table of members: a SHA-256 fits"""
 
 
 def write(workspace: Workspace, path: Path | None = None, *, folder: Path | None = None) -> Path:
-    """Write the page of the workspace's ensemble, whole or absent; returns where it is.
+    """Write the page of the workspace's ensemble, whole or not at all; returns where it is.
 
     Parameters
     ----------
     path
         Default: ``report.html`` beside the ensemble.
     folder
-        An ensemble of brought predictions, in place of the workspace's.
+        An ensemble of external predictions, in place of the workspace's.
 
     Raises
     ------
@@ -51,22 +45,15 @@ def write(workspace: Workspace, path: Path | None = None, *, folder: Path | None
     folder_of = folder or workspace.oof / ENSEMBLE
     built = load_folder(folder_of)
     found = {} if folder else {name: MemberArtifacts(workspace, name).card() for name in built.members}
-    members = {name: {} if card is None else card.model_dump(mode="json") for name, card in found.items()}
+    members = {name: card for name, card in found.items() if card is not None}
     gammas = _gammas(folder_of / "test.json")
     target = path or folder_of / "report.html"
-    atomic.write_bytes(target, page(built, members, gammas).encode())
+    atomic.write_bytes(target, render(built, members, gammas).encode())
     return target
 
 
-def _gammas(note: Path) -> dict[str, float]:
-    """Gammas of the last test predictions, from a note that a person could have edited."""
-    if not note.is_file():
-        return {}
-    return cards.read_model(note, GammaNote).gammas
-
-
-def page(built: Ensemble, members: Mapping[str, Mapping[str, Any]], gammas: Mapping[str, float]) -> str:
-    """The report as one HTML text.
+def render(built: Ensemble, members: Mapping[str, MemberCard], gammas: Mapping[str, float]) -> str:
+    """The report as one HTML text: no script, nothing fetched, the same bytes for the same ensemble.
 
     Parameters
     ----------
@@ -75,142 +62,113 @@ def page(built: Ensemble, members: Mapping[str, Mapping[str, Any]], gammas: Mapp
     members
         Name → card of each member.
     gammas
-        Sharpness given back to fold-averaged test predictions, if any were made.
+        Name → factor that sharpens the fold-averaged test predictions; empty if there are none.
     """
-    card = built.card.model_dump(mode="json")
-    parts = [_headline(built), _warnings(card, members), "<h2>Every candidate and member, out of fold</h2>"]
-    parts += [loss_chart(built.table), _score_table(built.table)]
-    if "reliability" in card:
-        parts.append(_reliability(card["reliability"]))
-    parts.append(_ledger(card["contributions"]))
-    if gammas:
-        rows = [[name, f"{gamma:.3f}"] for name, gamma in gammas.items()]
-        parts.append("<h2>Test predictions</h2><p>An average over folds is flatter than one fold; each was")
-        parts.append(" multiplied by its gamma, measured without labels.</p>" + _table(["", "gamma"], rows))
-    parts.append(_provenance(card, members))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_NO_SCRIPTS}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>arena-ensemble report</title><style>{_STYLE}</style></head>"
-        f"<body>{''.join(parts)}</body></html>\n"
+    card = built.card
+    return _template().render(
+        headline=_headline(built),
+        warnings=_warnings(card, members),
+        loss_chart=loss_chart(built.table),
+        scores=tables.score_table(built.table),
+        reliability=[reliability_chart(name, bins) for name, bins in card.reliability.items()],
+        contribution=tables.contribution_table(card.contributions, full_advice=True),
+        greedy=tables.greedy_steps(card.contributions),
+        likeness=[_heat_table(matrix) for matrix in tables.likeness(card.contributions)],
+        gammas=_table([_NAME, Column("gamma")], [[name, f"{gamma:.3f}"] for name, gamma in gammas.items()]),
+        sources=_sources(card),
+        members=_members(members),
     )
 
 
-def _headline(built: Ensemble) -> str:
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader(__package__, "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _gammas(file: Path) -> dict[str, float]:
+    """Gammas of the last test predictions, from a file that a person could have edited."""
+    if not file.is_file():
+        return {}
+    return cards.read_model(file, GammaNote).gammas
+
+
+def _headline(built: Ensemble) -> dict[str, Any]:
     own = next(row for row in built.table if row.kind == "choice")
     prior = next(row for row in built.table if row.kind == "baseline")
-    alone = [row for row in built.table if row.kind == "member"]
-    shares = "; ".join(f"{name} {share:.0%}" for name, share in built.stacker.shares_.items())
-    told = f"<b>{own.log_loss:.4f} ± {own.se:.4f}</b>, class prior {prior.log_loss:.4f}"
-    if alone:
-        best = min(alone, key=lambda row: row.log_loss)
-        gain = f"{best.difference:+.4f} ± {best.difference_se:.4f} against the ensemble"
-        told += f", best member {escape(best.name)} {best.log_loss:.4f} ({gain})"
-    if own.gap_closed is not None:
-        told += f"; {own.gap_closed:.1%} of the way from the prior to the true probabilities"
-    unseen = "its group of prompts" if built.card.folds_verified else "it"
-    return (
-        f'<h1>Ensemble of {len(built.members)} members</h1><p class="lead">Out-of-fold log-loss {told}.</p>'
-        f"<p>What predicts: {escape(shares)}. Each row's score comes from choices and fits of the "
-        f"stacker that never saw {unseen}; ± is one standard error, clustered by group.</p>"
-    )
+    return {
+        "count": len(built.members),
+        "loss": f"{own.log_loss:.4f} ± {own.se:.4f}",
+        "prior": f"{prior.log_loss:.4f}",
+        "best": _best_member(built.table),
+        "gap": tables.percent(own.gap_closed),
+        "shares": "; ".join(f"{name} {share:.0%}" for name, share in built.stacker.shares_.items()),
+        "by_group": built.card.folds_verified,
+    }
 
 
-def _warnings(card: Mapping[str, Any], members: Mapping[str, Mapping[str, Any]]) -> str:
-    told = [
-        f"{one['member']} looks leaked: {'; '.join(one['reasons'])}" for one in card.get("suspicions", [])
+def _best_member(rows: Sequence[ScoreRow]) -> dict[str, str] | None:
+    members = [row for row in rows if row.kind == "member"]
+    if not members:
+        return None
+    best = min(members, key=lambda row: row.log_loss)
+    difference = f"{best.difference:+.4f} ± {best.difference_se:.4f}"
+    return {"name": best.name, "loss": f"{best.log_loss:.4f}", "difference": difference}
+
+
+def _warnings(card: EnsembleCard, members: Mapping[str, MemberCard]) -> list[str]:
+    warnings = [
+        f"{suspicion['member']} looks leaked: {'; '.join(suspicion['reasons'])}"
+        for suspicion in card.suspicions
     ]
-    if not card.get("folds_verified", True):
-        told.append("all members were brought; whether their own training saw these rows is unverified")
-    for name, facts in members.items():
-        told += [f"{name}: {alarm}" for alarm in facts.get("alarms", [])]
-        if not facts.get("folds_verified", False):
-            told.append(f"{name} was imported; its folds are unverified")
-    return "".join(f'<p class="warn">{escape(one)}</p>' for one in told)
+    if card.key is None:
+        warnings.append("all members are external; whether their own training saw these rows is unverified")
+    for name, member in members.items():
+        warnings += [f"{name}: {alarm}" for alarm in member.alarms]
+        if not member.folds_verified:
+            warnings.append(f"{name} is external; its folds are unverified")
+    return warnings
 
 
-def _score_table(rows: Sequence[Any]) -> str:
-    with_gap = any(row.gap_closed is not None for row in rows)
-    head = ["", "log-loss", "± s.e.", "accuracy", "vs ensemble", "± s.e."] + ["gap closed"] * with_gap + [" "]
-    body, chosen = [], []
-    for row in rows:
-        cells = [row.name, f"{row.log_loss:.4f}", f"{row.se:.4f}", f"{row.accuracy:.3f}"]
-        cells += [f"{row.difference:+.4f}", f"{row.difference_se:.4f}"]
-        if with_gap:
-            cells.append("" if row.gap_closed is None else f"{row.gap_closed:.1%}")
-        body.append([*cells, row.note])
-        chosen.append(row.kind == "choice")
-    return _table(head, body, chosen)
-
-
-def _reliability(found: Mapping[str, Any]) -> str:
-    key = ", ".join(f'<span class="k{i}">{name}</span>' for i, name in enumerate(OUTCOMES))
-    drawn = "".join(reliability_chart(name, bins) for name, bins in found.items())
-    return (
-        f"<h2>Calibration</h2><p>Probability given (across) and share that happened (up), for {key}; rows in "
-        f"bins of equal count, bars ± one standard error. On the diagonal is calibrated.</p>{drawn}"
-    )
-
-
-def _ledger(ledger: Mapping[str, Any]) -> str:
-    head = ["", "log-loss", "loss without it", "± s.e.", "best 1/T", "leans to A", "position bias", "hours"]
-    body = []
-    for row in ledger["members"]:
-        bias = "one order read" if row["position_bias"] is None else f"{row['position_bias']:+.3f}"
-        hours = "" if row["hours"] is None else f"{row['hours']:.2f}"
-        cells = [row["name"], f"{row['log_loss']:.4f}", f"{row['without']:+.4f}", f"{row['without_se']:.4f}"]
-        body.append([*cells, f"{row['beta']:.2f}", f"{row['lean']:+.3f}", bias, hours, row["advice"]])
-    names = [row["name"] for row in ledger["members"]]
-    first = dict(reversed(ledger["greedy"]))  # where each is first taken
-    path = " → ".join(
-        f"{escape(name)} {first[name]:.4f}" for name in dict.fromkeys(n for n, _ in ledger["greedy"])
-    )
-    return (
-        "<h2>What each member adds</h2><p>Left out of a geometric pool of all, cross-fitted.</p>"
-        + _table([*head, " "], body)
-        + f"<p>Greedy selection takes, in turn, with the log-loss then reached: {path}.</p>"
-        + "<h2>How alike they are</h2><p>Share of rows whose likeliest outcomes differ, and correlation of "
-        + f"row losses.</p>{heat_table(names, ledger['disagreement'])}<br>"
-        + heat_table(names, ledger["error_correlation"])
-    )
-
-
-def _provenance(card: Mapping[str, Any], members: Mapping[str, Mapping[str, Any]]) -> str:
-    made_from = card["key"] or {}
-    made = [
-        ["data", made_from.get("data", "")],
-        ["folds", made_from.get("folds", "")],
-        ["seed", card["seed"]],
-    ]
-    made += [[name, version] for name, version in made_from.get("versions", {}).items()]
-    text = _table(["", "sha-256 or version"], [[a, str(b)] for a, b in made])
-    head = ["member", "backbone", "rows", "log-loss", "seconds", "recipe"]
+def _heat_table(matrix: tables.Matrix) -> dict[str, Any]:
+    """A matrix with short names and, for each cell, its text and the opacity of its background."""
     rows = [
-        [
-            name,
-            *(_told(facts.get(name)) for name in ("backbone", "rows", "log_loss", "seconds")),
-            _told((facts.get("key") or {}).get("recipe")),
-        ]
-        for name, facts in members.items()
+        [{"text": f"{value:.2f}", "opacity": f"{max(0.0, min(1.0, value)) * 0.6:.2f}"} for value in row]
+        for row in matrix.values
     ]
-    return f"<h2>Made from</h2>{text}<br>{_table(head, rows)}"
+    names = [shortened(name) for name in matrix.names]
+    return {"caption": matrix.caption, "names": names, "rows": list(zip(names, rows, strict=True))}
 
 
-def _told(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)[:64]
+def _sources(card: EnsembleCard) -> TextTable:
+    key = card.key
+    rows = [["data", "" if key is None else key.data], ["folds", "" if key is None else key.folds]]
+    rows += [["seed", str(card.seed)]]
+    rows += [[name, version] for name, version in ({} if key is None else key.versions).items()]
+    return _table([_NAME, Column("sha-256 or version", numeric=False)], rows)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], chosen: Sequence[bool] = ()) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = []
-    for place, row in enumerate(rows):
-        mark = ' class="chosen"' if place < len(chosen) and chosen[place] else ""
-        cells = "".join(
-            f'<td class="text">{escape(cell)}</td>'
-            if k == len(row) - 1 and head[k] == " "
-            else f"<td>{escape(cell)}</td>"
-            for k, cell in enumerate(row)
-        )
-        body.append(f"<tr{mark}>{cells}</tr>")
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead>{"".join(body)}</table></div>'
+def _members(members: Mapping[str, MemberCard]) -> TextTable:
+    rows = []
+    for name, card in members.items():
+        recipe = "" if card.key is None else card.key.recipe
+        rows.append([name, *(_value(value) for value in (card.backbone, card.rows, card.seconds, recipe))])
+    columns = [Column("member", numeric=False), *(Column(key) for key in _MEMBER_FACTS)]
+    return _table(columns, rows)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)[:_LONGEST_VALUE]
+
+
+def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> TextTable:
+    return TextTable(tuple(columns), tuple(Row(tuple(row)) for row in rows))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 GPU = Path(__file__).resolve().parents[3] / "benchmarks" / "gpu.py"
-OTHERS = ("polars", "pydantic", "scipy", "sklearn", "lightgbm", "joblib", "datasketch", "zstandard", "rich")
+OTHERS = ("polars", "pydantic", "scipy", "sklearn", "lightgbm", "joblib", "zstandard", "rich")
 WITHOUT = f"""
 import sys
 for name in {OTHERS!r}:
