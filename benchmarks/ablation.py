@@ -29,13 +29,13 @@ import numpy as np
 from ablation_page import contrasts_of, page, short
 
 from arena_ensemble import metrics, recipes, sample
-from arena_ensemble.artifacts import atomic, cards, fold_file
+from arena_ensemble.artifacts import atomic, fold_file
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
 from arena_ensemble.calibration import fit_temperature
 from arena_ensemble.io import read_battles
-from arena_ensemble.pipeline import second_reading, tasks
+from arena_ensemble.pipeline import tasks
 from arena_ensemble.pipeline.cross_fit import finish_member
 from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.predictions import Predictions, delta_tau
@@ -43,8 +43,8 @@ from arena_ensemble.predictions import Predictions, delta_tau
 FOLDS = 3
 SAMPLE_ROWS = 1200
 SHARES = (0.25, 0.5, 0.75)
-"""Shares of the rows that are read twice under ``read_orders = "uncertain"``."""
-WAYS = ("pilot", "closest", "surest", "random")
+"""Shares of the rows that are predicted in the swapped order too (``second_order_share``)."""
+WAYS = ("drawn", "closest", "surest")
 """How these rows are chosen; the first is ours."""
 
 
@@ -102,8 +102,8 @@ def make(job: Job, member: str, recipe: recipes.Recipe) -> Predictions:
     """The member's out-of-fold readings, made by the project's own steps; processor time is kept beside."""
     note = job.root / "cost" / f"{member}.json"
     cost: dict[str, Any] = json.loads(note.read_text()) if note.is_file() else {}
-    tasks = tasks.plan(job, member, recipe)
-    todo = [task for task in tasks if not tasks.is_done(job, task)]
+    planned = tasks.plan(job, member, recipe)
+    todo = [task for task in planned if not tasks.is_done(job, task)]
     if todo:
         tasks.prepare(job, recipe)
     for task in todo:
@@ -116,7 +116,7 @@ def make(job: Job, member: str, recipe: recipes.Recipe) -> Predictions:
         tasks.run_fold(job, task, mark)
         cost[str(task.fold)] = {"fit": marks[1] - marks[0], "read": time.process_time() - marks[1]}
         atomic.write_json(note, cost)
-    finish_member(job, member, recipe)
+    finish_member(job, planned)
     return MemberArtifacts(job.workspace, member).load()[0]
 
 
@@ -128,8 +128,8 @@ def refined(said: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
     return found
 
 
-def read_partly(reading: Predictions, share: float, how: str = "pilot") -> np.ndarray:
-    """Log-probabilities as ``read_orders = "uncertain"`` gives them, fold by fold; or by another choice."""
+def read_partly(reading: Predictions, share: float, how: str = "drawn") -> np.ndarray:
+    """Log-probabilities with a ``second_order_share``, fold by fold; or with another choice of the rows."""
     assert reading.swap_log_probs is not None
     found = reading.log_probs.copy()
     for k in np.unique(reading.fold):
@@ -138,23 +138,19 @@ def read_partly(reading: Predictions, share: float, how: str = "pilot") -> np.nd
         assert own.swap_log_probs is not None
         size = np.abs(delta_tau(own.log_probs)[0])
         count = math.ceil(share * len(place))
-        if how == "pilot":
-            pilot = second_reading.pilot_rows(own.ids, share)
-            rest = second_reading.remaining_rows(own.log_probs, own.swap_log_probs, pilot, share)
-            rows = np.concatenate([pilot, rest])
-        elif how == "random":
-            rows = np.random.default_rng(k).permutation(len(place))[:count]
+        if how == "drawn":
+            rows = tasks.second_order_rows(own.ids, share)
         else:
             rows = np.argsort(size if how == "closest" else -size, kind="stable")[:count]
-        both = second_reading.combined(own.log_probs, own.swap_log_probs)
-        found[place[rows]] = both[rows]
+        found[place[rows]] = own.combined().log_probs[rows]
     return found
 
 
 def costs(job: Job, member: str, rows: int) -> dict[str, float]:
     """Processor seconds per 1,000 rows (of training, of reading one order); tokens learned from per row."""
     spent = json.loads((job.root / "cost" / f"{member}.json").read_text())
-    facts = (cards.read_card(job.workspace.oof / member) or {})["fold_facts"]
+    card = job.artifacts(member).card()
+    facts = [] if card is None else card.fold_facts
     learned = rows * (FOLDS - 1)
     cut = [part["truncation"]["truncated_rows"] for part in facts]
     return {

@@ -22,9 +22,8 @@ _READ = """\
 Each line compares two cells, or two means of cells, over all files; a file's own figures stand below. The
 second figure, after a temperature, is the one that an ensemble sees, for it calibrates its members."""
 _PARTLY = """\
-After a temperature, mean over both heads and all swaps. *pilot*: what the toolkit does
-(`arena_ensemble/second_reading.py`): a random quarter of the share is read first and shows where a
-second reading changes most. *closest*, *surest*: the smallest, the largest |delta| of the shown order."""
+After a temperature, mean over both heads and all swaps. *drawn*: what the toolkit does, by a hash of the
+ids. *closest*, *surest*: the smallest, the largest |delta| of the shown order."""
 Contrast = tuple[str, str, str, float, float]
 SWAPPED = ("none", "augment", "paired")
 
@@ -293,7 +292,7 @@ def _partly(results: dict[str, Any]) -> list[str]:
         for how in dict.fromkeys(how for how, _ in means):
             rows.append([f"mean: {how}", "", *(f"{np.mean(means[how, share]):+.4f}" for share in shares)])
     return [
-        '## Reading only a share of the rows twice (`read_orders = "uncertain"`)',
+        "## Predicting only a share of the rows in both orders (`second_order_share`)",
         "",
         _PARTLY,
         "",

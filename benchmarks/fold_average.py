@@ -58,7 +58,7 @@ def split(path: Path, folder: Path, part: int, parts: int) -> tuple[Path, Path]:
     return folder / "train.csv", folder / "test.csv"
 
 
-def river(folder: Path, train: Path, test: Path, members: str, recipes: Path | None) -> Workspace:
+def submitted(folder: Path, train: Path, test: Path, members: str, recipes: Path | None) -> Workspace:
     """Out-of-fold members, the stacker, and the fold models' readings of the test rows."""
     if recipes is not None:
         shutil.copytree(recipes, folder / "models", dirs_exist_ok=True)
@@ -102,11 +102,15 @@ def variants(
     for kind, used in (("none", ones), ("member", gammas)):
         sharp = {name: [sharpened(one, used[name]) for one in given] for name, given in parts.items()}
         averages = {name: average_folds(given) for name, given in sharp.items()}
-        log_probs = built.log_probs(averages, features)
+        log_probs = built.stacker_log_probs(averages, features)
         found["ensemble", kind] = log_probs, labels
         folds = range(max(map(len, parts.values())))
-        single = [built.log_probs({n: p[k % len(p)] for n, p in parts.items()}, features) for k in folds]
-        after = [built.log_probs({n: p[k % len(p)] for n, p in sharp.items()}, features) for k in folds]
+        single = [
+            built.stacker_log_probs({n: p[k % len(p)] for n, p in parts.items()}, features) for k in folds
+        ]
+        after = [
+            built.stacker_log_probs({n: p[k % len(p)] for n, p in sharp.items()}, features) for k in folds
+        ]
         gamma = ensemble_gamma(single, after, log_probs)
         found["ensemble", {"none": "ensemble", "member": "both"}[kind]] = (
             Temperature(gamma).apply(log_probs),
@@ -149,7 +153,7 @@ def main() -> None:
             for part in range(1 if options.quick else parts):
                 folder = root / f"{path.stem}-{part}"
                 train, test = split(path, folder / "data", part, parts)
-                workspace = river(folder / "work", train, test, members, options.recipes)
+                workspace = submitted(folder / "work", train, test, members, options.recipes)
                 print(f"{path.stem}, part {part}", flush=True)
                 for key, found in variants(workspace, train, test, truth).items():
                     every.setdefault(key, []).append(found)

@@ -107,8 +107,9 @@ def loaders(folder: Path) -> dict[str, Callable[[], bytes]]:
     """File → what loads it and returns its numbers as bytes, after checking that they are whole."""
     import numpy as np
 
-    from arena_ensemble.artifacts import store
+    from arena_ensemble.artifacts.cards import FoldCard
     from arena_ensemble.backbones import lexical
+    from arena_ensemble.errors import ArtifactError
     from arena_ensemble.features import extract
     from arena_ensemble.io import read_battles
     from arena_ensemble.predictions import Predictions
@@ -143,14 +144,14 @@ def loaders(folder: Path) -> dict[str, Callable[[], bytes]]:
 
     def stacker() -> bytes:
         built = Ensemble.load(workspace)
-        said = built.log_probs({"mine": even}, features)
+        said = built.stacker_log_probs({"mine": even}, features)
         return whole(said, len(test)) + json.dumps([row.name for row in built.table]).encode()
 
     def fold() -> bytes:
         place = workspace.root / FOLD
-        card = cards.read_card(place)
+        card = cards.read_card(place, FoldCard)
         if card is None or not cards.is_whole(place, card):
-            raise store.ArtifactError("not whole")
+            raise ArtifactError("not whole")
         fitted = lexical.load(place, recipe=recipe, cache=folder)
         with np.errstate(all="ignore"):
             return whole(lexical.predict(fitted, test), len(test))

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from arena_ensemble.artifacts import atomic, cards
+from arena_ensemble.artifacts import atomic
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 
@@ -161,7 +161,8 @@ def main() -> None:
         for member in members:
             subprocess.run(command(calm, data, member), check=True, capture_output=True)
             expected = said(calm, member)
-            facts = (cards.read_card(calm / "oof" / member) or {})["fold_facts"]
+            card = MemberArtifacts(Workspace(calm), member).card()
+            facts = [] if card is None else card.fold_facts
             steps = min(part["optimizer_steps"] for part in facts)
             seconds = max(part["fit_seconds"] for part in facts)
             totals: dict[str, int] = {}

@@ -26,6 +26,11 @@ class Workspace:
 
     root: Path
 
+    @classmethod
+    def of(cls, place: Workspace | str | Path) -> Workspace:
+        """The workspace in a folder, or the one that is given."""
+        return place if isinstance(place, Workspace) else cls(Path(place))
+
     @property
     def models(self) -> Path:
         """Recipes and what was learned."""

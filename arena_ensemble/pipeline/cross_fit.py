@@ -83,7 +83,7 @@ def cross_fit(
     battles: Battles,
     folds: Folds,
     *,
-    workspace: str | Path,
+    workspace: str | Path | Workspace,
     test: Battles | None = None,
     n_classes: int = 3,
     jobs: int | None = None,
@@ -116,7 +116,7 @@ def cross_fit(
         The workspace holds other folds, or a member made from something else.
     """
     many = [recipes] if isinstance(recipes, Recipe) else list(recipes)
-    place = Workspace(Path(workspace))
+    place = Workspace.of(workspace)
     with place.locked("cross_fit"):
         keep_folds(place, folds, battles)
         job = Job(place.root, battles, folds, test, n_classes=n_classes)

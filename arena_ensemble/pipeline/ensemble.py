@@ -60,7 +60,7 @@ class Ensemble:
     workspace: Workspace | None = None
 
     @classmethod
-    def load(cls, workspace: str | Path) -> Ensemble:
+    def load(cls, workspace: str | Path | Workspace) -> Ensemble:
         """The workspace's ensemble, after the hashes of all its files matched.
 
         Raises
@@ -70,7 +70,7 @@ class Ensemble:
         ArtifactError
             A file is truncated, edited or of an older version.
         """
-        place = Workspace(Path(workspace))
+        place = Workspace.of(workspace)
         return dataclasses.replace(load_folder(place.oof / ENSEMBLE), workspace=place)
 
     @property

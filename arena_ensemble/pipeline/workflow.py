@@ -61,7 +61,7 @@ def train_members(
     data: str | Path,
     members: Sequence[str] | None = None,
     *,
-    workspace: str | Path = ".",
+    workspace: str | Path | Workspace = ".",
     test: str | Path | None = None,
     format: str | None = None,
     n_folds: int = 5,
@@ -101,7 +101,7 @@ def train_members(
     StaleError
         The workspace holds folds or members made from something else.
     """
-    place = Workspace(Path(workspace))
+    place = Workspace.of(workspace)
     with place.locked("training"):
         names = DEFAULT_MEMBERS if members is None else members
         external = [name for name in names if is_external(place, name)]
@@ -159,7 +159,7 @@ def predict(
     ensemble: Ensemble,
     test: str | Path | Battles,
     *,
-    workspace: str | Path = ".",
+    workspace: str | Path | Workspace = ".",
     format: str | None = None,
     jobs: int | None = None,
     offline: bool = False,
@@ -177,7 +177,7 @@ def predict(
     MemberError
         A member failed.
     """
-    place = Workspace(Path(workspace))
+    place = Workspace.of(workspace)
     check_jobs(jobs)
     battles = test if isinstance(test, Battles) else read_battles(Path(test), format=format)
     own = [name for name in ensemble.members if not is_external(place, name)]
