@@ -9,50 +9,55 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from .battles import Battles, Outcome
+    from .battles import Battles
     from .calibration import SymmetricCalibrator, TemperatureScaler
     from .errors import ArenaError
-    from .features import Features, extract
-    from .folds import Folds, make_folds
-    from .io import read_battles, read_predictions
+    from .features import extract
+    from .folds import make_folds
+    from .io import read_battles
+    from .pipeline.cross_fit import cross_fit
+    from .pipeline.ensemble import Ensemble
+    from .pipeline.workflow import build_ensemble, predict, train_members, write_submission
     from .predictions import Predictions
-    from .recipes import Recipe, load_recipe
+    from .recipes import load_recipe
     from .stacking import Stacker
 
 _HOME: Final = {
     "ArenaError": "errors",
     "Battles": "battles",
-    "Features": "features",
-    "Folds": "folds",
-    "Outcome": "battles",
+    "Ensemble": "pipeline.ensemble",
     "Predictions": "predictions",
-    "Recipe": "recipes",
     "Stacker": "stacking",
     "SymmetricCalibrator": "calibration",
     "TemperatureScaler": "calibration",
+    "build_ensemble": "pipeline.workflow",
+    "cross_fit": "pipeline.cross_fit",
     "extract": "features",
     "load_recipe": "recipes",
     "make_folds": "folds",
+    "predict": "pipeline.workflow",
     "read_battles": "io",
-    "read_predictions": "io",
+    "train_members": "pipeline.workflow",
+    "write_submission": "pipeline.workflow",
 }
 
 __all__ = [
     "ArenaError",
     "Battles",
-    "Features",
-    "Folds",
-    "Outcome",
+    "Ensemble",
     "Predictions",
-    "Recipe",
     "Stacker",
     "SymmetricCalibrator",
     "TemperatureScaler",
+    "build_ensemble",
+    "cross_fit",
     "extract",
     "load_recipe",
     "make_folds",
+    "predict",
     "read_battles",
-    "read_predictions",
+    "train_members",
+    "write_submission",
 ]
 
 
