@@ -286,7 +286,7 @@ def _facts(made: _Run) -> dict[str, Any]:
 def _ensemble_facts(built: ensemble.Ensemble) -> dict[str, Any]:
     return {
         "choice": built.card["choice"],
-        "shares": built.card["shares"],
+        "selection_frequency": built.card["selection_frequency"],
         "log_loss": built.card["log_loss"],
         "temperature": built.card["temperature"],
         "table": [dataclasses.asdict(row) for row in built.table],

@@ -14,10 +14,10 @@ from ..calibration import fit_temperature
 from ..metrics import Labels, checked_labels, group_codes, log_loss, row_losses, standard_error
 from ..predictions import Floats, Predictions
 from ..stacking import Members, make_design
-from ..stacking.base import picked, to_log_probs
+from ..stacking.base import at_index, to_log_probs
 from ..stacking.design import Design
 from ..stacking.pool_weights import greedy_path, true_class_probs
-from ..stacking.pooling import TEMPERATURE_ROWS, Geometric, Single
+from ..stacking.pooling import TEMPERATURE_ROWS, BestMember, GeometricPool
 from ..stacking.stacker import fold_codes
 
 _ROUNDS: Final = 25
@@ -137,13 +137,13 @@ def _subset(design: Design, keep: list[int]) -> Design:
 
 def _pool_losses(design: Design, y: Labels, folds: npt.NDArray[np.int64]) -> Floats:
     """Row losses (n,) of the geometric pool (one member: its temperature), each fold by the others' fit."""
-    family = Geometric() if len(design.members) > 1 else Single("one", tempered=True)
+    candidate = GeometricPool() if len(design.members) > 1 else BestMember("one", tempered=True)
     out = np.empty(len(y))
     for fold in range(int(folds.max()) + 1):
         held = folds == fold
-        model = family.fit(design.take(~held), y[~held], 0)
-        reading = picked(model.readings(design.take(held)), (0, 0))
-        out[held] = row_losses(to_log_probs(reading, factored=False), y[held])
+        model = candidate.fit(design.take(~held), y[~held], 0)
+        pair = at_index(model.predict_path(design.take(held)), (0, 0))
+        out[held] = row_losses(to_log_probs(pair, predicts_tie_logit=False), y[held])
     return out
 
 

@@ -144,7 +144,7 @@ def build(
     facts = {
         **key,
         "choice": stacker.choice_,
-        "shares": stacker.shares_,
+        "selection_frequency": stacker.selection_frequency_,
         "temperature": stacker.temperature_,
         "log_loss": metrics.log_loss(stacker.oof_log_proba_, y),
         "seconds": round(time.monotonic() - start, 3),

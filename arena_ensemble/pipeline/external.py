@@ -228,7 +228,7 @@ def stacked(brought: Brought, out: Path, *, seed: int = 0) -> Ensemble:
         "rows": len(brought.ids),
         "seed": seed,
         "choice": stacker.choice_,
-        "shares": stacker.shares_,
+        "selection_frequency": stacker.selection_frequency_,
         "temperature": stacker.temperature_,
         "outcomes": brought.task_outcomes,
         "log_loss": metrics.log_loss(honest.log_probs, brought.outcomes),

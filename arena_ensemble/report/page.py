@@ -101,7 +101,8 @@ def _headline(built: Ensemble) -> str:
     own = next(row for row in built.table if row.kind == "choice")
     prior = next(row for row in built.table if row.kind == "baseline")
     alone = [row for row in built.table if row.kind == "member"]
-    shares = "; ".join(f"{name} {share:.0%}" for name, share in built.stacker.shares_.items())
+    frequency = built.stacker.selection_frequency_
+    predicts = "; ".join(f"{name} {share:.0%}" for name, share in frequency.items())
     told = f"<b>{own.log_loss:.4f} ± {own.se:.4f}</b>, class prior {prior.log_loss:.4f}"
     if alone:
         best = min(alone, key=lambda row: row.log_loss)
@@ -112,7 +113,7 @@ def _headline(built: Ensemble) -> str:
     unseen = "its group of prompts" if built.card.get("folds_verified", True) else "it"
     return (
         f'<h1>Ensemble of {len(built.members)} members</h1><p class="lead">Out-of-fold log-loss {told}.</p>'
-        f"<p>What predicts: {escape(shares)}. Each row's score comes from choices and fits of the "
+        f"<p>What predicts: {escape(predicts)}. Each row's score comes from choices and fits of the "
         f"stacker that never saw {unseen}; ± is one standard error, clustered by group.</p>"
     )
 
