@@ -17,7 +17,7 @@ import numpy as np
 from simulated_oof import SCENES, simulate
 from stacking import DATA, load
 
-from arena_ensemble.diagnostics.label_leakage import suspicions
+from arena_ensemble.diagnostics.label_leakage import leakage_suspicions
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -46,12 +46,12 @@ def main() -> None:
             for seed in range(0 if scene == "leaky" else draws):
                 one = simulate(scene, kinds, rows, seed)
                 honest += len(one.members)
-                named += len(suspicions(one.members, one.y))
+                named += len(leakage_suspicions(one.members, one.y))
     report: dict[str, Any] = {"honest_members": honest, "honest_named": named}
     print(f"honest members named: {named} of {honest}")
     for path in sorted(DATA.glob("oof_*.csv")) if DATA.is_dir() else []:
         members, y = load(path, None)
-        found = [one.member for one in suspicions(members, y)]
+        found = [one.member for one in leakage_suspicions(members, y)]
         report[f"named in {path.stem}"] = found
         print(f"{path.stem}: {len(members)} members, named: {found or 'none'}")
     for scattered in (True, False):
@@ -61,7 +61,7 @@ def main() -> None:
             for rows in sizes:
                 made = [leaked(rows, seed, share, scattered=scattered) for seed in range(draws)]
                 hits[rows] = sum(
-                    "leak" in [one.member for one in suspicions(members, y)] for members, y in made
+                    "leak" in [one.member for one in leakage_suspicions(members, y)] for members, y in made
                 )
             report[f"{kind}, {share:.0%}"] = hits
             told = "  ".join(f"{rows} rows: {hit}/{draws}" for rows, hit in hits.items())

@@ -290,7 +290,7 @@ def _ensemble_facts(built: ensemble.Ensemble) -> dict[str, Any]:
         "log_loss": built.card["log_loss"],
         "temperature": built.card["temperature"],
         "table": [dataclasses.asdict(row) for row in built.table],
-        "ledger": built.card["ledger"],
+        "contributions": built.card["contributions"],
         "suspicions": built.card["suspicions"],
     }
 
@@ -316,7 +316,11 @@ def _text(made: _Run, built: ensemble.Ensemble) -> str:
 
 
 def _ensemble_text(built: ensemble.Ensemble, title: str) -> str:
-    parts = [tables.score_table(built.table, title=title), "", tables.ledger_table(built.card["ledger"])]
+    parts = [
+        tables.score_table(built.table, title=title),
+        "",
+        tables.contribution_table(built.card["contributions"]),
+    ]
     for one in built.card["suspicions"]:
         parts.append(f"member {one['member']} looks leaked: {'; '.join(one['reasons'])}")
     return "\n".join(parts)

@@ -41,22 +41,27 @@ def score_table(rows: Sequence[ScoreRow], *, title: str) -> str:
     return rendered(table)
 
 
-def ledger_table(ledger: Mapping[str, Any]) -> str:
-    """What each member is worth: loss without it, its temperature, its lean, its cost."""
+def contribution_table(contributions: Mapping[str, Any]) -> str:
+    """What each member is worth: loss without it, its temperature, its bias to A, its cost."""
     table = Table(title="what each member adds to a pool", title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
-    names = ("loss without it", "± s.e.", "best 1/T", "leans to A", "position bias", "hours")
+    names = ("loss without it", "± s.e.", "best 1/T", "excess p_A - p_B", "position bias", "hours")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
     table.add_column("", no_wrap=True)
-    for row in ledger["members"]:
+    for row in contributions["members"]:
         bias = "one order read" if row["position_bias"] is None else f"{row['position_bias']:+.3f}"
         hours = "" if row["hours"] is None else f"{row['hours']:.2f}"
-        cells = [row["name"], f"{row['without']:+.4f}", f"{row['without_se']:.4f}", f"{row['beta']:.2f}"]
+        cells = [
+            row["name"],
+            f"{row['leave_one_out_gain']:+.4f}",
+            f"{row['leave_one_out_gain_se']:.4f}",
+            f"{row['beta']:.2f}",
+        ]
         advice = (
             row["advice"].partition(":")[0].removesuffix(f" {row['name']}")
         )  # keep, leave out, stop training
-        cells += [f"{row['lean']:+.3f}", bias, hours, advice]
+        cells += [f"{row['a_bias']:+.3f}", bias, hours, advice]
         table.add_row(*(Text(cell) for cell in cells))
     return rendered(table)
 

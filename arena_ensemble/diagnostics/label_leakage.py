@@ -25,11 +25,11 @@ _HARD_SHARE: Final = 0.02
 _SUREST: Final = (0.05, 0.1, 0.2, 0.5)
 _NO_EASIER: Final = 0.85
 _ENOUGH: Final = 20
-"""Errors of the rival among the surest rows below which nothing is said of them."""
+"""Errors of the other member among the surest rows below which nothing is said of them."""
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class LeakageSuspicion:
     """A member under suspicion, why, and the numbers behind it."""
 
     member: str
@@ -55,19 +55,20 @@ def best_column_order(
     return found  # type: ignore[return-value]  # permutations of three are triples
 
 
-def suspicions(
+def leakage_suspicions(
     members: Members,
     y: Labels,
     groups: npt.ArrayLike | None = None,
     blocks: npt.ArrayLike | None = None,
-) -> list[Suspicion]:
+) -> list[LeakageSuspicion]:
     """Members whose predictions look as if their training had seen these outcomes.
 
     Four signs, each with its evidence, all after the members' own temperatures. *Far better and blind to
     difficulty*: a member that beats all others by 0.05 nats, and errs on the rows that the others get
     wrong hardly more often than on those they get right; honest members find the same battles hard.
     *Far better, but not where the others err*: its whole advantage lies on rows that the others already
-    know. *Sure and blind*: hardly an error on its surest rows, which its rival finds as hard as any.
+    know. *Sure and blind*: hardly an error on its surest rows, which the best other member finds as hard
+    as any.
     *Unequal blocks*: its loss and its advantage over every other member differ between blocks of rows
     more than chance allows, as when part of the rows was trained on. How often each sort of leak is
     found, and how often an honest member is named, is in docs/trust.md.
@@ -90,15 +91,15 @@ def suspicions(
     n = len(y)
     codes = group_codes(groups, n)
     block = group_codes(blocks, n) if blocks is not None else np.arange(n) * _BLOCKS // n
-    # After its own temperature, lest a rival that shouts makes a calm member look far better.
-    calm = [fit_temperature(lp, y).apply(lp) for lp in design.log_probs]
-    losses = np.stack([row_losses(lp, y) for lp in calm], axis=1)
-    found = []
+    # After its own temperature, lest an over-confident member makes the others look far better.
+    tempered = [fit_temperature(lp, y).apply(lp) for lp in design.log_probs]
+    losses = np.stack([row_losses(lp, y) for lp in tempered], axis=1)
+    suspected = []
     for m, name in enumerate(design.members):
         reasons, evidence = _signs(design, losses, y, codes, block, m)
         if reasons:
-            found.append(Suspicion(name, tuple(reasons), evidence))
-    return found
+            suspected.append(LeakageSuspicion(name, tuple(reasons), evidence))
+    return suspected
 
 
 def _signs(
@@ -110,10 +111,10 @@ def _signs(
     m: int,
 ) -> tuple[list[str], dict[str, float]]:
     others = [j for j in range(losses.shape[1]) if j != m]
-    rival = others[int(np.argmin(losses[:, others].mean(axis=0)))]
-    advantage = losses[:, rival] - losses[:, m]
+    other = others[int(np.argmin(losses[:, others].mean(axis=0)))]
+    advantage = losses[:, other] - losses[:, m]
     se = standard_error(advantage, codes)
-    wrong = np.argmax(design.log_probs[rival], axis=1) != y
+    wrong = np.argmax(design.log_probs[other], axis=1) != y
     own_wrong = np.argmax(design.log_probs[m], axis=1) != y
     reasons: list[str] = []
     evidence = {"advantage": float(advantage.mean()), "advantage_se": se}
@@ -122,23 +123,23 @@ def _signs(
         hard, easy = float(own_wrong[wrong].mean()), float(own_wrong[~wrong].mean())
         spread = float(np.sqrt(hard * (1 - hard) / wrong.sum() + easy * (1 - easy) / (~wrong).sum()))
         evidence |= {
-            "error_where_rival_errs": hard,
-            "error_where_rival_is_right": easy,
-            "advantage_where_rival_errs": float(advantage[wrong].mean()),
+            "error_where_other_errs": hard,
+            "error_where_other_is_right": easy,
+            "advantage_where_other_errs": float(advantage[wrong].mean()),
         }
         if hard - easy < max(_HARD_SHARE, 2 * spread):
             reasons.append(
-                f"far better than {design.members[rival]} ({advantage.mean():.3f} nats) and errs as rarely "
-                f"on its rival's errors ({hard:.1%}) as elsewhere ({easy:.1%})"
+                f"far better than {design.members[other]} ({advantage.mean():.3f} nats) and errs as rarely "
+                f"where that one errs ({hard:.1%}) as elsewhere ({easy:.1%})"
             )
         if advantage[wrong].mean() <= 0:
-            reasons.append(f"far better than {design.members[rival]}, yet not on any of its rival's errors")
+            reasons.append(f"far better than {design.members[other]}, yet nowhere where that one errs")
     if sign := _sure_and_blind(design.log_probs[m], wrong, own_wrong):
-        share, errors, rival_errors = sign
-        evidence |= {"surest_share": share, "surest_errors": errors, "surest_rival_errors": rival_errors}
+        share, errors, other_errors = sign
+        evidence |= {"surest_share": share, "surest_errors": errors, "surest_other_errors": other_errors}
         reasons.append(
-            f"on its surest {share:.0%} of rows it is wrong on {errors:.1%} of its rival's errors, though "
-            f"{design.members[rival]} finds them no easier than others (wrong on {rival_errors:.1%})"
+            f"on its surest {share:.0%} of rows it is wrong on {errors:.1%} of the other's errors, though "
+            f"{design.members[other]} finds them no easier than others (wrong on {other_errors:.1%})"
         )
     # Both its own loss and its advantage over every other member must differ, else the blocks are
     # merely easier and harder, or it is the other member that stands out.
@@ -157,7 +158,7 @@ def _signs(
 def _sure_and_blind(
     log_probs: Floats, wrong: npt.NDArray[np.bool_], own_wrong: npt.NDArray[np.bool_]
 ) -> tuple[float, float, float] | None:
-    """A share of surest rows with hardly an error, though the rival errs there as often as anywhere.
+    """A share of surest rows with hardly an error, though the other member errs there as often as anywhere.
 
     Votes are noisy: a member that is sure by skill is sure of rows that the others find easier too, and
     is still wrong on some of them; one that remembers rows is not.

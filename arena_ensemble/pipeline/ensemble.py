@@ -21,8 +21,8 @@ from .. import metrics
 from ..artifacts import members as member_files
 from ..artifacts import store
 from ..battles import Battles
-from ..diagnostics.contribution import keep_ledger
-from ..diagnostics.label_leakage import suspicions
+from ..diagnostics.contribution import member_contributions
+from ..diagnostics.label_leakage import leakage_suspicions
 from ..diagnostics.reliability import reliability
 from ..errors import ArtifactError, InputError
 from ..features import Features, extract
@@ -167,20 +167,20 @@ def accounts(
     *,
     chosen: Floats,
 ) -> dict[str, Any]:
-    """The ledger, the suspicions and the reliability of all, as they stand in an ensemble's card.
+    """The contributions, the suspicions and the reliability of all, as they stand in an ensemble's card.
 
     ``chosen`` holds the ensemble's own out-of-fold log-probabilities (n, 3).
     """
     hours = None if seconds is None else {name: spent / 3600 for name, spent in seconds.items() if spent}
-    kept = keep_ledger(members, y, groups=groups, folds=folds, hours=hours)
-    suspected = suspicions(members, y, groups)
+    table = member_contributions(members, y, groups=groups, folds=folds, hours=hours)
+    suspected = leakage_suspicions(members, y, groups)
     said = {ENSEMBLE: chosen, **{name: one.combined().log_probs for name, one in members.items()}}
     drawn = {
         name: [[dataclasses.asdict(one) for one in bins] for bins in reliability(log_probs, y, groups)]
         for name, log_probs in said.items()
     }
     return {
-        "ledger": kept.as_dict(),
+        "contributions": table.as_dict(),
         "suspicions": [dataclasses.asdict(one) for one in suspected],
         "reliability": drawn,
     }

@@ -82,7 +82,7 @@ def page(built: Ensemble, members: Mapping[str, Mapping[str, Any]], gammas: Mapp
     parts += [loss_chart(built.table), _score_table(built.table)]
     if "reliability" in card:
         parts.append(_reliability(card["reliability"]))
-    parts.append(_ledger(card["ledger"]))
+    parts.append(_contributions(card["contributions"]))
     if gammas:
         rows = [[name, f"{gamma:.3f}"] for name, gamma in gammas.items()]
         parts.append("<h2>Test predictions</h2><p>An average over folds is flatter than one fold; each was")
@@ -154,26 +154,40 @@ def _reliability(found: Mapping[str, Any]) -> str:
     )
 
 
-def _ledger(ledger: Mapping[str, Any]) -> str:
-    head = ["", "log-loss", "loss without it", "± s.e.", "best 1/T", "leans to A", "position bias", "hours"]
+def _contributions(contributions: Mapping[str, Any]) -> str:
+    head = [
+        "",
+        "log-loss",
+        "loss without it",
+        "± s.e.",
+        "best 1/T",
+        "excess p_A - p_B",
+        "position bias",
+        "hours",
+    ]
     body = []
-    for row in ledger["members"]:
+    for row in contributions["members"]:
         bias = "one order read" if row["position_bias"] is None else f"{row['position_bias']:+.3f}"
         hours = "" if row["hours"] is None else f"{row['hours']:.2f}"
-        cells = [row["name"], f"{row['log_loss']:.4f}", f"{row['without']:+.4f}", f"{row['without_se']:.4f}"]
-        body.append([*cells, f"{row['beta']:.2f}", f"{row['lean']:+.3f}", bias, hours, row["advice"]])
-    names = [row["name"] for row in ledger["members"]]
-    first = dict(reversed(ledger["greedy"]))  # where each is first taken
+        cells = [
+            row["name"],
+            f"{row['log_loss']:.4f}",
+            f"{row['leave_one_out_gain']:+.4f}",
+            f"{row['leave_one_out_gain_se']:.4f}",
+        ]
+        body.append([*cells, f"{row['beta']:.2f}", f"{row['a_bias']:+.3f}", bias, hours, row["advice"]])
+    names = [row["name"] for row in contributions["members"]]
+    first = dict(reversed(contributions["greedy"]))  # where each is first taken
     path = " → ".join(
-        f"{escape(name)} {first[name]:.4f}" for name in dict.fromkeys(n for n, _ in ledger["greedy"])
+        f"{escape(name)} {first[name]:.4f}" for name in dict.fromkeys(n for n, _ in contributions["greedy"])
     )
     return (
         "<h2>What each member adds</h2><p>Left out of a geometric pool of all, cross-fitted.</p>"
         + _table([*head, " "], body)
         + f"<p>Greedy selection takes, in turn, with the log-loss then reached: {path}.</p>"
         + "<h2>How alike they are</h2><p>Share of rows whose likeliest outcomes differ, and correlation of "
-        + f"row losses.</p>{heat_table(names, ledger['disagreement'])}<br>"
-        + heat_table(names, ledger["error_correlation"])
+        + f"row losses.</p>{heat_table(names, contributions['disagreement'])}<br>"
+        + heat_table(names, contributions["error_correlation"])
     )
 
 

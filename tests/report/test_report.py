@@ -88,10 +88,10 @@ def test_words_from_outside_are_escaped(made: Path) -> None:
     card["suspicions"] = [{"member": HOSTILE, "reasons": [HOSTILE]}]
     card["reliability"] = {HOSTILE: card["reliability"]["one"]}
     card["versions"] = {HOSTILE: HOSTILE}
-    ledger = card["ledger"]
-    card["ledger"] = {
-        **ledger,
-        "members": [{**row, "name": HOSTILE, "advice": HOSTILE} for row in ledger["members"]],
+    contributions = card["contributions"]
+    card["contributions"] = {
+        **contributions,
+        "members": [{**row, "name": HOSTILE, "advice": HOSTILE} for row in contributions["members"]],
     }
     built.card.clear()
     built.card.update(card)
