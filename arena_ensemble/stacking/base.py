@@ -82,8 +82,18 @@ def to_log_probs(columns: Floats, *, predicts_tie_logit: bool) -> Floats:
 
 
 def at_index(path: Floats, index: PathIndex) -> Floats:
-    """The columns (n, 2) of a path (V, n, 2) at an index."""
-    return np.stack([path[index[0], :, 0], path[index[1], :, 1]], axis=1)
+    """The columns (n, 2) of a path (V, n, 2) at an index; the last point stands for those beyond it.
+
+    Paths of one candidate may differ in length: past `MANY_ROWS` fewer boosting rounds are tried, so that
+    fits on some of the folds may go further than the fit on all rows.
+    """
+    winner, tie = (min(place, len(path) - 1) for place in index)
+    return np.stack([path[winner, :, 0], path[tie, :, 1]], axis=1)
+
+
+def extended(path: Floats, length: int) -> Floats:
+    """A path (V, n, 2) with its last point repeated up to ``length`` points."""
+    return path if len(path) == length else path[np.minimum(np.arange(length), len(path) - 1)]
 
 
 def best_index(path: Floats, y: Labels, *, predicts_tie_logit: bool) -> PathIndex:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..metrics import Labels
 from ..predictions import Floats
-from .base import Candidate
+from .base import Candidate, extended
 from .design import Design
 from .selection import CandidateSet, Decision, decide, decision_log_probs
 
@@ -83,11 +83,12 @@ def cross_fit_paths(
 
 
 def in_row_order(parts: dict[int, Floats], folds: Codes, use: Sequence[int]) -> Floats:
-    """Paths (V, n', 2) of the folds in ``use``, joined in row order."""
+    """Paths (V, n', 2) of the folds in ``use``, joined in row order; V is that of the longest."""
     rows = np.isin(folds, list(use))
-    out = np.empty((len(parts[use[0]]), int(rows.sum()), 2))
+    length = max(len(parts[j]) for j in use)
+    out = np.empty((length, int(rows.sum()), 2))
     for j in use:
-        out[:, folds[rows] == j] = parts[j]
+        out[:, folds[rows] == j] = extended(parts[j], length)
     return out
 
 
@@ -156,13 +157,13 @@ def _decide_on_all(
     tolerance: float,
 ) -> Decision:
     """The decision on all rows, each run's folds counted as further observations of the same battles."""
-    stacked = {
-        name: np.concatenate(
-            [in_row_order(paths[name].outside, folds, sorted(paths[name].outside)) for folds, paths in runs],
-            1,
-        )
-        for name in runs[0][1]
-    }
+    stacked = {}
+    for name in runs[0][1]:
+        found = [
+            in_row_order(paths[name].outside, folds, sorted(paths[name].outside)) for folds, paths in runs
+        ]
+        length = max(map(len, found))
+        stacked[name] = np.concatenate([extended(path, length) for path in found], axis=1)
     count = len(runs)
     return decide(
         candidates, stacked, np.tile(y, count), np.tile(groups, count), tolerance=tolerance, repeats=count
