@@ -1,8 +1,7 @@
-"""Members that are too good: evidence of labels seen in training, and of swapped columns."""
+"""Members that are too good: evidence that their training saw the labels."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from scipy.stats import chi2
 
 from ..calibration import fit_temperature
-from ..metrics import Labels, group_codes, row_losses, standard_error
+from ..metrics import Labels, group_codes, prior_log_probs, row_losses, standard_error
 from ..predictions import Floats
 from ..stacking import Members, make_design
 from ..stacking.design import Design
@@ -19,6 +18,8 @@ from ..stacking.design import Design
 FAR_BETTER: Final = 0.05
 """Nats by which a member must beat every other one before its errors are looked at."""
 _SURE: Final = 5.0
+_INFORMED: Final = 3.0
+"""Standard errors by which a member must beat the class prior to serve as a comparison."""
 _BLOCKS: Final = 8
 _BLOCK_P: Final = 1e-4
 _HARD_SHARE: Final = 0.02
@@ -37,24 +38,6 @@ class LeakageSuspicion:
     evidence: dict[str, float]
 
 
-def best_column_order(
-    log_probs: Floats, y: Labels, groups: npt.ArrayLike | None = None, *, sure: float = 3.0
-) -> tuple[int, int, int] | None:
-    """The order of columns that fits the outcomes clearly better than the one given, or None.
-
-    ``log_probs[:, order]`` is then what the file should have held. Clearly: by more than ``sure``
-    paired standard errors, so that a member that knows nothing is never blamed.
-    """
-    given = row_losses(log_probs, y)
-    best, found = 0.0, None
-    for order in itertools.permutations(range(3)):
-        difference = given - row_losses(log_probs[:, list(order)], y)
-        gain = float(difference.mean())
-        if gain > best and gain > sure * standard_error(difference, groups):
-            best, found = gain, order
-    return found  # type: ignore[return-value]  # permutations of three are triples
-
-
 def leakage_suspicions(
     members: Members,
     y: Labels,
@@ -70,13 +53,16 @@ def leakage_suspicions(
     know. *Sure and blind*: hardly an error on its surest rows, which the best other member finds as hard
     as any.
     *Unequal blocks*: its loss and its advantage over every other member differ between blocks of rows
-    more than chance allows, as when part of the rows was trained on. How often each sort of leak is
-    found, and how often an honest member is named, is in docs/trust.md.
+    more than chance allows, as when part of the rows was trained on.
+
+    Only members that are clearly better than the class prior serve as a comparison: beside members that
+    know nothing any honest one would look far better. Where no other member is, nothing is said. How often
+    each sort of leak is found, and how often an honest member is named, is in docs/trust.md.
 
     Parameters
     ----------
     members
-        Name → (n, 3) probabilities or `Predictions`; with fewer than two nothing can be said.
+        Name → (n, 3) probabilities or `Predictions`.
     y
         (n,) outcomes.
     groups
@@ -94,9 +80,15 @@ def leakage_suspicions(
     # After its own temperature, lest an over-confident member makes the others look far better.
     tempered = [fit_temperature(lp, y).apply(lp) for lp in design.log_probs]
     losses = np.stack([row_losses(lp, y) for lp in tempered], axis=1)
+    gains = row_losses(prior_log_probs(y), y)[:, None] - losses
+    errors = [standard_error(gain, codes) for gain in gains.T]
+    informed = [j for j in range(count) if gains[:, j].mean() > _INFORMED * errors[j]]
     suspected = []
     for m, name in enumerate(design.members):
-        reasons, evidence = _signs(design, losses, y, codes, block, m)
+        others = [j for j in informed if j != m]
+        if not others:
+            continue
+        reasons, evidence = _signs(design, losses, y, codes, block, m, others)
         if reasons:
             suspected.append(LeakageSuspicion(name, tuple(reasons), evidence))
     return suspected
@@ -109,8 +101,8 @@ def _signs(
     codes: npt.NDArray[np.int64],
     block: npt.NDArray[np.int64],
     m: int,
+    others: list[int],
 ) -> tuple[list[str], dict[str, float]]:
-    others = [j for j in range(losses.shape[1]) if j != m]
     other = others[int(np.argmin(losses[:, others].mean(axis=0)))]
     advantage = losses[:, other] - losses[:, m]
     se = standard_error(advantage, codes)

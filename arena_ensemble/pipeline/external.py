@@ -16,7 +16,7 @@ from .. import metrics
 from ..artifacts import members as member_files
 from ..artifacts import store
 from ..battles import Battles
-from ..diagnostics.label_leakage import best_column_order
+from ..diagnostics.alignment import best_column_order
 from ..errors import InputError
 from ..features import Features, extract
 from ..folds import group_keys

@@ -7,7 +7,6 @@ import polars as pl
 import pytest
 
 from arena_ensemble.diagnostics.contribution import member_contributions
-from arena_ensemble.diagnostics.label_leakage import best_column_order, leakage_suspicions
 from arena_ensemble.predictions import Predictions, from_delta_tau
 
 
@@ -54,57 +53,3 @@ def test_position_bias_is_reported_where_both_orders_were_predicted() -> None:
     some = Predictions(ids, leaning, np.zeros(400), swap_log_probs=part)
     row = member_contributions({"some": some, "weak": members["weak"]}, y).members[0]
     assert row.position_bias == pytest.approx(0.15)
-
-
-def test_honest_members_are_not_suspected() -> None:
-    for seed in range(5):
-        members, y = scene(seed=seed)
-        assert leakage_suspicions(members, y) == []
-    assert leakage_suspicions({"alone": members["strong"]}, y) == []
-
-
-def test_a_member_that_saw_the_labels_is_named_with_its_evidence() -> None:
-    members, y = scene()
-    rng = np.random.default_rng(1)
-    sees_labels = np.full((len(y), 3), 0.05)
-    sees_labels[np.arange(len(y)), y] = 0.9
-    sees_labels[rng.random(len(y)) < 0.1] = 1 / 3
-    found = leakage_suspicions({**members, "leak": sees_labels}, y)
-    assert [one.member for one in found] == ["leak"]
-    assert "errs as rarely" in found[0].reasons[0]
-    assert found[0].evidence["advantage"] > 0.05
-    partly = members["weak"].copy()
-    partly[: len(y) // 4] = sees_labels[: len(y) // 4]
-    found = leakage_suspicions({**members, "partly": partly}, y)
-    assert [one.member for one in found] == ["partly"]
-    assert any("row blocks" in reason for reason in found[0].reasons)
-    scattered = members["weak"].copy()
-    saw = rng.random(len(y)) < 0.3
-    scattered[saw] = sees_labels[saw]
-    found = leakage_suspicions({**members, "scattered": scattered}, y)
-    assert [one.member for one in found] == ["scattered"]
-    assert any("surest" in reason for reason in found[0].reasons)
-
-
-def test_an_over_confident_other_member_makes_nobody_suspect() -> None:
-    for seed in range(5):
-        members, y = scene(seed=seed)
-        loud = np.log(members["weak"]) * 4
-        loud = np.exp(loud - np.log(np.exp(loud).sum(axis=1, keepdims=True)))
-        assert leakage_suspicions({"strong": members["strong"], "loud": loud}, y) == []
-
-
-@pytest.mark.parametrize("order", [(1, 0, 2), (2, 0, 1), (0, 2, 1)])
-def test_swapped_columns_are_found(order: tuple[int, int, int]) -> None:
-    members, y = scene()
-    right = np.log(members["strong"])
-    found = best_column_order(right[:, list(order)], y)
-    assert found is not None
-    assert np.array_equal(right[:, list(order)][:, list(found)], right)
-    assert best_column_order(right, y) is None
-
-
-def test_a_member_that_knows_nothing_has_no_wrong_order() -> None:
-    rng = np.random.default_rng(0)
-    guesses = np.log(rng.dirichlet([20, 20, 20], size=500))
-    assert best_column_order(guesses, rng.integers(0, 3, 500)) is None
