@@ -106,15 +106,9 @@ def decide(
     betas: dict[str, float] = {}
     log_probs: dict[str, Floats] = {}
     for candidate in candidates.candidates:
-        name, tie_logit = candidate.name, candidate.predicts_tie_logit
-        if name not in paths:
-            continue
-        path_index[name] = best_index(paths[name], y, predicts_tie_logit=tie_logit)
-        plain = to_log_probs(at_index(paths[name], path_index[name]), predicts_tie_logit=tie_logit)
-        betas[name] = 1.0
-        if candidate.tempered:
-            betas[name] = fit_temperature(plain, y, prior_rows=TEMPERATURE_ROWS * repeats).beta
-        log_probs[name] = _sharpened(plain, betas[name])
+        name = candidate.name
+        if name in paths:
+            path_index[name], betas[name], log_probs[name] = _tuned(candidate, paths[name], y, repeats)
     blend_weights: dict[str, dict[str, float]] = {}
     for blend in candidates.blends:
         weights = _blend_weights(blend, log_probs, y, repeats)
@@ -134,6 +128,17 @@ def decide(
         {name: share / total for name, share in kept.items()},
         {name: float(values.mean()) for name, values in losses.items()},
     )
+
+
+def _tuned(candidate: Candidate, path: Floats, y: Labels, repeats: int) -> tuple[PathIndex, float, Floats]:
+    """Path index, beta and the log-probabilities (n, 3) that they give."""
+    tie_logit = candidate.predicts_tie_logit
+    index = best_index(path, y, predicts_tie_logit=tie_logit)
+    plain = to_log_probs(at_index(path, index), predicts_tie_logit=tie_logit)
+    if not candidate.tempered:
+        return index, 1.0, plain
+    beta = fit_temperature(plain, y, prior_rows=TEMPERATURE_ROWS * repeats).beta
+    return index, beta, _sharpened(plain, beta)
 
 
 def _sharpened(log_probs: Floats, beta: float) -> Floats:

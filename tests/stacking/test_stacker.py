@@ -19,7 +19,7 @@ from arena_ensemble.predictions import Predictions, from_delta_tau
 from arena_ensemble.stacking import Stacker, make_design
 from arena_ensemble.stacking.base import best_index, to_log_probs
 from arena_ensemble.stacking.boosting import BoostingCandidate, BoostingParams
-from arena_ensemble.stacking.candidates import candidates_for
+from arena_ensemble.stacking.candidates import RESTORE, candidates_for
 from arena_ensemble.stacking.nested_cv import cross_fit_paths
 from arena_ensemble.stacking.selection import Decision, decide, decision_log_probs
 from arena_ensemble.stacking.serialization import FittedStacker, to_files
@@ -229,9 +229,10 @@ def test_edited_files_are_refused() -> None:
         ({name: content for name, content in files.items() if name != text}, "lacks"),
         ({**files, "stacker.json": files["stacker.json"][:50]}, "no whole JSON"),
         ({**files, "stacker.json": b"{}"}, "another format"),
+        ({**files, "stacker.json": b'{"format": 2}'}, "another format"),
         ({}, "lacks stacker.json"),
     ):
-        with pytest.raises(ArtifactError, match=told):
+        with pytest.raises(ArtifactError, match=rf"{told}.*run `arena-ensemble stack` again"):
             Stacker.restore(broken)
     content = json.loads(files["stacker.json"])
     told_trees = content["models"]["trees"]
@@ -246,13 +247,24 @@ def test_edited_files_are_refused() -> None:
         {"selection_frequency": {"mix": 1.0}},
         {"blend_weights": {"trees": 1}},
     ):
-        with pytest.raises(ArtifactError, match="not as written"):
+        with pytest.raises(ArtifactError, match=r"not as written.*run `arena-ensemble stack` again"):
             Stacker.restore({**files, "stacker.json": json.dumps({**content, **edit}).encode()})
     for one in told_trees["texts"]:
         one["sha256"] = hashlib.sha256(b"abc").hexdigest()
     no_trees = {**dict.fromkeys(files, b"abc"), "stacker.json": json.dumps(content).encode()}
-    with pytest.raises(ArtifactError, match="not as written"):
+    with pytest.raises(ArtifactError, match=r"not as written.*run `arena-ensemble stack` again"):
         Stacker.restore(no_trees)
+
+
+def test_every_candidate_is_made_again_from_its_state() -> None:
+    members, y, extra = arena(320, features=True)
+    design = make_design(members, extra)
+    for candidate in candidates_for(design).candidates:
+        model = candidate.fit(design, y, 0)
+        values = json.loads(json.dumps(model.state().model_dump()))
+        again = RESTORE[model.kind](values, model.texts())
+        assert np.array_equal(again.predict_path(design), model.predict_path(design)), candidate.name
+        assert again.state() == model.state()
 
 
 def test_the_choice_is_bagged_and_repeated_where_rows_are_few() -> None:
