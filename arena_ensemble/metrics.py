@@ -35,6 +35,19 @@ class Paired:
     high: float
 
 
+@dataclass(frozen=True, eq=False)
+class ScoreEntry:
+    """What a line of the score table is computed from; the fields are those of `ScoreRow`."""
+
+    name: str
+    kind: str
+    log_probs: Floats
+    """(n, 3) natural-log probabilities, columns A, B, TIE."""
+    rank: int | None = None
+    honest: bool = True
+    note: str = ""
+
+
 @dataclass(frozen=True)
 class ScoreRow:
     """One line of the score table.
@@ -191,7 +204,7 @@ def bayes_log_loss(bayes_log_probs: Floats) -> float:
 
 
 def score_rows(
-    candidates: Sequence[tuple[str, str, Floats, int | None, bool, str]],
+    entries: Sequence[ScoreEntry],
     y: Labels,
     *,
     reference: str,
@@ -201,34 +214,34 @@ def score_rows(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> list[ScoreRow]:
-    """Score table of ``(name, kind, log_probs (n, 3), rank, honest, note)``, differences to ``reference``.
+    """Score table of the entries, in their order, with paired differences to the entry named ``reference``.
 
     One set of bootstrap draws serves every row of the table.
     """
-    losses = np.stack([row_losses(log_probs, y) for _, _, log_probs, _, _, _ in candidates], axis=1)
-    place = [name for name, *_ in candidates].index(reference)
+    losses = np.stack([row_losses(entry.log_probs, y) for entry in entries], axis=1)
+    place = [entry.name for entry in entries].index(reference)
     draws = bootstrap_means(losses, groups, n_resamples=n_resamples, seed=seed)
     spread = (draws - draws[:, [place]]).std(axis=0, ddof=1)
     means = losses.mean(axis=0)
-    closed: list[float | None] = [None] * len(candidates)
+    closed: list[float | None] = [None] * len(entries)
     if bayes_log_probs is not None:
         bayes = float(row_losses(bayes_log_probs, y).mean())
         prior = log_loss(prior_log_probs(y), y)
         closed = [gap_closed(float(mean), prior, bayes) for mean in means]
     return [
         ScoreRow(
-            name=name,
-            kind=kind,
+            name=entry.name,
+            kind=entry.kind,
             log_loss=float(means[i]),
             se=float(draws[:, i].std(ddof=1)),
-            accuracy=accuracy(log_probs, y),
+            accuracy=accuracy(entry.log_probs, y),
             difference=float(means[i] - means[place]),
             difference_se=float(spread[i]),
-            rank=rank,
-            honest=honest,
-            chosen=name == chosen,
+            rank=entry.rank,
+            honest=entry.honest,
+            chosen=entry.name == chosen,
             gap_closed=closed[i],
-            note=note,
+            note=entry.note,
         )
-        for i, (name, kind, log_probs, rank, honest, note) in enumerate(candidates)
+        for i, entry in enumerate(entries)
     ]

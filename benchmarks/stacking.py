@@ -75,7 +75,9 @@ def ours(members: dict[str, Floats], y: Any, folds: Any) -> tuple[Read, list[str
         stacker = Stacker(random_state=0, honest=False)
         stacker.fit({name: values[~held] for name, values in members.items()}, y[~held])
         out[held] = stacker.predict_log_proba({name: values[held] for name, values in members.items()})
-        choices.append(", ".join(f"{name} {share:.0%}" for name, share in stacker.shares_.items()))
+        choices.append(
+            ", ".join(f"{name} {share:.0%}" for name, share in stacker.selection_frequency_.items())
+        )
     return Read(out, time.perf_counter() - start), choices
 
 

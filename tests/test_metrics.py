@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 
 from arena_ensemble.errors import InputError
 from arena_ensemble.metrics import (
+    ScoreEntry,
     accuracy,
     bayes_log_loss,
     bootstrap_means,
@@ -115,7 +116,7 @@ def test_the_table_pairs_every_row_with_its_reference() -> None:
     log_probs, y = sample(4)
     flat = prior_log_probs(y)
     rows = score_rows(
-        [("prior", "baseline", flat, 0, True, ""), ("truth", "member", log_probs, 1, True, "")],
+        [ScoreEntry("prior", "baseline", flat, 0), ScoreEntry("truth", "member", log_probs, 1)],
         y,
         reference="truth",
         chosen="truth",

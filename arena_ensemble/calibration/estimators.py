@@ -1,4 +1,4 @@
-"""The two calibrations as scikit-learn classifiers. What the numbers are is said, never guessed."""
+"""The two calibrations as scikit-learn classifiers. What the numbers are is declared, never guessed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def log_probabilities(values: npt.ArrayLike, kind: Input) -> Floats:
 
 
 class _Calibrator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """What both share: three columns in the order of ``classes_``, and how input is read."""
+    """What both share: three columns in the order of ``classes_``, and how input is checked."""
 
     input: Input
 

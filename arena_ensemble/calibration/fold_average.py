@@ -1,6 +1,6 @@
 """Fold-averaged test predictions are flatter than the out-of-fold ones that beta was fitted on.
 
-An out-of-fold row was read by one fold's model; a test row by the mean of K of them, and a mean of
+An out-of-fold row is predicted by one fold's model; a test row by the mean of K of them, and a mean of
 disagreeing logits has less variance than one of them. The cure needs no labels: multiply by
 
     gamma = mean_k tr Var(Z_k) / tr Var(mean_k Z_k),
@@ -24,7 +24,7 @@ FEWEST_ROWS: Final = 20
 
 
 def fold_average_gamma(fold_log_probs: Sequence[Floats]) -> float:
-    """Sharpness lost by averaging the folds' readings of the same rows.
+    """Sharpness lost by averaging the folds' predictions of the same rows.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def ensemble_gamma(single: Sequence[Floats], sharpened: Sequence[Floats], averag
     """Sharpness that an ensemble of fold-averaged, corrected members still lacks or has too much.
 
     Members' own gammas take each member's averaging for independent of the others'. A stacker that is
-    calibrated on single-fold readings has ``Cov(outcome, E) = Var(E)``; averaging leaves the members'
+    calibrated on single-fold predictions has ``Cov(outcome, E) = Var(E)``; averaging leaves the members'
     covariance with the outcome as it is, so that the best multiplier of ``E(gamma Z̄)`` is
 
         mean_k tr Cov(E(gamma Z_k), E(Z_k)) / tr Var(E(gamma Z̄)),
@@ -72,7 +72,7 @@ def ensemble_gamma(single: Sequence[Floats], sharpened: Sequence[Floats], averag
     Parameters
     ----------
     single
-        Per fold, the ensemble's log-probabilities (n, 3) when every member reads by that fold's model.
+        Per fold, the ensemble's log-probabilities (n, 3) when every member predicts with that fold's model.
     sharpened
         The same after each member's correction.
     averaged
@@ -87,7 +87,7 @@ def ensemble_gamma(single: Sequence[Floats], sharpened: Sequence[Floats], averag
     if len(single) != len(sharpened) or {np.shape(one) for one in [*single, *sharpened]} != {
         np.shape(averaged)
     }:
-        raise InputError("the ensemble's readings have different shapes; they must hold the same rows")
+        raise InputError("the ensemble's predictions have different shapes; they must hold the same rows")
     plain, after = [_centred(one) for one in single], [_centred(one) for one in sharpened]
     shared = float(np.mean([np.mean(a * b, axis=0).sum() for a, b in zip(after, plain, strict=True)]))
     total = float((_centred(averaged) ** 2).mean(axis=0).sum())

@@ -31,7 +31,7 @@ def fit_symmetric(log_probs: Floats, y: Labels, *, prior_rows: float = 1.0) -> S
     Parameters
     ----------
     log_probs
-        (n, 3) natural-log probabilities; -inf is read as probability 1e-15.
+        (n, 3) natural-log probabilities; -inf is taken as probability 1e-15.
     y
         (n,) outcomes in {0, 1, 2}.
     prior_rows

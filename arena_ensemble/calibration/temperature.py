@@ -40,7 +40,7 @@ class Temperature:
 
 
 def finite(log_probs: Floats) -> Floats:
-    """Log-probabilities (n, 3) with -inf read as probability 1e-15, or as the row's least if that is less.
+    """Log-probabilities (n, 3) with -inf taken as probability 1e-15, or as the row's least if that is less.
 
     Finite values stay: a sharp member's -200 says something that 1e-15 would not.
     """
@@ -130,7 +130,7 @@ def fit_temperature(
     Parameters
     ----------
     log_probs
-        (n, 3) natural-log probabilities or logits; -inf is read as probability 1e-15.
+        (n, 3) natural-log probabilities or logits; -inf is taken as probability 1e-15.
     y
         (n,) outcomes in {0, 1, 2}.
     prior_rows

@@ -37,10 +37,10 @@ def reliability(
     found = []
     for outcome in range(3):
         probs, happened = np.exp(log_probs[:, outcome]), (y == outcome).astype(np.float64)
-        made = []
+        of_outcome = []
         for rows in np.array_split(np.argsort(probs, kind="stable"), count):
             se = standard_error(happened[rows], None if codes is None else codes[rows])
-            made.append(
+            of_outcome.append(
                 Bin(
                     float(probs[rows].mean()),
                     float(happened[rows].mean()),
@@ -48,5 +48,5 @@ def reliability(
                     len(rows),
                 )
             )
-        found.append(tuple(made))
+        found.append(tuple(of_outcome))
     return tuple(found)

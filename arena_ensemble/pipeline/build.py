@@ -17,8 +17,8 @@ from ..artifacts.cards import EnsembleCard, EnsembleKey
 from ..artifacts.members import OOF, MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
-from ..diagnostics.contribution import keep_ledger
-from ..diagnostics.label_leakage import suspicions
+from ..diagnostics.contribution import member_contributions
+from ..diagnostics.label_leakage import leakage_suspicions
 from ..diagnostics.reliability import reliability
 from ..features import extract
 from ..folds import Folds
@@ -136,7 +136,7 @@ def ensemble_card(
     """
     if n_classes == 2:
         honest = honest.without_ties()
-    contributions = keep_ledger(members, y, groups=groups, folds=folds, hours=hours or None)
+    contributions = member_contributions(members, y, groups=groups, folds=folds, hours=hours or None)
     return EnsembleCard(
         key=None,
         members=list(members),
@@ -145,12 +145,12 @@ def ensemble_card(
         n_classes=n_classes,
         seed=0,
         choice=stacker.choice_,
-        selection_frequency=stacker.shares_,
+        selection_frequency=stacker.selection_frequency_,
         temperature=float(stacker.temperature_),
         log_loss=metrics.log_loss(honest.log_probs, y),
         seconds=0.0,
         contributions=contributions.as_dict(),
-        suspicions=[dataclasses.asdict(one) for one in suspicions(members, y, groups)],
+        suspicions=[dataclasses.asdict(one) for one in leakage_suspicions(members, y, groups)],
         reliability=_reliability({ENSEMBLE: honest, **members}, y, groups),
     )
 

@@ -17,7 +17,7 @@ from ..artifacts.cards import CARD, EnsembleCard, MemberCard
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace, check_name
 from ..battles import Battles, align_rows
-from ..diagnostics.label_leakage import best_column_order
+from ..diagnostics.alignment import best_column_order
 from ..errors import InputError
 from ..features import Features, extract
 from ..folds import group_keys

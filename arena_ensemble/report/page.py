@@ -109,7 +109,9 @@ def _headline(built: Ensemble) -> dict[str, Any]:
         "prior": f"{prior.log_loss:.4f}",
         "best": _best_member(built.table),
         "gap": tables.percent(own.gap_closed),
-        "shares": "; ".join(f"{name} {share:.0%}" for name, share in built.stacker.shares_.items()),
+        "shares": "; ".join(
+            f"{name} {share:.0%}" for name, share in built.stacker.selection_frequency_.items()
+        ),
         "by_group": built.card.folds_verified,
     }
 

@@ -64,11 +64,11 @@ _SCORE: Final = (
 )
 _MEMBER: Final = (
     _Layout("", lambda row: row["name"], numeric=False),
-    _Layout("loss without it", lambda row: f"{row['without']:+.4f}"),
-    _Layout("± s.e.", lambda row: f"{row['without_se']:.4f}"),
+    _Layout("loss without it", lambda row: f"{row['leave_one_out_gain']:+.4f}"),
+    _Layout("± s.e.", lambda row: f"{row['leave_one_out_gain_se']:.4f}"),
     _Layout("best 1/T", lambda row: f"{row['beta']:.2f}"),
     # mean p(A) - p(B) less the share of A wins minus that of B wins: 0 when calibrated, not when balanced
-    _Layout("excess p(A) - p(B)", lambda row: f"{row['lean']:+.3f}"),
+    _Layout("excess p(A) - p(B)", lambda row: f"{row['a_bias']:+.3f}"),
     _Layout("position bias", lambda row: _position_bias(row["position_bias"])),
     _Layout("hours", lambda row: "" if row["hours"] is None else f"{row['hours']:.2f}", optional=True),
 )

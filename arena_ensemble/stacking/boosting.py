@@ -2,32 +2,32 @@
 
 The likelihood factors: P(outcome) = P(tie or not) * P(who | not a tie). The tie model sees only even
 columns, so it is unchanged by a swap; the winner model is trained on both orders of every decided
-row, and its two readings are averaged with opposite signs. Both start from the pooled members'
-logits (``init_score``), which LightGBM does not add when it predicts: it is added here.
+row, and its predictions of the two orders are averaged with opposite signs. Both start from the pooled
+members' logits (``init_score``), which LightGBM does not add when it predicts: it is added here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import lightgbm
 import numpy as np
+from pydantic import Field, NonNegativeInt
 
-from ..errors import ArtifactError
 from ..metrics import Labels
 from ..predictions import Floats
-from .base import State
+from .base import MANY_ROWS, FrozenState
 from .design import Design
-from .logistic import Logistic, LogisticFamily
+from .logistic import LogisticCandidate, LogisticModel, LogisticState
 
 ROUNDS: Final = (0, 25, 50, 75, 100, 150, 200, 300)
-MANY_ROWS: Final = 20_000
 
 
 @dataclass(frozen=True)
-class TreeSettings:
-    """What is passed to LightGBM; the defaults of `for_rows` keep the leaves few and large."""
+class BoostingParams:
+    """What is passed to LightGBM; the defaults of `params_for_rows` keep the leaves few and large."""
 
     rounds: tuple[int, ...] = ROUNDS
     learning_rate: float = 0.05
@@ -42,11 +42,11 @@ class TreeSettings:
     by_column: bool = False
 
 
-def for_rows(n: int, *, features: bool) -> TreeSettings:
+def params_for_rows(n: int, *, features: bool) -> BoostingParams:
     """Settings by the number of training rows: fewer rows, more bags; more rows, larger leaves."""
     if features and n <= MANY_ROWS:
         # Measured on three files of votes: random thresholds and larger trees beat best thresholds.
-        return TreeSettings(
+        return BoostingParams(
             leaves=16,
             min_leaf=int(np.clip(n / 100, 10, 100)),
             columns=0.3,
@@ -55,7 +55,7 @@ def for_rows(n: int, *, features: bool) -> TreeSettings:
             extra=True,
             by_column=True,
         )
-    return TreeSettings(
+    return BoostingParams(
         rounds=ROUNDS if n <= MANY_ROWS else ROUNDS[:-1],
         min_leaf=int(np.clip(n / 60, 10, 300)),
         columns=0.3 if features else 0.7,
@@ -65,29 +65,46 @@ def for_rows(n: int, *, features: bool) -> TreeSettings:
     )
 
 
-@dataclass(frozen=True)
-class Trees:
-    """Fitted boosters, the pooled logits they start from, and the rounds they can be read at."""
+class BoostingState(FrozenState):
+    """A saved `BoostedTrees`, without its boosters."""
 
-    base: Logistic | None
+    base: LogisticState | None
+    base_tie: float
+    rounds: list[NonNegativeInt] = Field(min_length=1)
+    bags: int = Field(ge=1)
+    features: bool
+    members: bool
+
+
+@dataclass(frozen=True)
+class BoostedTrees:
+    """Fitted boosters, one of each sort a bag; the path goes over ``rounds``.
+
+    They start from the logits of ``base``, or without members from the class frequencies: delta = 0 and
+    the logit ``base_tie`` of a tie.
+    """
+
+    kind: ClassVar[str] = "trees"
+
+    base: LogisticModel | None
     base_tie: float
     rounds: tuple[int, ...]
-    ties: tuple[lightgbm.Booster, ...]
-    leads: tuple[lightgbm.Booster, ...]
+    tie_boosters: tuple[lightgbm.Booster, ...]
+    winner_boosters: tuple[lightgbm.Booster, ...]
     features: bool
     members: bool = True
 
-    def readings(self, design: Design) -> Floats:
+    def predict_path(self, design: Design) -> Floats:
         """(V, n, 2): delta and the logit of a tie after each number of rounds."""
         design = design if self.members else design.without_members()
         delta, tie = _start(self.base, self.base_tie, design)
-        even = even_columns(design, features=self.features)
-        shown = lead_columns(design, features=self.features)
-        other = lead_columns(design.swapped(), features=self.features)
+        for_ties = tie_columns(design, features=self.features)
+        shown = winner_columns(design, features=self.features)
+        other = winner_columns(design.swapped(), features=self.features)
         out = np.empty((len(self.rounds), len(design), 2))
         out[:, :, 0], out[:, :, 1] = delta, tie
         previous = 0
-        gained = np.zeros((len(design), 2))
+        added = np.zeros((len(design), 2))
         for v, stop in enumerate(self.rounds):
             if stop > previous:
                 span: dict[str, Any] = {
@@ -95,47 +112,53 @@ class Trees:
                     "start_iteration": previous,
                     "num_iteration": stop - previous,
                 }
-                for booster in self.leads:
-                    gained[:, 0] += _raw(booster, shown, span) / (2 * len(self.leads))
-                    gained[:, 0] -= _raw(booster, other, span) / (2 * len(self.leads))
-                for booster in self.ties:
-                    gained[:, 1] += _raw(booster, even, span) / len(self.ties)
+                for booster in self.winner_boosters:
+                    added[:, 0] += _raw(booster, shown, span) / (2 * len(self.winner_boosters))
+                    added[:, 0] -= _raw(booster, other, span) / (2 * len(self.winner_boosters))
+                for booster in self.tie_boosters:
+                    added[:, 1] += _raw(booster, for_ties, span) / len(self.tie_boosters)
                 previous = stop
-            out[v] += gained
+            out[v] += added
         return out
 
-    def state(self) -> State:
-        """JSON values and the boosters' texts, ties first."""
-        base = None if self.base is None else self.base.state().values
-        values = {
-            "base": base,
-            "base_tie": self.base_tie,
-            "rounds": list(self.rounds),
-            "bags": len(self.ties),
-            "features": self.features,
-            "members": self.members,
-        }
-        return State("trees", values, [b.model_to_string() for b in (*self.ties, *self.leads)])
+    def state(self) -> BoostingState:
+        """All but the boosters."""
+        return BoostingState(
+            base=None if self.base is None else self.base.state(),
+            base_tie=self.base_tie,
+            rounds=list(self.rounds),
+            bags=len(self.tie_boosters),
+            features=self.features,
+            members=self.members,
+        )
+
+    def texts(self) -> tuple[str, ...]:
+        """The boosters in LightGBM's format, those of ties first."""
+        return tuple(booster.model_to_string() for booster in (*self.tie_boosters, *self.winner_boosters))
 
     @classmethod
-    def from_state(cls, state: State) -> Trees:
-        """The model that wrote the state; the caller has checked the hashes of the texts."""
-        v = state.values
-        boosters = [lightgbm.Booster(model_str=text) for text in state.texts]
-        if len(boosters) not in (v["bags"], 2 * v["bags"]) or any(
-            b.num_model_per_iteration() != 1 for b in boosters
+    def from_state(cls, values: Mapping[str, Any], texts: Sequence[str]) -> BoostedTrees:
+        """The model that wrote the state; the caller has checked the hashes of the texts.
+
+        Raises
+        ------
+        ValueError
+            The texts are not the binary models of as many bags.
+        """
+        state = BoostingState.model_validate(values)
+        boosters = [lightgbm.Booster(model_str=text) for text in texts]
+        if len(boosters) not in (state.bags, 2 * state.bags) or any(
+            booster.num_model_per_iteration() != 1 for booster in boosters
         ):
-            raise ArtifactError("the stacker's LightGBM texts are not the binary models that it wrote")
-        base = None if v["base"] is None else Logistic.from_state(State("logistic", v["base"]))
-        half = int(v["bags"])
+            raise ValueError("the LightGBM texts are not the binary models that it wrote")
         return cls(
-            base,
-            float(v["base_tie"]),
-            tuple(v["rounds"]),
-            tuple(boosters[:half]),
-            tuple(boosters[half:]),
-            bool(v["features"]),
-            bool(v["members"]),
+            None if state.base is None else LogisticModel.of(state.base),
+            state.base_tie,
+            tuple(state.rounds),
+            tuple(boosters[: state.bags]),
+            tuple(boosters[state.bags :]),
+            state.features,
+            state.members,
         )
 
 
@@ -145,7 +168,7 @@ def _raw(booster: lightgbm.Booster, columns: Floats, span: dict[str, Any]) -> Fl
     return np.asarray(booster.predict(columns, num_threads=1, **span), dtype=np.float64)
 
 
-def even_columns(design: Design, *, features: bool) -> Floats:
+def tie_columns(design: Design, *, features: bool) -> Floats:
     """What the tie model sees: unchanged by a swap, to the last bit."""
     columns = [np.abs(design.delta), design.tau]
     if design.delta.shape[1] > 1:
@@ -157,7 +180,7 @@ def even_columns(design: Design, *, features: bool) -> Floats:
     return np.hstack(columns)
 
 
-def lead_columns(design: Design, *, features: bool) -> Floats:
+def winner_columns(design: Design, *, features: bool) -> Floats:
     """What the winner model sees of one order."""
     columns = [design.delta, design.tau]
     if design.delta.shape[1] > 1:
@@ -167,16 +190,15 @@ def lead_columns(design: Design, *, features: bool) -> Floats:
     return np.hstack(columns)
 
 
-def _start(base: Logistic | None, base_tie: float, design: Design) -> tuple[Floats, Floats]:
+def _start(base: LogisticModel | None, base_tie: float, design: Design) -> tuple[Floats, Floats]:
     if base is None:
         return np.zeros(len(design)), np.full(len(design), base_tie)
-    reading = base.readings(design)[-1]
-    delta, tau = reading[:, 0], reading[:, 1]
+    delta, tau = base.predict_path(design)[-1].T
     return delta, tau - np.logaddexp(delta / 2, -delta / 2)
 
 
 @dataclass(frozen=True)
-class TreeFamily:
+class BoostingCandidate:
     """Unfitted boosters on the members, with or without features.
 
     Parameters
@@ -185,49 +207,53 @@ class TreeFamily:
         Whether the features are seen.
     members
         Whether the members are seen; without them the boosters start from the class frequencies.
-    settings
-        None: `for_rows` of the training rows.
+    params
+        None: `params_for_rows` of the training rows.
     """
 
     name: str
     features: bool
-    settings: TreeSettings | None = None
-    factored: bool = True
+    params: BoostingParams | None = None
+    predicts_tie_logit: bool = True
+    tempered: bool = True
     members: bool = True
 
-    def fit(self, design: Design, y: Labels, seed: int) -> Trees:
+    def fit(self, design: Design, y: Labels, seed: int) -> BoostedTrees:
         """Two boosted models a bag."""
         design = design if self.members else design.without_members()
-        used = self.settings or for_rows(len(y), features=self.features)
+        used = self.params or params_for_rows(len(y), features=self.features)
         base = None
         if design.members:
-            base = LogisticFamily("start", "plain", ridges=(10.0,)).fit(design, y, seed)
+            base = LogisticCandidate("start", "plain", ridges=(10.0,)).fit(design, y, seed)
         base_tie = float(np.log(((y == 2).sum() + 1.0) / ((y != 2).sum() + 2.0)))
         delta, tie = _start(base, base_tie, design)
         decided = np.flatnonzero(y != 2)
         kept = design.take(decided)
         both = np.vstack(
-            [lead_columns(kept, features=self.features), lead_columns(kept.swapped(), features=self.features)]
+            [
+                winner_columns(kept, features=self.features),
+                winner_columns(kept.swapped(), features=self.features),
+            ]
         )
         won = np.concatenate([y[decided] == 0, y[decided] == 1]).astype(np.float64)
-        lead_start = np.concatenate([delta[decided], -delta[decided]])
-        even = even_columns(design, features=self.features)
-        ties = (y == 2).astype(np.float64)
+        winner_start = np.concatenate([delta[decided], -delta[decided]])
+        for_ties = tie_columns(design, features=self.features)
+        tied = (y == 2).astype(np.float64)
         seeds = [(seed * 1000 + bag) % (2**31 - 1) for bag in range(used.bags)]
-        return Trees(
+        return BoostedTrees(
             base,
             base_tie,
             used.rounds,
-            _boost(even, ties, tie, used, seeds, used.min_leaf),
+            _boost(for_ties, tied, tie, used, seeds, used.min_leaf),
             # Where every vote is a tie there is no winner to learn.
-            _boost(both, won, lead_start, used, seeds, 2 * used.min_leaf) if decided.any() else (),
+            _boost(both, won, winner_start, used, seeds, 2 * used.min_leaf) if decided.any() else (),
             self.features,
             self.members,
         )
 
 
 def _boost(
-    columns: Floats, label: Floats, start: Floats, used: TreeSettings, seeds: list[int], min_leaf: int
+    columns: Floats, label: Floats, start: Floats, used: BoostingParams, seeds: list[int], min_leaf: int
 ) -> tuple[lightgbm.Booster, ...]:
     """One booster a seed, all on the same binned columns."""
     shared: dict[str, Any] = {

@@ -1,74 +1,92 @@
-"""Which candidates are worth their time for so many rows, members and features."""
+"""Which candidates are worth their time for so many rows, members and features.
+
+A new pool or model is one class, one line in a list below (and one in ``RESTORE`` where it has a model
+class of its own), and a test.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
-from .base import Family
-from .boosting import TreeFamily
+from .base import MANY_ROWS, Candidate, Model
+from .boosting import BoostedTrees, BoostingCandidate
 from .design import Design
-from .logistic import FEATURE_RIDGES, RIDGES, LogisticFamily, length_columns
-from .pooling import Geometric, Greedy, Linear, Mean, Prior, Single
-from .selection import Menu, Mix
+from .logistic import FEATURE_RIDGES, RIDGES, LogisticCandidate, LogisticModel, length_columns
+from .pooling import (
+    BestMember,
+    GeometricMean,
+    GeometricPool,
+    GreedySelection,
+    LinearPool,
+    PooledModel,
+    Prior,
+)
+from .selection import Blend, CandidateSet
 
-MIN_TREE_ROWS: Final = 300
+RESTORE: Final[Mapping[str, Callable[[Mapping[str, Any], Sequence[str]], Model]]] = {
+    PooledModel.kind: PooledModel.from_state,
+    LogisticModel.kind: LogisticModel.from_state,
+    BoostedTrees.kind: BoostedTrees.from_state,
+}
+"""Kind in a saved stacker → what makes that model from its state and its texts."""
+
+MIN_BOOSTING_ROWS: Final = 300
 """Below this many rows boosted trees are not tried: a leaf would hold a handful of votes."""
 
 
-MANY_ROWS: Final = 20_000
-"""Past this many rows every second ridge is skipped: the data decide by themselves."""
-
-
-def menu_for(design: Design) -> Menu:
+def candidates_for(design: Design) -> CandidateSet:
     """Candidates from the simplest to the richest."""
-    n, members, features = len(design), len(design.members), design.n_features
-    families: list[Family] = [Prior()]
-    order = ["prior"]
+    linear, alone = _linear_candidates(design)
+    boosting, blends = _boosting_candidates(design) if len(design) >= MIN_BOOSTING_ROWS else ([], [])
+    order = [candidate.name for candidate in linear if candidate.name not in alone]
+    order += [blend.name for blend in blends]
+    # The slowest last: they are started first, so that no thread waits for one of them at the end.
+    return CandidateSet((*linear, *boosting), tuple(blends), tuple(order))
 
-    def add(family: Family, *, choosable: bool = True) -> None:
-        families.append(family)
-        if choosable:
-            order.append(family.name)
 
-    mixes: list[Mix] = []
-    ridges, feature_ridges = (
-        (RIDGES, FEATURE_RIDGES) if n <= MANY_ROWS else (RIDGES[1::2], FEATURE_RIDGES[1::2])
-    )
+def _linear_candidates(design: Design) -> tuple[list[Candidate], set[str]]:
+    """Pools and logistic models; and the names of those that are never chosen, but blended and compared."""
+    members, features = len(design.members), design.n_features
+    few = len(design) <= MANY_ROWS
+    ridges, feature_ridges = (RIDGES, FEATURE_RIDGES) if few else (RIDGES[1::2], FEATURE_RIDGES[1::2])
+    found: list[Candidate] = [Prior()]
     if members:
-        add(Single("best member", tempered=False))
-        add(Single("best member, temperature", tempered=True))
+        found.append(BestMember("best member", tempered=False))
+        found.append(BestMember("best member, temperature", tempered=True))
     if members > 1:
-        add(Mean())
-        add(Greedy())
-        add(Linear())
-        add(Geometric())
+        found += [GeometricMean(), GreedySelection(), LinearPool(), GeometricPool()]
     if members:
-        add(LogisticFamily("logistic", "plain", ridges))
-        add(LogisticFamily("rich logistic", "rich", ridges))
+        found.append(LogisticCandidate("logistic", "plain", ridges))
+        found.append(LogisticCandidate("rich logistic", "rich", ridges))
     if features:
         if length_columns(design.odd_names):
-            add(LogisticFamily("length only", "length", feature_ridges), choosable=not members)
-        add(LogisticFamily("features only", "features", feature_ridges), choosable=not members)
-        if members:
-            add(LogisticFamily("logistic with features", "all", feature_ridges))
-    if n >= MIN_TREE_ROWS:
-        # A mix varies less than the trees in it, so that the trees alone are never the simpler choice.
-        last: list[str] = []
-        if members:
-            add(TreeFamily("trees", features=False), choosable=False)
-            mixes.append(Mix("mix", ("rich logistic", "trees"), learned=False))
-            last = ["rich logistic", "trees"]
-        if features:
-            add(TreeFamily("trees with features", features=True), choosable=False)
-            linear = "logistic with features" if members else "features only"
-            mixes.append(Mix("mix with features", (linear, "trees with features"), learned=False))
-            last = [*last, linear, "trees with features"]
-        if members and features:
-            # Boosters that start from a strong member's logits leave little to the features; boosters
-            # that never saw a member err elsewhere, which is what a mix needs.
-            add(TreeFamily("trees on features", features=True, members=False), choosable=False)
-            mixes.append(Mix("mix apart", ("logistic", "features only", "trees on features"), learned=True))
-            last = [*last, "trees on features"]
-        mixes.append(Mix("blend", tuple(last), learned=True))
-        order += [mix.name for mix in mixes]
-    return Menu(tuple(families), tuple(mixes), tuple(order))
+            found.append(LogisticCandidate("length only", "length", feature_ridges))
+        found.append(LogisticCandidate("features only", "features", feature_ridges))
+    if members and features:
+        found.append(LogisticCandidate("logistic with features", "all", feature_ridges))
+    return found, {"length only", "features only"} if members else set()
+
+
+def _boosting_candidates(design: Design) -> tuple[list[Candidate], list[Blend]]:
+    """Boosted trees, never chosen alone, and their blends: a blend varies less than the trees in it."""
+    members, features = len(design.members), design.n_features
+    found: list[Candidate] = []
+    blends: list[Blend] = []
+    if members:
+        found.append(BoostingCandidate("trees", features=False))
+        blends.append(Blend("mix", ("rich logistic", "trees"), learned=False))
+    if features:
+        found.append(BoostingCandidate("trees with features", features=True))
+        linear = "logistic with features" if members else "features only"
+        blends.append(Blend("mix with features", (linear, "trees with features"), learned=False))
+    parts = tuple(part for blend in blends for part in blend.parts)
+    if members and features:
+        # Boosters that start from a strong member's logits leave little to the features; boosters
+        # that never saw a member err elsewhere, which is what a blend needs.
+        found.append(BoostingCandidate("trees on features", features=True, members=False))
+        apart = ("logistic", "features only", "trees on features")
+        blends.append(Blend("mix apart", apart, learned=True))
+        parts = (*parts, "trees on features")
+    blends.append(Blend("blend", parts, learned=True))
+    return found, blends

@@ -125,8 +125,8 @@ def make_design(members: Members, features: Features | None, *, n: int | None = 
     if n is not None:
         lengths["outcomes"] = n
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise InputError(f"rows differ: {told}; align everything by id first")
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise InputError(f"rows differ: {counts}; align everything by id first")
     with_ids = [(name, values) for name in names if isinstance(values := members[name], Predictions)]
     for name, values in with_ids[1:]:
         if not values.ids.equals(with_ids[0][1].ids):

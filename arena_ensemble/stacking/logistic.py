@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
+from pydantic import Field
 
 from ..calibration.davidson import Problem, solve
 from ..metrics import Labels
 from ..predictions import Floats
-from .base import State
+from .base import FrozenState
 from .design import Design
 from .pool_weights import geometric_weights
 
@@ -83,9 +85,21 @@ def terms_of(design: Design, terms: Terms) -> tuple[Floats, Floats, int]:
     return np.hstack([empty, *odd]), np.hstack([empty, *even]), base
 
 
+class LogisticState(FrozenState):
+    """A saved `LogisticModel`."""
+
+    terms: Terms
+    odd_scale: list[float]
+    even_mean: list[float]
+    even_scale: list[float]
+    theta: list[list[float]] = Field(min_length=1)
+
+
 @dataclass(frozen=True)
-class Logistic:
+class LogisticModel:
     """A fitted stacker: V coefficient vectors, one a ridge, on scaled terms."""
+
+    kind: ClassVar[str] = "logistic"
 
     terms: Terms
     odd_scale: Floats
@@ -94,7 +108,7 @@ class Logistic:
     theta: Floats
     """(V, k + m + 1): odd coefficients, even ones, and the intercept of tau."""
 
-    def readings(self, design: Design) -> Floats:
+    def predict_path(self, design: Design) -> Floats:
         """(V, n, 2): delta and tau at each ridge."""
         odd, even, base = terms_of(design, self.terms)
         odd, even = scaled(odd, even, base, self.odd_scale, self.even_mean, self.even_scale)
@@ -103,25 +117,35 @@ class Logistic:
         tau = even @ self.theta[:, k:-1].T + self.theta[:, -1]
         return np.stack([delta.T, tau.T], axis=2)
 
-    def state(self) -> State:
-        """JSON values."""
-        return State(
-            "logistic",
-            {
-                "terms": self.terms,
-                "odd_scale": self.odd_scale.tolist(),
-                "even_mean": self.even_mean.tolist(),
-                "even_scale": self.even_scale.tolist(),
-                "theta": self.theta.tolist(),
-            },
+    def state(self) -> LogisticState:
+        """All of it."""
+        return LogisticState(
+            terms=self.terms,
+            odd_scale=self.odd_scale.tolist(),
+            even_mean=self.even_mean.tolist(),
+            even_scale=self.even_scale.tolist(),
+            theta=self.theta.tolist(),
+        )
+
+    def texts(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    @classmethod
+    def of(cls, state: LogisticState) -> LogisticModel:
+        """The stacker that wrote the state."""
+        return cls(
+            state.terms,
+            np.array(state.odd_scale, dtype=np.float64),
+            np.array(state.even_mean, dtype=np.float64),
+            np.array(state.even_scale, dtype=np.float64),
+            np.array(state.theta, dtype=np.float64),
         )
 
     @classmethod
-    def from_state(cls, state: State) -> Logistic:
-        """The stacker that wrote the state."""
-        v = state.values
-        arrays = [np.array(v[key], dtype=np.float64) for key in ("odd_scale", "even_mean", "even_scale")]
-        return cls(v["terms"], arrays[0], arrays[1], arrays[2], np.array(v["theta"], dtype=np.float64))
+    def from_state(cls, values: Mapping[str, Any], texts: Sequence[str]) -> LogisticModel:
+        """The stacker that wrote the values; it has no texts."""
+        return cls.of(LogisticState.model_validate(values))
 
 
 def scaled(
@@ -140,7 +164,7 @@ def scaled(
 
 
 @dataclass(frozen=True)
-class LogisticFamily:
+class LogisticCandidate:
     """Unfitted stacker.
 
     Parameters
@@ -148,17 +172,18 @@ class LogisticFamily:
     terms
         ``"plain"``: delta and tau of each member, shrunk toward the geometric pool; ``"rich"``: with
         products, saturations and disagreement; ``"features"``: features alone; ``"length"``: those of
-        length alone; ``"all"``: members and features, read at each ridge both with the members and without.
+        length alone; ``"all"``: members and features, at each ridge both with the members and without.
     ridges
-        Strengths to read at, in rows, strongest first.
+        The path: strengths of the ridge, in rows, strongest first.
     """
 
     name: str
     terms: Terms
     ridges: tuple[float, ...] = RIDGES
-    factored: bool = False
+    predicts_tie_logit: bool = False
+    tempered: bool = True
 
-    def fit(self, design: Design, y: Labels, seed: int) -> Logistic:
+    def fit(self, design: Design, y: Labels, seed: int) -> LogisticModel:
         """One Newton path over the ridges."""
         odd, even, base = terms_of(design, self.terms)
         odd_scale = np.sqrt((odd**2).mean(axis=0))
@@ -179,7 +204,7 @@ class LogisticFamily:
         path = _path(problem, self.ridges, centre, base, k, plain=self.terms == "plain")
         if without:
             path += _path(problem, self.ridges, np.zeros(k + m + 1), base, k, plain=False, held=True)
-        return Logistic(self.terms, odd_scale, even_mean, even_scale, np.stack(path))
+        return LogisticModel(self.terms, odd_scale, even_mean, even_scale, np.stack(path))
 
 
 def _path(

@@ -1,8 +1,8 @@
 """Nested cross-fitting that shares its fits.
 
-With K folds, rows of fold j are read by a model fitted without {i, j}, both when i is the outer
-fold and j the inner one and the other way round. So K(K-1)/2 pair fits and K single ones give every
-outer fold its own inner out-of-fold readings: 15 fits a family for K = 5 instead of 25.
+With K folds, fold j is predicted by a model fitted without {i, j}, both when i is the outer fold and j the
+inner one and the other way round. So K(K-1)/2 fits without two folds and K without one give every outer
+fold its own inner out-of-fold predictions: 15 fits a candidate for K = 5 instead of 25.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy.typing as npt
 
 from ..metrics import Labels
 from ..predictions import Floats
-from .base import Family
+from .base import Candidate, extended
 from .design import Design
-from .selection import Decision, Menu, combined, decide
+from .selection import CandidateSet, Decision, decide, decision_log_probs
 
 _log = logging.getLogger(__name__)
 
@@ -28,18 +28,18 @@ Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Readings:
-    """Readings of one family on rows that its fits did not see.
+class OofPath:
+    """What one candidate predicts along its path on rows that its fits did not see, (V, rows, 2) each.
 
-    ``outside[j]`` holds fold j's, by a fit without j; ``pair[i, j]`` fold j's, by one without i and j.
+    ``outside[j]`` is fold j's, by a fit without j; ``pair[i, j]`` fold j's, by one without i and j.
     """
 
     outside: dict[int, Floats]
     pair: dict[tuple[int, int], Floats]
 
 
-def cross_readings(
-    families: Sequence[Family],
+def cross_fit_paths(
+    candidates: Sequence[Candidate],
     design: Design,
     y: Labels,
     folds: Codes,
@@ -47,8 +47,8 @@ def cross_readings(
     seed: int,
     pairs: bool,
     threads: int = 1,
-) -> dict[str, Readings]:
-    """Fit each family on every set of folds that the nested score needs, and read the folds left out.
+) -> dict[str, OofPath]:
+    """Fit each candidate on every set of folds that the nested score needs, and predict the folds left out.
 
     The fits are independent and most of their time is spent outside Python's lock, so that they run
     on ``threads`` threads; the result does not depend on how many.
@@ -59,98 +59,112 @@ def cross_readings(
     if pairs:
         left_out += list(itertools.combinations(range(count), 2))
 
-    def read(task: tuple[Family, tuple[int, ...]]) -> list[Floats]:
-        family, out = task
+    def fit_and_predict(task: tuple[Candidate, tuple[int, ...]]) -> list[Floats]:
+        candidate, out = task
         kept = np.flatnonzero(~np.isin(folds, out))
-        model = family.fit(design.take(kept), y[kept], seed)
-        return [model.readings(design.take(rows[j])) for j in out]
+        model = candidate.fit(design.take(kept), y[kept], seed)
+        return [model.predict_path(design.take(rows[j])) for j in out]
 
-    tasks = [(family, out) for family in families for out in left_out]
+    tasks = [(candidate, out) for candidate in candidates for out in left_out]
     with ThreadPoolExecutor(max_workers=threads) as pool:
-        # The slowest families are listed last and started first, so that no thread waits at the end.
-        done = dict(zip(reversed(tasks), pool.map(read, reversed(tasks)), strict=True))
-    found: dict[str, Readings] = {}
-    for family in families:
-        outside = {out[0]: done[family, out][0] for out in left_out if len(out) == 1}
+        # The slowest candidates are listed last and started first, so that no thread waits at the end.
+        done = dict(zip(reversed(tasks), pool.map(fit_and_predict, reversed(tasks)), strict=True))
+    paths: dict[str, OofPath] = {}
+    for candidate in candidates:
+        outside = {out[0]: done[candidate, out][0] for out in left_out if len(out) == 1}
         pair: dict[tuple[int, int], Floats] = {}
         for out in left_out:
             if len(out) == 2:
                 i, j = out
-                # The reading of fold i by the fit without i and j serves outer fold j, and vice versa.
-                pair[j, i], pair[i, j] = done[family, out]
-        found[family.name] = Readings(outside, pair)
-    return found
+                # What the fit without i and j predicts of fold i serves outer fold j, and vice versa.
+                pair[j, i], pair[i, j] = done[candidate, out]
+        paths[candidate.name] = OofPath(outside, pair)
+    return paths
 
 
-def assembled(parts: dict[int, Floats], folds: Codes, use: Sequence[int]) -> tuple[Floats, Codes]:
-    """Readings (V, n', 2) of the folds in ``use`` back in row order, and which rows those are."""
-    rows = np.flatnonzero(np.isin(folds, list(use)))
-    first = parts[use[0]]
-    out = np.empty((first.shape[0], len(rows), 2))
+def in_row_order(parts: dict[int, Floats], folds: Codes, use: Sequence[int]) -> Floats:
+    """Paths (V, n', 2) of the folds in ``use``, joined in row order; V is that of the longest."""
+    rows = np.isin(folds, list(use))
+    length = max(len(parts[j]) for j in use)
+    out = np.empty((length, int(rows.sum()), 2))
     for j in use:
-        out[:, folds[rows] == j] = parts[j]
-    return out, rows
+        out[:, folds[rows] == j] = extended(parts[j], length)
+    return out
 
 
 @dataclass(frozen=True)
-class Nested:
+class NestedResult:
     """What nested cross-fitting found: the choice for all rows, and the honest score of choosing."""
 
     decision: Decision
     fold_decisions: dict[int, Decision]
-    scored: dict[str, Floats]
+    candidate_log_probs: dict[str, Floats]
     """Candidate → (n, 3) log-probabilities, everything about a row learned on other folds."""
-    chosen: Floats
-    """The same of the procedure: each fold by what would have been chosen without it."""
+    log_probs: Floats
+    """(n, 3) of the whole procedure: each fold by what would have been chosen without it."""
 
 
-def nested(
-    menu: Menu,
-    readings: dict[str, Readings],
+def select_nested(
+    candidates: CandidateSet,
+    paths: dict[str, OofPath],
     y: Labels,
     groups: Codes,
     folds: Codes,
     *,
-    again: Sequence[tuple[Codes, dict[str, Readings]]] = (),
+    repeats: Sequence[tuple[Codes, dict[str, OofPath]]] = (),
     tolerance: float,
     honest: bool = True,
-) -> Nested:
+) -> NestedResult:
     """Choose on all rows, and once without each fold to score the choosing.
 
-    Without ``honest`` every fold is read by the choice made on all rows: an optimistic score. ``again``
-    holds other folds and their readings, for the choice on all rows alone: the scored choices, made on
-    one set of folds, are then expected to be a little worse than the one that predicts.
+    Without ``honest`` every fold is predicted by the choice made on all rows: an optimistic score.
+    ``repeats`` holds other folds and their paths, for the choice on all rows alone: the scored choices,
+    made on one set of folds, are then expected to be a little worse than the one that predicts.
     """
-    count = int(folds.max()) + 1
-    everything = list(range(count))
-    rounds = [(folds, readings), *again]
-    whole = {
-        name: np.concatenate([assembled(made[name].outside, by, everything)[0] for by, made in rounds], 1)
-        for name in readings
-    }
-    times = len(rounds)
-    decision = decide(
-        menu, whole, np.tile(y, times), np.tile(groups, times), tolerance=tolerance, repeats=times
-    )
-    names = [*readings, *(mix.name for mix in menu.mixes)]
-    scored = {name: np.empty((len(y), 3)) for name in names}
-    chosen = np.empty((len(y), 3))
+    everything = list(range(int(folds.max()) + 1))
+    decision = _decide_on_all(candidates, [(folds, paths), *repeats], y, groups, tolerance=tolerance)
+    names = [*paths, *(blend.name for blend in candidates.blends)]
+    candidate_log_probs = {name: np.empty((len(y), 3)) for name in names}
+    log_probs = np.empty((len(y), 3))
     fold_decisions: dict[int, Decision] = {}
     for i in everything:
         others = [j for j in everything if j != i]
         rows = np.flatnonzero(folds != i)
-        made = decision
+        outer = decision
         if honest:
             inner = {
-                name: assembled({j: r.pair[i, j] for j in others}, folds, others)[0]
-                for name, r in readings.items()
+                name: in_row_order({j: path.pair[i, j] for j in others}, folds, others)
+                for name, path in paths.items()
             }
-            made = decide(menu, inner, y[rows], groups[rows], tolerance=tolerance)
-        fold_decisions[i] = made
+            outer = decide(candidates, inner, y[rows], groups[rows], tolerance=tolerance)
+        fold_decisions[i] = outer
         held = folds == i
-        here = {name: r.outside[i] for name, r in readings.items()}
+        here = {name: path.outside[i] for name, path in paths.items()}
+        tie_logit = candidates.predicts_tie_logit
         for name in names:
-            scored[name][held] = combined(made, here, menu.factored, name)
-        chosen[held] = combined(made, here, menu.factored)
-        _log.debug("outer fold %d: %s", i, made.choice)
-    return Nested(decision, fold_decisions, scored, chosen)
+            candidate_log_probs[name][held] = decision_log_probs(outer, here, tie_logit, name)
+        log_probs[held] = decision_log_probs(outer, here, tie_logit)
+        _log.debug("outer fold %d: %s", i, outer.choice)
+    return NestedResult(decision, fold_decisions, candidate_log_probs, log_probs)
+
+
+def _decide_on_all(
+    candidates: CandidateSet,
+    runs: Sequence[tuple[Codes, dict[str, OofPath]]],
+    y: Labels,
+    groups: Codes,
+    *,
+    tolerance: float,
+) -> Decision:
+    """The decision on all rows, each run's folds counted as further observations of the same battles."""
+    stacked = {}
+    for name in runs[0][1]:
+        found = [
+            in_row_order(paths[name].outside, folds, sorted(paths[name].outside)) for folds, paths in runs
+        ]
+        length = max(map(len, found))
+        stacked[name] = np.concatenate([extended(path, length) for path in found], axis=1)
+    count = len(runs)
+    return decide(
+        candidates, stacked, np.tile(y, count), np.tile(groups, count), tolerance=tolerance, repeats=count
+    )

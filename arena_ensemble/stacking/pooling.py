@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from ..calibration import fit_temperature
 from ..metrics import Labels, log_loss
 from ..predictions import Floats, delta_tau, from_delta_tau
-from .base import State
+from .base import FrozenState
 from .design import Design
 from .pool_weights import geometric_weights, greedy_weights, linear_pool, linear_weights, true_class_probs
 
@@ -20,9 +21,20 @@ TEMPERATURE_ROWS = 4.0
 """Pull of every fitted temperature toward 1: a spread of about e^0.5 is expected before seeing data."""
 
 
+class PooledState(FrozenState):
+    """A saved `PooledModel`."""
+
+    pool: Pool
+    betas: list[float]
+    weights: list[float]
+    offset: float
+
+
 @dataclass(frozen=True)
-class Pooled:
-    """A fitted pool: a sharpness and a weight per member, combined by probabilities or by their logs."""
+class PooledModel:
+    """A fitted pool of probabilities or of their logs: beta = 1/temperature and a weight per member."""
+
+    kind: ClassVar[str] = "pooled"
 
     pool: Pool
     betas: Floats
@@ -30,8 +42,8 @@ class Pooled:
     offset: float = 0.0
     """Added to tau: all there is of the prior, zero elsewhere."""
 
-    def readings(self, design: Design) -> Floats:
-        """(1, n, 2): delta and tau."""
+    def predict_path(self, design: Design) -> Floats:
+        """(1, n, 2): delta and tau, a path of one point."""
         if self.pool == "geometric":
             strength = self.betas * self.weights
             delta, tau = design.delta @ strength, design.tau @ strength + self.offset
@@ -45,27 +57,33 @@ class Pooled:
             delta, tau = delta_tau(linear_pool(tempered, self.weights))
         return np.stack([delta, tau], axis=1)[None]
 
-    def state(self) -> State:
-        """JSON values."""
-        values = {
-            "pool": self.pool,
-            "betas": self.betas.tolist(),
-            "weights": self.weights.tolist(),
-            "offset": self.offset,
-        }
-        return State("pooled", values)
+    def state(self) -> PooledState:
+        """All of it."""
+        return PooledState(
+            pool=self.pool,
+            betas=self.betas.tolist(),
+            weights=self.weights.tolist(),
+            offset=self.offset,
+        )
+
+    def texts(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     @classmethod
-    def from_state(cls, state: State) -> Pooled:
-        """The pool that wrote the state."""
-        values = state.values
+    def from_state(cls, values: Mapping[str, Any], texts: Sequence[str]) -> PooledModel:
+        """The pool that wrote the values; it has no texts."""
+        state = PooledState.model_validate(values)
         return cls(
-            values["pool"], np.array(values["betas"]), np.array(values["weights"]), float(values["offset"])
+            state.pool,
+            np.array(state.betas, dtype=np.float64),
+            np.array(state.weights, dtype=np.float64),
+            state.offset,
         )
 
 
 def member_betas(design: Design, y: Labels) -> Floats:
-    """(M,) sharpness of each member, pulled a little toward 1."""
+    """(M,) beta = 1/temperature of each member, pulled a little toward 1."""
     fitted = [fit_temperature(lp, y, prior_rows=TEMPERATURE_ROWS) for lp in design.log_probs]
     return np.array([one.beta for one in fitted])
 
@@ -75,25 +93,26 @@ class Prior:
     """How common ties are, and nothing else: what is left when no member knows anything."""
 
     name: str = "prior"
-    factored: bool = False
+    predicts_tie_logit: bool = False
+    tempered: bool = False
 
-    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+    def fit(self, design: Design, y: Labels, seed: int) -> PooledModel:
         """Ties counted, one row added to each outcome; A and B alike, as the symmetry demands."""
         members = len(design.members)
         ties, decided = float((y == 2).sum()) + 1.0, float((y != 2).sum()) + 2.0
         offset = float(np.log(ties / (decided / 2)))
-        return Pooled("geometric", np.ones(members), np.zeros(members), offset)
+        return PooledModel("geometric", np.ones(members), np.zeros(members), offset)
 
 
 @dataclass(frozen=True)
-class Single:
+class BestMember:
     """The member of least log-loss, as it is or after its temperature."""
 
     name: str
     tempered: bool
-    factored: bool = False
+    predicts_tie_logit: bool = False
 
-    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+    def fit(self, design: Design, y: Labels, seed: int) -> PooledModel:
         """Pick the member on these rows."""
         members = len(design.members)
         betas = member_betas(design, y) if self.tempered else np.ones(members)
@@ -103,61 +122,67 @@ class Single:
         ]
         weights = np.zeros(members)
         weights[int(np.argmin(losses))] = 1.0
-        return Pooled("geometric", betas, weights)
+        return PooledModel("geometric", betas, weights)
 
 
 @dataclass(frozen=True)
-class Mean:
+class GeometricMean:
     """Geometric mean of all members, each after its temperature."""
 
     name: str = "geometric mean"
-    factored: bool = False
+    predicts_tie_logit: bool = False
+    tempered: bool = True
 
-    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+    def fit(self, design: Design, y: Labels, seed: int) -> PooledModel:
         """Only the temperatures are learned."""
         members = len(design.members)
-        return Pooled("geometric", member_betas(design, y), np.full(members, 1.0 / members))
+        return PooledModel("geometric", member_betas(design, y), np.full(members, 1.0 / members))
 
 
 @dataclass(frozen=True)
-class Geometric:
+class GeometricPool:
     """Geometric pool: non-negative weights of least log-loss, pulled slightly toward equal ones."""
 
     name: str = "geometric pool"
-    factored: bool = False
+    predicts_tie_logit: bool = False
+    tempered: bool = True
     pull_rows: float = 1e-6
 
-    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+    def fit(self, design: Design, y: Labels, seed: int) -> PooledModel:
         """Convex; the weights' sum is the pool's own sharpness."""
         weights = geometric_weights(design.delta, design.tau, y, penalty=self.pull_rows / len(y))
-        return Pooled("geometric", np.ones(len(weights)), weights)
+        return PooledModel("geometric", np.ones(len(weights)), weights)
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearPool:
     """Weighted mean of probabilities, weights of least log-loss, members after their temperatures."""
 
     name: str = "linear pool"
-    factored: bool = False
+    predicts_tie_logit: bool = False
+    tempered: bool = True
 
-    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+    def fit(self, design: Design, y: Labels, seed: int) -> PooledModel:
         """Convex."""
         betas = member_betas(design, y)
-        return Pooled("linear", betas, linear_weights(_tempered_true(design, y, betas)))
+        return PooledModel("linear", betas, linear_weights(_tempered_true(design, y, betas)))
 
 
 @dataclass(frozen=True)
-class Greedy:
+class GreedySelection:
     """Greedy selection with replacement on the members' true-class columns, as they are."""
 
     name: str = "greedy selection"
-    factored: bool = False
+    predicts_tie_logit: bool = False
+    tempered: bool = False
     rounds: int = 50
 
-    def fit(self, design: Design, y: Labels, seed: int) -> Pooled:
+    def fit(self, design: Design, y: Labels, seed: int) -> PooledModel:
         """The best prefix of the path."""
         betas = np.ones(len(design.members))
-        return Pooled("linear", betas, greedy_weights(true_class_probs(design.log_probs, y), self.rounds))
+        return PooledModel(
+            "linear", betas, greedy_weights(true_class_probs(design.log_probs, y), self.rounds)
+        )
 
 
 def _tempered_true(design: Design, y: Labels, betas: Floats) -> Floats:

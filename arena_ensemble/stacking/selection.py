@@ -7,22 +7,25 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from ..calibration import Temperature, fit_temperature
 from ..metrics import Labels, bootstrap_means, row_losses, standard_error
 from ..predictions import Floats, delta_tau, from_delta_tau
-from .base import Family, Setting, picked, to_log_probs, tuned
+from .base import Candidate, PathIndex, at_index, best_index, to_log_probs
 from .pool_weights import geometric_weights
 from .pooling import TEMPERATURE_ROWS
 
 RESAMPLES: Final = 200
-LEAST_SHARE: Final = 0.03
-"""Candidates of a smaller share are left out: they would cost fits for next to nothing."""
+MIN_FREQUENCY: Final = 0.03
+"""Candidates chosen more rarely are left out: they would cost fits for next to nothing."""
+
+Groups = Sequence[int] | npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Mix:
-    """A geometric mix of other candidates: equal weights, or non-negative ones of least log-loss."""
+class Blend:
+    """A geometric blend of other candidates: equal weights, or non-negative ones of least log-loss."""
 
     name: str
     parts: tuple[str, ...]
@@ -32,59 +35,58 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Menu:
-    """What may be chosen: families and mixes of them, simplest first."""
+class CandidateSet:
+    """What may be chosen: fitted candidates and blends of them, simplest first."""
 
-    families: tuple[Family, ...]
-    mixes: tuple[Mix, ...]
+    candidates: tuple[Candidate, ...]
+    blends: tuple[Blend, ...]
     order: tuple[str, ...]
-    """Names from the simplest to the richest; families not listed serve only as parts or baselines."""
-    raw: tuple[str, ...] = ("prior", "best member", "greedy selection")
-    """Candidates that are read as they are, with no temperature of their own."""
+    """Names from the simplest to the richest; candidates not listed serve only in blends or as baselines."""
 
-    def family(self, name: str) -> Family:
-        """The family of that name."""
-        return next(one for one in self.families if one.name == name)
+    def candidate(self, name: str) -> Candidate:
+        """The candidate of that name."""
+        return next(one for one in self.candidates if one.name == name)
 
     @property
-    def factored(self) -> dict[str, bool]:
-        """Family → what its readings are."""
-        return {family.name: family.factored for family in self.families}
+    def predicts_tie_logit(self) -> dict[str, bool]:
+        """Candidate → what its paths hold, see `Candidate.predicts_tie_logit`."""
+        return {candidate.name: candidate.predicts_tie_logit for candidate in self.candidates}
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What was learned from out-of-fold readings: settings, sharpness, mix weights, the choice."""
+    """What was learned from out-of-fold paths: path indices, 1/temperatures, blend weights, the choice."""
 
-    settings: dict[str, Setting]
+    path_index: dict[str, PathIndex]
     betas: dict[str, float]
-    mixes: dict[str, dict[str, float]]
-    """Mix → the families in it and their weights."""
-    shares: dict[str, float]
+    """Candidate → beta = 1 / temperature."""
+    blend_weights: dict[str, dict[str, float]]
+    """Blend → the candidates in it and their weights."""
+    selection_frequency: dict[str, float]
     """Candidate → share of the resamples that chose it; they sum to one."""
     losses: dict[str, float]
 
     @property
     def choice(self) -> str:
         """The candidate chosen most often."""
-        return max(self.shares, key=lambda name: self.shares[name])
+        return max(self.selection_frequency, key=lambda name: self.selection_frequency[name])
 
     def parts(self, name: str | None = None) -> tuple[str, ...]:
-        """The families that a candidate (default: all with a share) needs."""
-        targets = self.shares if name is None else (name,)
-        return tuple(dict.fromkeys(part for one in targets for part in self.mixes.get(one, (one,))))
+        """The fitted candidates that a candidate or blend (default: all that were chosen) needs."""
+        targets = self.selection_frequency if name is None else (name,)
+        return tuple(dict.fromkeys(part for one in targets for part in self.blend_weights.get(one, (one,))))
 
 
 def decide(
-    menu: Menu,
-    readings: Mapping[str, Floats],
+    candidates: CandidateSet,
+    paths: Mapping[str, Floats],
     y: Labels,
-    groups: Sequence[int] | np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    groups: Groups,
     *,
     tolerance: float,
     repeats: int = 1,
 ) -> Decision:
-    """Tune, sharpen, mix and choose, all on these out-of-fold readings.
+    """Tune, sharpen, blend and choose, all on these out-of-fold paths.
 
     In each resample of the groups the simplest candidate is taken whose loss exceeds the least by no
     more than ``tolerance`` paired standard errors (clustered by group; 1 is the usual rule of Breiman
@@ -93,43 +95,57 @@ def decide(
 
     Parameters
     ----------
-    readings
-        Family → (V, n, 2), of rows that its fit did not see.
+    paths
+        Candidate → (V, n, 2), of rows that its fit did not see.
     y, groups
         (n,) outcomes and groups.
     repeats
-        How often each battle is among the n rows, read by fits on other folds each time.
+        How often each battle is among the n rows, predicted by fits on other folds each time.
     """
-    settings: dict[str, Setting] = {}
+    path_index: dict[str, PathIndex] = {}
     betas: dict[str, float] = {}
-    predicted: dict[str, Floats] = {}
-    for family in menu.families:
-        if family.name not in readings:
-            continue
-        values = readings[family.name]
-        settings[family.name] = tuned(values, y, factored=family.factored)
-        plain = to_log_probs(picked(values, settings[family.name]), factored=family.factored)
-        beta = 1.0
-        if family.name not in menu.raw:
-            beta = fit_temperature(plain, y, prior_rows=TEMPERATURE_ROWS * repeats).beta
-        betas[family.name] = beta
-        predicted[family.name] = Temperature(beta).apply(plain) if beta != 1.0 else plain
-    mixes: dict[str, dict[str, float]] = {}
-    for mix in menu.mixes:
-        weights = _mix_weights(mix, predicted, y, repeats)
-        mixes[mix.name] = dict(zip(mix.parts, weights, strict=True))
-        predicted[mix.name] = mixed([predicted[part] for part in mix.parts], weights)
-    losses = {name: row_losses(log_probs, y) for name, log_probs in predicted.items()}
-    means = {name: float(values.mean()) for name, values in losses.items()}
-    shares = _shares(np.stack([losses[name] for name in menu.order], axis=1), groups, tolerance)
-    kept = {name: share for name, share in zip(menu.order, shares, strict=True) if share >= LEAST_SHARE}
+    log_probs: dict[str, Floats] = {}
+    for candidate in candidates.candidates:
+        name = candidate.name
+        if name in paths:
+            path_index[name], betas[name], log_probs[name] = _tuned(candidate, paths[name], y, repeats)
+    blend_weights: dict[str, dict[str, float]] = {}
+    for blend in candidates.blends:
+        weights = _blend_weights(blend, log_probs, y, repeats)
+        blend_weights[blend.name] = dict(zip(blend.parts, weights, strict=True))
+        log_probs[blend.name] = geometric_blend([log_probs[part] for part in blend.parts], weights)
+    losses = {name: row_losses(values, y) for name, values in log_probs.items()}
+    ordered = np.stack([losses[name] for name in candidates.order], axis=1)
+    frequency = _selection_frequency(ordered, groups, tolerance)
+    kept = {
+        name: share for name, share in zip(candidates.order, frequency, strict=True) if share >= MIN_FREQUENCY
+    }
     total = sum(kept.values())
-    return Decision(settings, betas, mixes, {name: share / total for name, share in kept.items()}, means)
+    return Decision(
+        path_index,
+        betas,
+        blend_weights,
+        {name: share / total for name, share in kept.items()},
+        {name: float(values.mean()) for name, values in losses.items()},
+    )
 
 
-def _shares(
-    losses: Floats, groups: Sequence[int] | np.ndarray[tuple[int, ...], np.dtype[np.int64]], tolerance: float
-) -> Floats:
+def _tuned(candidate: Candidate, path: Floats, y: Labels, repeats: int) -> tuple[PathIndex, float, Floats]:
+    """Path index, beta and the log-probabilities (n, 3) that they give."""
+    tie_logit = candidate.predicts_tie_logit
+    index = best_index(path, y, predicts_tie_logit=tie_logit)
+    plain = to_log_probs(at_index(path, index), predicts_tie_logit=tie_logit)
+    if not candidate.tempered:
+        return index, 1.0, plain
+    beta = fit_temperature(plain, y, prior_rows=TEMPERATURE_ROWS * repeats).beta
+    return index, beta, _sharpened(plain, beta)
+
+
+def _sharpened(log_probs: Floats, beta: float) -> Floats:
+    return Temperature(beta).apply(log_probs) if beta != 1.0 else log_probs
+
+
+def _selection_frequency(losses: Floats, groups: Groups, tolerance: float) -> Floats:
     """How often each of C candidates is the choice, (C,), from losses (n, C), the simplest first."""
     count = losses.shape[1]
     means = bootstrap_means(losses, groups, n_resamples=RESAMPLES, seed=0)
@@ -143,17 +159,19 @@ def _shares(
     return np.bincount(near.argmax(axis=1), minlength=count) / len(means)
 
 
-def _mix_weights(mix: Mix, predicted: Mapping[str, Floats], y: Labels, repeats: int) -> tuple[float, ...]:
-    count = len(mix.parts)
-    if not mix.learned:
+def _blend_weights(
+    blend: Blend, log_probs: Mapping[str, Floats], y: Labels, repeats: int
+) -> tuple[float, ...]:
+    count = len(blend.parts)
+    if not blend.learned:
         return (1.0 / count,) * count
-    pairs = [delta_tau(predicted[part]) for part in mix.parts]
+    pairs = [delta_tau(log_probs[part]) for part in blend.parts]
     delta, tau = np.stack([p[0] for p in pairs], axis=1), np.stack([p[1] for p in pairs], axis=1)
-    return tuple(geometric_weights(delta, tau, y, penalty=mix.pull_rows * repeats / len(y)).tolist())
+    return tuple(geometric_weights(delta, tau, y, penalty=blend.pull_rows * repeats / len(y)).tolist())
 
 
-def mixed(parts: Sequence[Floats], weights: Sequence[float]) -> Floats:
-    """Geometric mix (n, 3) of log-probabilities, weights as they are (their sum is a sharpness)."""
+def geometric_blend(parts: Sequence[Floats], weights: Sequence[float]) -> Floats:
+    """Geometric blend (n, 3) of log-probabilities; the weights' sum is its sharpness, not made one."""
     delta, tau = np.zeros(len(parts[0])), np.zeros(len(parts[0]))
     for part, weight in zip(parts, weights, strict=True):
         d, t = delta_tau(part)
@@ -161,19 +179,27 @@ def mixed(parts: Sequence[Floats], weights: Sequence[float]) -> Floats:
     return from_delta_tau(delta, tau)
 
 
-def combined(
+def decision_log_probs(
     decision: Decision,
-    readings: Mapping[str, Floats],
-    factored: Mapping[str, bool],
+    paths: Mapping[str, Floats],
+    predicts_tie_logit: Mapping[str, bool],
     name: str | None = None,
 ) -> Floats:
-    """Log-probabilities (n, 3) of a candidate (default: all by their shares) from families' readings."""
+    """Log-probabilities (n, 3) of a candidate or blend, from the paths of the fitted candidates.
+
+    Without ``name``, of the whole decision: all that were chosen, blended by how often each was.
+    """
     if name is None:
-        made = [combined(decision, readings, factored, one) for one in decision.shares]
-        return made[0] if len(made) == 1 else mixed(made, list(decision.shares.values()))
-    read = []
+        chosen = [
+            decision_log_probs(decision, paths, predicts_tie_logit, one)
+            for one in decision.selection_frequency
+        ]
+        weights = list(decision.selection_frequency.values())
+        return chosen[0] if len(chosen) == 1 else geometric_blend(chosen, weights)
+    parts = []
     for part in decision.parts(name):
-        plain = to_log_probs(picked(readings[part], decision.settings[part]), factored=factored[part])
-        beta = decision.betas[part]
-        read.append(Temperature(beta).apply(plain) if beta != 1.0 else plain)
-    return mixed(read, list(decision.mixes[name].values())) if name in decision.mixes else read[0]
+        columns = at_index(paths[part], decision.path_index[part])
+        plain = to_log_probs(columns, predicts_tie_logit=predicts_tie_logit[part])
+        parts.append(_sharpened(plain, decision.betas[part]))
+    blended = decision.blend_weights.get(name)
+    return parts[0] if blended is None else geometric_blend(parts, list(blended.values()))

@@ -1,4 +1,4 @@
-"""A fitted stacker as named bytes and back: JSON and LightGBM text, each text checked by its SHA-256.
+"""A fitted stacker as named bytes and back: one JSON file and LightGBM texts, each checked by its SHA-256.
 
 A truncated or edited LightGBM text can kill the process that parses it, so no text is parsed before
 its hash matches the one in the JSON, and the width of what comes out is checked afterwards.
@@ -8,66 +8,128 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, Self
 
 from lightgbm.basic import LightGBMError
+from pydantic import Field, NonNegativeInt, PositiveFloat, ValidationError, model_validator
 
 from ..errors import ArtifactError
-from .base import Model, State
-from .boosting import Trees
-from .logistic import Logistic
-from .pooling import Pooled
+from .base import FrozenState, Model
+from .candidates import RESTORE
 from .selection import Decision
 
 MAIN: Final = "stacker.json"
-FORMAT: Final = 2
-_KINDS: Final[dict[str, Callable[[State], Model]]] = {
-    "pooled": Pooled.from_state,
-    "logistic": Logistic.from_state,
-    "trees": Trees.from_state,
-}
+FORMAT: Final = 3
+_REMEDY: Final = "run `arena-ensemble stack` again"
+
+NonNegativeFloat = Annotated[float, Field(ge=0)]
 
 
-def to_files(
-    models: Mapping[str, Model],
-    factored: Mapping[str, bool],
-    decision: Decision,
-    names: Mapping[str, tuple[str, ...]],
-) -> dict[str, bytes]:
+class TextFile(FrozenState):
+    """A LightGBM text beside the JSON."""
+
+    file: str
+    sha256: str
+
+
+class ModelState(FrozenState):
+    """One fitted model: its kind, how it is used, and the numbers that its class checks."""
+
+    kind: str
+    predicts_tie_logit: bool
+    path_index: tuple[NonNegativeInt, NonNegativeInt]
+    beta: PositiveFloat
+    values: dict[str, Any]
+    texts: tuple[TextFile, ...]
+
+
+class InputNames(FrozenState):
+    """Members and features that the stacker was fitted on, in order."""
+
+    members: tuple[str, ...]
+    odd: tuple[str, ...]
+    even: tuple[str, ...]
+
+
+class StackerState(FrozenState):
+    """Everything that prediction needs, but the LightGBM texts."""
+
+    format: Literal[3]
+    selection_frequency: dict[str, NonNegativeFloat] = Field(min_length=1)
+    blend_weights: dict[str, Annotated[dict[str, float], Field(min_length=1)]]
+    names: InputNames
+    models: dict[str, ModelState]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if set(self.decision().parts()) != set(self.models):
+            raise ValueError(f"what was chosen does not need just its {len(self.models)} models")
+        if abs(sum(self.selection_frequency.values()) - 1) > 1e-6:
+            raise ValueError("the selection frequencies do not sum to one")
+        return self
+
+    def decision(self) -> Decision:
+        """The decision, without the losses that it was made on."""
+        return Decision(
+            {name: model.path_index for name, model in self.models.items()},
+            {name: model.beta for name, model in self.models.items()},
+            self.blend_weights,
+            self.selection_frequency,
+            {},
+        )
+
+
+@dataclass(frozen=True)
+class FittedStacker:
+    """What a stacker predicts with.
+
+    ``predicts_tie_logit`` says of each model what its path holds; ``odd_names`` and ``even_names`` are
+    those of the features.
+    """
+
+    models: Mapping[str, Model]
+    predicts_tie_logit: Mapping[str, bool]
+    decision: Decision
+    members: tuple[str, ...]
+    odd_names: tuple[str, ...]
+    even_names: tuple[str, ...]
+
+
+def to_files(fitted: FittedStacker) -> dict[str, bytes]:
     """File name → content of everything that prediction needs."""
     files: dict[str, bytes] = {}
-    described: dict[str, Any] = {}
-    for place, (name, model) in enumerate(sorted(models.items())):
-        state = model.state()
+    models: dict[str, ModelState] = {}
+    decision = fitted.decision
+    for place, (name, model) in enumerate(sorted(fitted.models.items())):
         texts = []
-        for number, text in enumerate(state.texts):
+        for number, text in enumerate(model.texts()):
             file = f"trees-{place}-{number}.txt"
             files[file] = text.encode()
-            texts.append({"file": file, "sha256": hashlib.sha256(files[file]).hexdigest()})
-        described[name] = {
-            "kind": state.kind,
-            "factored": factored[name],
-            "setting": list(decision.settings[name]),
-            "beta": decision.betas[name],
-            "values": state.values,
-            "texts": texts,
-        }
-    content = {
-        "format": FORMAT,
-        "shares": decision.shares,
-        "mixes": {name: decision.mixes[name] for name in decision.shares if name in decision.mixes},
-        "names": {key: list(value) for key, value in names.items()},
-        "models": described,
-    }
-    files[MAIN] = json.dumps(content, indent=1).encode()
+            texts.append(TextFile(file=file, sha256=hashlib.sha256(files[file]).hexdigest()))
+        models[name] = ModelState(
+            kind=model.kind,
+            predicts_tie_logit=fitted.predicts_tie_logit[name],
+            path_index=decision.path_index[name],
+            beta=decision.betas[name],
+            values=model.state().model_dump(),
+            texts=tuple(texts),
+        )
+    chosen = decision.selection_frequency
+    weights = {name: decision.blend_weights[name] for name in chosen if name in decision.blend_weights}
+    state = StackerState(
+        format=FORMAT,
+        selection_frequency=chosen,
+        blend_weights=weights,
+        names=InputNames(members=fitted.members, odd=fitted.odd_names, even=fitted.even_names),
+        models=models,
+    )
+    files[MAIN] = json.dumps(state.model_dump(), indent=1).encode()
     return files
 
 
-def from_files(
-    files: Mapping[str, bytes],
-) -> tuple[dict[str, Model], dict[str, bool], Decision, dict[str, tuple[str, ...]]]:
+def from_files(files: Mapping[str, bytes]) -> FittedStacker:
     """What `to_files` was given.
 
     Raises
@@ -76,64 +138,59 @@ def from_files(
         The JSON is missing, broken or of another format; a text is missing or its hash differs; a
         model has another width than it was written with.
     """
+    state = _parsed(files)
+    models: dict[str, Model] = {}
+    for name, saved in state.models.items():
+        texts = [_checked(files, text) for text in saved.texts]
+        try:
+            models[name] = RESTORE[saved.kind](saved.values, [text.decode() for text in texts])
+        except (KeyError, ValueError, LightGBMError) as error:
+            raise _not_as_written(error) from None
+    return FittedStacker(
+        models,
+        {name: saved.predicts_tie_logit for name, saved in state.models.items()},
+        state.decision(),
+        state.names.members,
+        state.names.odd,
+        state.names.even,
+    )
+
+
+def _parsed(files: Mapping[str, bytes]) -> StackerState:
     try:
-        content = json.loads(files[MAIN], parse_constant=_refused)
+        content = json.loads(files[MAIN], parse_constant=_no_number)
     except KeyError:
-        raise ArtifactError(f"the stacker lacks {MAIN}; run `arena-ensemble stack` again") from None
+        raise ArtifactError(f"the stacker lacks {MAIN}; {_REMEDY}") from None
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{MAIN} is no whole JSON ({error}); run `arena-ensemble stack` again") from None
+        raise ArtifactError(f"{MAIN} is no whole JSON ({error}); {_REMEDY}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ArtifactError(f"{MAIN} has another format than {FORMAT}; run `arena-ensemble stack` again")
+        raise ArtifactError(f"{MAIN} has another format than {FORMAT}; {_REMEDY}")
     try:
-        names = {key: tuple(map(str, content["names"][key])) for key in ("members", "odd", "even")}
-        models: dict[str, Model] = {}
-        factored: dict[str, bool] = {}
-        settings, betas = {}, {}
-        for name, told in content["models"].items():
-            texts = [_checked(files, text["file"], text["sha256"]) for text in told["texts"]]
-            models[name] = _KINDS[told["kind"]](State(told["kind"], told["values"], texts))
-            if not isinstance(told["factored"], bool):
-                raise ValueError("factored is neither true nor false")
-            factored[name] = told["factored"]
-            settings[name] = (int(told["setting"][0]), int(told["setting"][1]))
-            if min(settings[name]) < 0:
-                raise ValueError("a setting below zero")
-            betas[name] = float(told["beta"])
-        shares = {str(name): float(share) for name, share in content["shares"].items()}
-        mixes = {
-            str(name): {str(part): float(weight) for part, weight in told.items()}
-            for name, told in content["mixes"].items()
-        }
-        decision = Decision(settings, betas, mixes, shares, {})
-        if not shares or not all(mixes.values()) or set(decision.parts()) != set(models):
-            raise ValueError(f"the shares do not need just its {len(models)} models")
-        numbers = [*betas.values(), *shares.values(), *(w for told in mixes.values() for w in told.values())]
-        if not all(map(math.isfinite, numbers)) or min(betas.values()) <= 0 or min(shares.values()) < 0:
-            raise ValueError("a sharpness, a share or a weight is no number to use")
-        if abs(sum(shares.values()) - 1) > 1e-6:
-            raise ValueError("the shares do not sum to one")
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        IndexError,
-        OverflowError,
-        LightGBMError,
-    ) as error:
-        raise ArtifactError(
-            f"{MAIN} is not as written ({type(error).__name__}: {error}); run `arena-ensemble stack` again"
-        ) from None
-    return models, factored, decision, names
+        return StackerState.model_validate_json(files[MAIN])
+    except ValidationError as error:
+        raise _not_as_written(error) from None
 
 
-def _refused(constant: str) -> float:
+def _no_number(constant: str) -> float:
     raise ValueError(f"{constant} among the numbers")
 
 
-def _checked(files: Mapping[str, bytes], file: str, sha256: str) -> str:
-    if file not in files:
-        raise ArtifactError(f"the stacker lacks {file}; run `arena-ensemble stack` again")
-    if hashlib.sha256(files[file]).hexdigest() != sha256:
-        raise ArtifactError(f"{file} was truncated or edited (its SHA-256 differs); it was not loaded")
-    return files[file].decode()
+def _not_as_written(error: Exception) -> ArtifactError:
+    """One line that tells the first thing that is wrong and where."""
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place[:200]}: {first['msg']}" if place else first["msg"]
+    return ArtifactError(f"{MAIN} is not as written ({reason}); {_REMEDY}")
+
+
+def _checked(files: Mapping[str, bytes], text: TextFile) -> bytes:
+    if text.file not in files:
+        raise ArtifactError(f"the stacker lacks {text.file}; {_REMEDY}")
+    content = files[text.file]
+    if hashlib.sha256(content).hexdigest() != text.sha256:
+        raise ArtifactError(
+            f"{text.file} was truncated or edited (its SHA-256 differs); it was not loaded; {_REMEDY}"
+        )
+    return content

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
-from ..calibration import fit_temperature
 from ..errors import InputError
 from ..features import Features
 from ..folds.split import stratified_group_folds
-from ..metrics import ScoreRow, checked_labels, group_codes, prior_log_probs, score_rows
+from ..metrics import ScoreRow, checked_labels, group_codes, score_rows
 from ..predictions import Floats
-from .base import Model
-from .candidates import menu_for
+from .candidates import candidates_for
 from .design import Design, Members, make_design
-from .nested_cv import Codes, Readings, cross_readings, nested
-from .pooling import TEMPERATURE_ROWS
-from .selection import Decision, Menu, combined
-from .serialization import from_files, to_files
+from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, select_nested
+from .pooling import PooledModel
+from .score_table import ENSEMBLE_ROW, score_entries
+from .selection import CandidateSet, decision_log_probs
+from .serialization import FittedStacker, from_files, to_files
 
 
 class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
@@ -47,12 +46,12 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
     ----------
     choice_
         Name of the candidate chosen most often when the groups are resampled.
-    shares_
-        Candidate → how often it was chosen: the prediction is their geometric mean by these shares.
+    selection_frequency_
+        Candidate → how often it was chosen: the prediction is their geometric mean with these weights.
     table_
         List of `ScoreRow`, the prior first, the procedure's honest score last.
     weights_
-        Mapping of what the choice is made of: members for a pool, candidates for a mix.
+        Mapping of what the choice is made of: members for a pool, candidates for a blend.
     temperature_
         Final temperature of the choice.
     oof_log_proba_
@@ -114,100 +113,91 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         design = make_design(members, features, n=len(labels))
         if len(np.unique(labels)) < 2:
             raise InputError("every row has the same outcome; there is nothing to learn")
-        codes = group_codes(groups, len(labels))
-        parts = fold_codes(labels, codes, folds, n_folds=self.n_folds, seed=self.random_state)
-        menu: Menu = menu_for(design)
         if self.threads < 1:
             raise InputError(f"threads={self.threads}: expected at least 1")
-        self.member_names_: tuple[str, ...] = design.members
-        self.feature_names_ = (design.odd_names, design.even_names)
-        readings = cross_readings(
-            menu.families,
-            design,
-            labels,
-            parts,
-            seed=self.random_state,
-            pairs=self.honest,
-            threads=self.threads,
+        codes = group_codes(groups, len(labels))
+        fold = fold_codes(labels, codes, folds, n_folds=self.n_folds, seed=self.random_state)
+        candidates = candidates_for(design)
+        found = self._select(candidates, design, labels, codes, fold)
+        self.fitted_: FittedStacker = FittedStacker(
+            {
+                name: candidates.candidate(name).fit(design, labels, self.random_state)
+                for name in found.decision.parts()
+            },
+            {name: candidates.predicts_tie_logit[name] for name in found.decision.parts()},
+            found.decision,
+            design.members,
+            design.odd_names,
+            design.even_names,
         )
-        again = self._repeated(menu, design, labels, codes, count=int(parts.max()) + 1)
-        found = nested(
-            menu, readings, labels, codes, parts, again=again, tolerance=self.tolerance, honest=self.honest
-        )
-        self.decision_: Decision = found.decision
-        self.fold_choices_ = {fold: made.choice for fold, made in found.fold_decisions.items()}
-        self.choice_: str = found.decision.choice
-        self.oof_log_proba_: Floats = found.chosen
-        self.candidate_oof_: dict[str, Floats] = {name: found.scored[name] for name in menu.order}
-        self.models_: dict[str, Model] = {
-            name: menu.family(name).fit(design, labels, self.random_state) for name in found.decision.parts()
+        self.fold_choices_ = {number: one.choice for number, one in found.fold_decisions.items()}
+        self.oof_log_proba_: Floats = found.log_probs
+        self.candidate_oof_: dict[str, Floats] = {
+            name: found.candidate_log_probs[name] for name in candidates.order
         }
-        self.factored_ = {name: menu.factored[name] for name in self.models_}
         self.classes_ = np.arange(3)
-        entries: list[tuple[str, str, Floats, int | None, bool, str]] = [
-            (
-                "prior",
-                "baseline",
-                prior_log_probs(labels, parts),
-                None,
-                True,
-                "class frequencies of the other folds",
-            )
-        ]
-        rank = {name: place for place, name in enumerate(menu.order)}
-        taken = {"prior", "ensemble", *found.scored}
-        for place, member in enumerate(design.members):
-            name = f"{member} (member)" if member in taken else member
-            entries.append((name, "member", design.log_probs[place], None, True, ""))
-            after = tempered_out_of_fold(design.log_probs[place], labels, parts)
-            entries.append((f"{name}, temperature", "member", after, None, True, ""))
-        for name, log_probs in found.scored.items():
-            if name != "prior":
-                entries.append((name, "candidate", log_probs, rank.get(name), self.honest, ""))
-        made_of = "; ".join(f"{name} {share:.0%}" for name, share in self.shares_.items())
-        entries.append(("ensemble", "choice", found.chosen, None, self.honest, made_of))
         self.table_: list[ScoreRow] = score_rows(
-            entries,
+            score_entries(design, labels, fold, candidates, found, honest=self.honest),
             labels,
-            reference="ensemble",
+            reference=ENSEMBLE_ROW,
             groups=codes,
             chosen=self.choice_,
             bayes_log_probs=bayes_log_probs,
         )
         return self
 
-    def _repeated(
-        self, menu: Menu, design: Design, y: Codes, groups: Codes, *, count: int
-    ) -> list[tuple[Codes, dict[str, Readings]]]:
-        """Other folds and their readings, where the rows are few and one set of folds is a lottery."""
-        found = []
-        for again in range(1, repeats_for(len(y))):
-            seed = (self.random_state + again) % 2**32
-            folds = group_codes(stratified_group_folds(y, groups, n_folds=count, seed=seed), len(y))
-            made = cross_readings(
-                menu.families, design, y, folds, seed=seed, pairs=False, threads=self.threads
+    def _select(
+        self, candidates: CandidateSet, design: Design, y: Codes, groups: Codes, folds: Codes
+    ) -> NestedResult:
+        """Cross-fit on the folds, and where rows are few on others too: one set of folds is a lottery."""
+
+        def cross_fit(by: Codes, seed: int, *, pairs: bool) -> dict[str, OofPath]:
+            return cross_fit_paths(
+                candidates.candidates, design, y, by, seed=seed, pairs=pairs, threads=self.threads
             )
-            found.append((folds, made))
-        return found
+
+        paths = cross_fit(folds, self.random_state, pairs=self.honest)
+        repeats = []
+        for number in range(1, repeats_for(len(y))):
+            seed = (self.random_state + number) % 2**32
+            others = stratified_group_folds(y, groups, n_folds=int(folds.max()) + 1, seed=seed)
+            by = group_codes(others, len(y))
+            repeats.append((by, cross_fit(by, seed, pairs=False)))
+        return select_nested(
+            candidates,
+            paths,
+            y,
+            groups,
+            folds,
+            repeats=repeats,
+            tolerance=self.tolerance,
+            honest=self.honest,
+        )
+
+    @property
+    def choice_(self) -> str:
+        """Name of the candidate chosen most often when the groups are resampled."""
+        return self._checked_fitted().decision.choice
 
     @property
     def temperature_(self) -> float:
-        """Final temperature of the choice (1 for a mix: its weights' sum is its sharpness)."""
-        return 1.0 / self.decision_.betas.get(self.choice_, 1.0)
+        """Final temperature of the choice (1 for a blend: its weights' sum is its sharpness)."""
+        return 1.0 / self._checked_fitted().decision.betas.get(self.choice_, 1.0)
 
     @property
-    def shares_(self) -> dict[str, float]:
-        """Candidate → its share in the prediction."""
-        return dict(self.decision_.shares)
+    def selection_frequency_(self) -> dict[str, float]:
+        """Candidate → how often it was chosen, which is its weight in the prediction."""
+        return dict(self._checked_fitted().decision.selection_frequency)
 
     @property
     def weights_(self) -> dict[str, float]:
         """What the choice is made of."""
-        if self.choice_ in self.decision_.mixes:
-            return dict(self.decision_.mixes[self.choice_])
-        values: dict[str, Any] = self.models_[self.choice_].state().values
-        if "weights" in values:
-            return dict(zip(self.member_names_, values["weights"], strict=True))
+        fitted = self._checked_fitted()
+        if self.choice_ in fitted.decision.blend_weights:
+            return dict(fitted.decision.blend_weights[self.choice_])
+        model = fitted.models[self.choice_]
+        if isinstance(model, PooledModel):
+            return dict(zip(fitted.members, model.weights.tolist(), strict=True))
         return {self.choice_: 1.0}
 
     def predict_log_proba(self, members: Members, features: Features | None = None) -> Floats:
@@ -218,7 +208,10 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         InputError
             Other members or features than those fitted on.
         """
-        return self._read(self._design(members, features))
+        fitted = self._checked_fitted()
+        design = _matching_design(fitted, members, features)
+        paths = {name: model.predict_path(design) for name, model in fitted.models.items()}
+        return decision_log_probs(fitted.decision, paths, fitted.predicts_tie_logit)
 
     def predict_proba(self, members: Members, features: Features | None = None) -> Floats:
         """Probabilities (n, 3) of new rows, columns A, B, TIE."""
@@ -228,20 +221,9 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """Likeliest outcome of new rows, (n,)."""
         return np.asarray(np.argmax(self.predict_log_proba(members, features), axis=1), dtype=np.int64)
 
-    def _read(self, design: Design) -> Floats:
-        readings = {name: model.readings(design) for name, model in self.models_.items()}
-        return combined(self.decision_, readings, self.factored_)
-
     def dump(self) -> dict[str, bytes]:
         """File name → content of what prediction needs: one JSON, and LightGBM texts hashed in it."""
-        if not hasattr(self, "decision_"):
-            raise NotFittedError("this Stacker is not fitted yet; call fit first")
-        names = {
-            "members": self.member_names_,
-            "odd": self.feature_names_[0],
-            "even": self.feature_names_[1],
-        }
-        return to_files(self.models_, self.factored_, self.decision_, names)
+        return to_files(self._checked_fitted())
 
     @classmethod
     def restore(cls, files: Mapping[str, bytes]) -> Self:
@@ -253,41 +235,32 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             A file is missing or broken, or a LightGBM text is not the one that was written. Whether the
             JSON is, only a hash kept elsewhere can tell: the artifact's card has it.
         """
-        made = cls()
-        made.models_, made.factored_, made.decision_, names = from_files(files)
-        made.member_names_ = names["members"]
-        made.feature_names_ = (names["odd"], names["even"])
-        made.choice_ = made.decision_.choice
-        made.classes_ = np.arange(3)
-        return made
+        stacker = cls()
+        stacker.fitted_ = from_files(files)
+        stacker.classes_ = np.arange(3)
+        return stacker
 
-    def _design(self, members: Members, features: Features | None) -> Design:
-        if not hasattr(self, "decision_"):
+    def _checked_fitted(self) -> FittedStacker:
+        if not hasattr(self, "fitted_"):
             raise NotFittedError("this Stacker is not fitted yet; call fit first")
-        design = make_design(members, features)
-        if design.members != self.member_names_:
-            raise InputError(
-                f"the stacker was fitted on members {', '.join(self.member_names_) or '(none)'}; "
-                f"given: {', '.join(design.members) or '(none)'}"
-            )
-        if (design.odd_names, design.even_names) != self.feature_names_:
-            raise InputError("the features differ from those that the stacker was fitted on")
-        return design
+        return self.fitted_
+
+
+def _matching_design(fitted: FittedStacker, members: Members, features: Features | None) -> Design:
+    design = make_design(members, features)
+    if design.members != fitted.members:
+        raise InputError(
+            f"the stacker was fitted on members {', '.join(fitted.members) or '(none)'}; "
+            f"given: {', '.join(design.members) or '(none)'}"
+        )
+    if (design.odd_names, design.even_names) != (fitted.odd_names, fitted.even_names):
+        raise InputError("the features differ from those that the stacker was fitted on")
+    return design
 
 
 def repeats_for(rows: int) -> int:
     """How many sets of folds the choice is made on: four up to 1,000 rows, two up to 2,000, then one."""
     return max(1, min(4, 4000 // rows))
-
-
-def tempered_out_of_fold(log_probs: Floats, y: npt.NDArray[np.int64], folds: npt.NDArray[np.int64]) -> Floats:
-    """A member after its temperature (n, 3), each fold's fitted on the other folds."""
-    out = np.empty_like(log_probs)
-    for fold in range(int(folds.max()) + 1):
-        held = folds == fold
-        fitted = fit_temperature(log_probs[~held], y[~held], prior_rows=TEMPERATURE_ROWS)
-        out[held] = fitted.apply(log_probs[held])
-    return out
 
 
 def fold_codes(

@@ -20,10 +20,10 @@ from arena_ensemble.artifacts import atomic, cards
 from arena_ensemble.artifacts.cards import Card
 from arena_ensemble.errors import ArtifactError
 from arena_ensemble.stacking import Stacker
-from arena_ensemble.stacking.boosting import TreeFamily
+from arena_ensemble.stacking.boosting import BoostingCandidate
 from arena_ensemble.stacking.design import make_design
 from arena_ensemble.stacking.selection import Decision
-from arena_ensemble.stacking.serialization import to_files
+from arena_ensemble.stacking.serialization import FittedStacker, to_files
 
 __all__ = ["arena", "unchanged"]
 
@@ -144,7 +144,10 @@ CASES: dict[str, tuple[Change, str]] = {
     ),
     "a stacker that is a list": (in_json(ENSEMBLE, STACKER, lambda v: []), "another format"),
     "a stacker of no models": (in_json(ENSEMBLE, STACKER, lambda v: v.update(models={})), "not as written"),
-    "a stacker of no shares": (in_json(ENSEMBLE, STACKER, lambda v: v.update(shares={})), "not as written"),
+    "a stacker that chose nothing": (
+        in_json(ENSEMBLE, STACKER, lambda v: v.update(selection_frequency={})),
+        "not as written",
+    ),
     "a stacker whose models are a list": (
         in_json(ENSEMBLE, STACKER, lambda v: v.update(models=[1])),
         "not as written",
@@ -155,7 +158,7 @@ CASES: dict[str, tuple[Change, str]] = {
         "not as written",
     ),
     "a stacker that chose what is not there": (
-        in_json(ENSEMBLE, STACKER, lambda v: v.update(shares={"best": 1.0})),
+        in_json(ENSEMBLE, STACKER, lambda v: v.update(selection_frequency={"best": 1.0})),
         "not as written",
     ),
     "a stacker with NaN inside": (
@@ -378,10 +381,9 @@ def trees() -> dict[str, bytes]:
     y = rng.integers(0, 3, size=400)
     probs = rng.dirichlet([2, 2, 2], size=400)
     design = make_design({"m": probs}, None, n=400)
-    model = TreeFamily("trees", features=False).fit(design, y, 0)
+    model = BoostingCandidate("trees", features=False).fit(design, y, 0)
     decision = Decision({"trees": (0, 0)}, {"trees": 1.0}, {}, {"trees": 1.0}, {})
-    names = {"members": design.members, "odd": design.odd_names, "even": design.even_names}
-    return to_files({"trees": model}, {"trees": True}, decision, names)
+    return to_files(FittedStacker({"trees": model}, {"trees": True}, decision, design.members, (), ()))
 
 
 @pytest.mark.slow

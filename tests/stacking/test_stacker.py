@@ -17,12 +17,12 @@ from arena_ensemble.features import Features
 from arena_ensemble.metrics import log_loss, paired_difference, row_losses
 from arena_ensemble.predictions import Predictions, from_delta_tau
 from arena_ensemble.stacking import Stacker, make_design
-from arena_ensemble.stacking.base import to_log_probs, tuned
-from arena_ensemble.stacking.boosting import TreeFamily, TreeSettings
-from arena_ensemble.stacking.candidates import menu_for
-from arena_ensemble.stacking.nested_cv import cross_readings
-from arena_ensemble.stacking.selection import Decision, combined, decide
-from arena_ensemble.stacking.serialization import to_files
+from arena_ensemble.stacking.base import best_index, to_log_probs
+from arena_ensemble.stacking.boosting import BoostingCandidate, BoostingParams
+from arena_ensemble.stacking.candidates import RESTORE, candidates_for
+from arena_ensemble.stacking.nested_cv import cross_fit_paths
+from arena_ensemble.stacking.selection import Decision, decide, decision_log_probs
+from arena_ensemble.stacking.serialization import FittedStacker, to_files
 from arena_ensemble.stacking.stacker import repeats_for
 
 SWAP = [1, 0, 2]
@@ -90,15 +90,18 @@ def test_every_candidate_is_equivariant() -> None:
     members, y, extra = arena(600, features=True)
     design = make_design(members, extra)
     other = make_design(swapped(members), extra.swapped() if extra else None)
-    menu = menu_for(design)
-    readings, mirrored = {}, {}
-    for family in menu.families:
-        model = family.fit(design, y, 0)
-        readings[family.name], mirrored[family.name] = model.readings(design), model.readings(other)
-    made = decide(menu, readings, y, np.arange(600), tolerance=1.0)
-    for name in [*readings, *(mix.name for mix in menu.mixes), None]:
-        shown = combined(made, readings, menu.factored, name)
-        seen = combined(made, mirrored, menu.factored, name)
+    candidates = candidates_for(design)
+    paths, mirrored = {}, {}
+    for candidate in candidates.candidates:
+        model = candidate.fit(design, y, 0)
+        paths[candidate.name], mirrored[candidate.name] = (
+            model.predict_path(design),
+            model.predict_path(other),
+        )
+    made = decide(candidates, paths, y, np.arange(600), tolerance=1.0)
+    for name in [*paths, *(blend.name for blend in candidates.blends), None]:
+        shown = decision_log_probs(made, paths, candidates.predicts_tie_logit, name)
+        seen = decision_log_probs(made, mirrored, candidates.predicts_tie_logit, name)
         assert np.abs(np.exp(shown)[:, SWAP] - np.exp(seen)).max() < 1e-10, name
 
 
@@ -107,13 +110,13 @@ def test_every_candidate_is_equivariant() -> None:
 def test_simple_candidates_are_equivariant_on_any_data(seed: int) -> None:
     members, y, _ = arena(120, seed)
     design, other = make_design(members, None), make_design(swapped(members), None)
-    menu = menu_for(design)
-    for family in menu.families:
-        model = family.fit(design, y, seed)
-        for shown, seen in zip(model.readings(design), model.readings(other), strict=True):
-            one = to_log_probs(shown, factored=family.factored)
-            two = to_log_probs(seen, factored=family.factored)
-            assert np.abs(np.exp(one)[:, SWAP] - np.exp(two)).max() < 1e-10, family.name
+    candidates = candidates_for(design)
+    for candidate in candidates.candidates:
+        model = candidate.fit(design, y, seed)
+        for shown, seen in zip(model.predict_path(design), model.predict_path(other), strict=True):
+            one = to_log_probs(shown, predicts_tie_logit=candidate.predicts_tie_logit)
+            two = to_log_probs(seen, predicts_tie_logit=candidate.predicts_tie_logit)
+            assert np.abs(np.exp(one)[:, SWAP] - np.exp(two)).max() < 1e-10, candidate.name
 
 
 def test_the_order_of_members_does_not_matter_and_repeats_are_equal() -> None:
@@ -214,11 +217,11 @@ def test_a_stacker_survives_its_files(features: bool) -> None:
 
 def test_edited_files_are_refused() -> None:
     members, y, _ = arena(200)
-    trees = TreeFamily("trees", features=False, settings=TreeSettings(rounds=(0, 5)))
+    trees = BoostingCandidate("trees", features=False, params=BoostingParams(rounds=(0, 5)))
     design = make_design(members, None)
     made = Decision({"trees": (1, 1)}, {"trees": 1.0}, {}, {"trees": 1.0}, {})
-    names = {"members": design.members, "odd": (), "even": ()}
-    files = to_files({"trees": trees.fit(design, y, 0)}, {"trees": True}, made, names)
+    model = trees.fit(design, y, 0)
+    files = to_files(FittedStacker({"trees": model}, {"trees": True}, made, design.members, (), ()))
     assert Stacker.restore(files).predict_proba(members).shape == (200, 3)
     text = next(name for name in files if name.endswith(".txt"))
     for broken, told in (
@@ -226,42 +229,57 @@ def test_edited_files_are_refused() -> None:
         ({name: content for name, content in files.items() if name != text}, "lacks"),
         ({**files, "stacker.json": files["stacker.json"][:50]}, "no whole JSON"),
         ({**files, "stacker.json": b"{}"}, "another format"),
+        ({**files, "stacker.json": b'{"format": 2}'}, "another format"),
         ({}, "lacks stacker.json"),
     ):
-        with pytest.raises(ArtifactError, match=told):
+        with pytest.raises(ArtifactError, match=rf"{told}.*run `arena-ensemble stack` again"):
             Stacker.restore(broken)
     content = json.loads(files["stacker.json"])
     told_trees = content["models"]["trees"]
     for edit in (
         {"models": {}},
         {"names": {}},
-        {"models": {"trees": {**told_trees, "setting": [-1, -1]}}},
+        {"models": {"trees": {**told_trees, "path_index": [-1, -1]}}},
         {"models": {"trees": {**told_trees, "beta": 0.0}}},
-        {"models": {"trees": {**told_trees, "factored": "false"}}},
-        {"mixes": {"trees": {}}},
-        {"shares": {"trees": 0.5}},
-        {"shares": {"mix": 1.0}},
-        {"mixes": {"trees": 1}},
+        {"models": {"trees": {**told_trees, "predicts_tie_logit": "false"}}},
+        {"blend_weights": {"trees": {}}},
+        {"selection_frequency": {"trees": 0.5}},
+        {"selection_frequency": {"mix": 1.0}},
+        {"blend_weights": {"trees": 1}},
     ):
-        with pytest.raises(ArtifactError, match="not as written"):
+        with pytest.raises(ArtifactError, match=r"not as written.*run `arena-ensemble stack` again"):
             Stacker.restore({**files, "stacker.json": json.dumps({**content, **edit}).encode()})
     for one in told_trees["texts"]:
         one["sha256"] = hashlib.sha256(b"abc").hexdigest()
     no_trees = {**dict.fromkeys(files, b"abc"), "stacker.json": json.dumps(content).encode()}
-    with pytest.raises(ArtifactError, match="not as written"):
+    with pytest.raises(ArtifactError, match=r"not as written.*run `arena-ensemble stack` again"):
         Stacker.restore(no_trees)
+
+
+def test_every_candidate_is_made_again_from_its_state() -> None:
+    members, y, extra = arena(320, features=True)
+    design = make_design(members, extra)
+    for candidate in candidates_for(design).candidates:
+        model = candidate.fit(design, y, 0)
+        values = json.loads(json.dumps(model.state().model_dump()))
+        again = RESTORE[model.kind](values, model.texts())
+        assert np.array_equal(again.predict_path(design), model.predict_path(design)), candidate.name
+        assert again.state() == model.state()
 
 
 def test_the_choice_is_bagged_and_repeated_where_rows_are_few() -> None:
     members, y, _ = arena(200)
     stacker = Stacker(honest=False).fit(members, y)
-    assert sum(stacker.shares_.values()) == pytest.approx(1)
-    assert max(stacker.shares_, key=lambda name: stacker.shares_[name]) == stacker.choice_
-    assert set(stacker.models_) == set(stacker.decision_.parts())
+    assert sum(stacker.selection_frequency_.values()) == pytest.approx(1)
+    assert (
+        max(stacker.selection_frequency_, key=lambda name: stacker.selection_frequency_[name])
+        == stacker.choice_
+    )
+    assert set(stacker.fitted_.models) == set(stacker.fitted_.decision.parts())
     assert [repeats_for(rows) for rows in (100, 1000, 2000, 2001, 57_477)] == [4, 4, 2, 1, 1]
     # A member that leaves no doubt leaves the prior no share, and noise nothing else.
     sure = {"truth": np.where(np.eye(3)[y] == 1, 0.98, 0.01)}
-    assert "prior" not in Stacker(honest=False).fit(sure, y).shares_
+    assert "prior" not in Stacker(honest=False).fit(sure, y).selection_frequency_
     noise = {"noise": np.random.default_rng(1).dirichlet([2, 2, 2], size=200)}
     assert Stacker(honest=False).fit(noise, y).choice_ == "prior"
 
@@ -307,26 +325,26 @@ def test_predictions_are_read_in_both_orders_and_joined_rows_are_checked() -> No
         Stacker().fit({"a": both, "b": other}, y)
 
 
-def test_nested_readings_never_see_the_row_they_read() -> None:
-    """A family that remembers its training rows reads none of them."""
+def test_nested_paths_never_see_the_rows_that_they_predict() -> None:
+    """A candidate that remembers its training rows meets none of them."""
     members, y, _ = arena(60)
     members["row"] = np.exp(from_delta_tau(np.arange(60.0) / 10, np.zeros(60)))
 
     class Memory:
-        name, factored = "memory", False
+        name, predicts_tie_logit, tempered = "memory", False, False
 
         def fit(self, design: object, y: object, seed: int) -> object:
             known = set(design.delta[:, -1].tolist())  # type: ignore[attr-defined]
 
             class Model:
-                def readings(self, new: object) -> np.ndarray:
+                def predict_path(self, new: object) -> np.ndarray:
                     seen = [value in known for value in new.delta[:, -1].tolist()]  # type: ignore[attr-defined]
                     return np.full((1, len(seen), 2), float(any(seen)))
 
             return Model()
 
     folds = np.arange(60) % 5
-    found = cross_readings(
+    found = cross_fit_paths(
         [Memory()],
         make_design(members, None),
         y,
@@ -338,11 +356,11 @@ def test_nested_readings_never_see_the_row_they_read() -> None:
     assert len(found.pair) == 20
 
 
-def test_a_factored_family_is_tuned_half_by_half() -> None:
+def test_a_tie_logit_has_a_path_index_of_its_own() -> None:
     y = np.array([0, 1, 2, 2, 0])
     good = np.array([[3.0, -3], [-3, -3], [0, 3], [0, 3], [3, -3]])
-    readings = np.stack([np.stack([good[:, 0], -good[:, 1]], 1), np.stack([-good[:, 0], good[:, 1]], 1)])
-    assert tuned(readings, y, factored=True) == (0, 1)
+    paths = np.stack([np.stack([good[:, 0], -good[:, 1]], 1), np.stack([-good[:, 0], good[:, 1]], 1)])
+    assert best_index(paths, y, predicts_tie_logit=True) == (0, 1)
 
 
 def test_it_is_a_scikit_learn_estimator() -> None:
