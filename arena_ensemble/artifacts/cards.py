@@ -175,6 +175,9 @@ class EnsembleCard(Card):
     seconds: float
     contributions: dict[str, Any]
     suspicions: list[dict[str, Any]]
+    alarms: dict[str, list[str]] = {}
+    """member → what looks wrong with its predictions, beside what its own card says"""
+    notes: dict[str, list[str]] = {}
     reliability: dict[str, Any]
 
 

@@ -53,7 +53,7 @@ def stack(
     run = _train(data, Path(test[0]) if test else None, training)
     built = build_ensemble(run, seed=training.seed, truth=truth)
     facts = {**summary.run_facts(run), **summary.ensemble_facts(built)}
-    return Result(facts, summary.run_text(run, built), summary.exit_code(run.result))
+    return Result(facts, summary.run_text(run, built), summary.exit_code(run.result, built))
 
 
 def submission(
@@ -82,7 +82,7 @@ def submission(
         "gammas": prediction.gammas,
     }
     text = f"{summary.run_text(run, built)}\n\n{target}: {len(prediction.ids)} rows, checked"
-    return Result(facts, text, summary.exit_code(run.result))
+    return Result(facts, text, summary.exit_code(run.result, built))
 
 
 def predict(
@@ -177,4 +177,4 @@ def _stack_external(
     built = external.stack_external(data, given.out, seed=training.seed)
     title = f"out of fold, {len(data.ids):,} battles, members' folds unverified"
     facts = {"battles": len(data.ids), "out": str(given.out), **summary.ensemble_facts(built)}
-    return Result(facts, summary.ensemble_text(built, title))
+    return Result(facts, summary.ensemble_text(built, title), summary.exit_code(built=built))

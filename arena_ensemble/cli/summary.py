@@ -43,6 +43,8 @@ def ensemble_facts(built: Ensemble) -> dict[str, Any]:
         "table": [dataclasses.asdict(row) for row in built.table],
         "contributions": card.contributions,
         "suspicions": card.suspicions,
+        "ensemble_alarms": card.alarms,
+        "notes": card.notes,
     }
 
 
@@ -75,12 +77,14 @@ def ensemble_text(built: Ensemble, title: str) -> str:
     ]
     for one in built.card.suspicions:
         parts.append(f"member {one['member']} looks leaked: {'; '.join(one['reasons'])}")
+    parts += [f"member {name} {why}" for name, found in built.card.alarms.items() for why in found]
     return "\n".join(parts)
 
 
-def exit_code(result: RunResult) -> int:
+def exit_code(result: RunResult | None = None, built: Ensemble | None = None) -> int:
     """0, or 4 where a member failed or raises an alarm."""
-    return PARTLY if result.failed or result.alarms else 0
+    partly = result is not None and (result.failed or result.alarms)
+    return PARTLY if partly or (built is not None and built.card.alarms) else 0
 
 
 def _warnings(result: RunResult) -> list[str]:

@@ -26,6 +26,7 @@ from ..metrics import ScoreRow
 from ..predictions import Floats, Predictions
 from ..stacking import STACKER_FORMAT, Stacker
 from .ensemble import Ensemble, restore, write_folder
+from .guards import check_members
 from .tasks import versions
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def build(
     oof: dict[str, Predictions] = {}
     hashes: dict[str, str] = {}
     hours: dict[str, float] = {}
-    verified = True
+    external: list[str] = []
     for name in members:
         artifacts = MemberArtifacts(workspace, name)
         predictions, card = artifacts.load()
@@ -72,7 +73,8 @@ def build(
         aligned = predictions.aligned_to(battles.ids, name=f"member {name!r}")
         oof[name] = aligned.without_ties() if n_classes == 2 else aligned
         hashes[name] = card.files[OOF]
-        verified = verified and card.folds_verified
+        if card.is_external:
+            external.append(name)
         if card.seconds:
             hours[name] = card.seconds / 3600
     key = EnsembleKey(
@@ -90,6 +92,7 @@ def build(
         return kept
     start = time.monotonic()
     y = battles.outcomes()
+    found = check_members(oof, y, groups=folds.group, folds=folds.fold, external=external)
     log.info("stacking %d members on %d battles", len(members), len(battles))
     stacker = Stacker(random_state=seed).fit(
         oof, y, features=extract(battles), groups=folds.group, folds=folds.fold, bayes_log_probs=truth
@@ -99,7 +102,9 @@ def build(
     new = new.model_copy(
         update={
             "key": key,
-            "folds_verified": verified,
+            "folds_verified": not external,
+            "alarms": found.alarms,
+            "notes": found.notes,
             "seed": seed,
             "seconds": round(time.monotonic() - start, 3),
         }

@@ -11,13 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .. import metrics
 from ..artifacts import cards
 from ..artifacts.cards import CARD, EnsembleCard, MemberCard
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace, check_name
 from ..battles import Battles, align_rows
-from ..diagnostics.alignment import best_column_order
 from ..errors import InputError
 from ..features import Features, extract
 from ..folds import group_keys
@@ -26,6 +24,7 @@ from ..predictions import Predictions
 from ..stacking import Stacker
 from .build import ensemble_card
 from .ensemble import Ensemble, write_folder
+from .guards import check_members, check_tests
 
 log = logging.getLogger(__name__)
 
@@ -217,14 +216,22 @@ def stack_external(data: ExternalData, out: Path, *, seed: int = 0) -> Ensemble:
         files.
     """
     folder = check_out(out)
-    check_columns(data.members, data.outcomes)
+    found = check_members(data.members, data.outcomes, groups=data.groups, external=data.members)
+    if data.tests:
+        check_tests(
+            data.members,
+            data.tests,
+            external=data.members,
+            features=data.features,
+            test_features=data.test_features,
+        )
     stacker = Stacker(random_state=seed)
     stacker.fit(data.members, data.outcomes, features=data.features, groups=data.groups)
     table = list(stacker.table_)
     honest = Predictions(data.ids, stacker.oof_log_proba_, np.full(len(data.ids), -1))
     card = ensemble_card(
         stacker, honest, data.members, data.outcomes, data.groups, n_classes=data.n_classes
-    ).model_copy(update={"seed": seed})
+    ).model_copy(update={"seed": seed, "alarms": found.alarms, "notes": found.notes})
     honest = honest.without_ties() if data.n_classes == 2 else honest
     card = write_folder(folder, honest, stacker, table, card)
     if data.tests:
@@ -277,23 +284,3 @@ def is_external(workspace: Workspace, name: str) -> bool:
     """Whether ``oof/<name>`` holds external predictions, which need no recipe."""
     card = MemberArtifacts(workspace, name).card()
     return card is not None and card.is_external
-
-
-def check_columns(members: Mapping[str, Predictions], y: npt.NDArray[np.int64]) -> None:
-    """Stop when another order of a member's three columns fits the outcomes clearly better.
-
-    Raises
-    ------
-    InputError
-        Naming the member and the order that its columns seem to have.
-    """
-    for name, member in members.items():
-        log_probs = member.combined().log_probs
-        order = best_column_order(log_probs, y)
-        if order is not None:
-            names = ", ".join(("A", "B", "tie")[k] for k in order)
-            given, other = (metrics.log_loss(rows, y) for rows in (log_probs, log_probs[:, list(order)]))
-            raise InputError(
-                f"member {name!r}: its columns look exchanged: taken as {names} its log-loss is {other:.4f}, "
-                f"as given {given:.4f}; name the columns rightly"
-            )

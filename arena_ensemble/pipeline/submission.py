@@ -10,36 +10,67 @@ from ..artifacts.cards import GammaNote
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
-from ..features import extract
+from ..features import Features, extract
 from ..io import write_submission, write_winners
-from ..predictions import Predictions
+from ..predictions import Predictions, average_folds
 from .ensemble import Ensemble, EnsemblePrediction
+from .guards import check_tests
 
 log = logging.getLogger(__name__)
 
 GAMMAS = "test.json"
 
 
-def combine_test(workspace: Workspace, ensemble: Ensemble, test: Battles) -> EnsemblePrediction:
+def combine_test(
+    workspace: Workspace, ensemble: Ensemble, test: Battles, *, train: Battles | None = None
+) -> EnsemblePrediction:
     """The ensemble's prediction of test battles that every member has predicted.
 
-    The gammas of the fold averages are kept in ``oof/ensemble/test.json``.
+    The gammas of the fold averages are kept in ``oof/ensemble/test.json``. Columns of external members
+    are held against their out-of-fold predictions, with ``train`` also against the lengths of the answers.
 
     Raises
     ------
     InputError
-        A member has no test predictions, or not of these ids.
+        A member has no test predictions, not of these ids, or with columns exchanged.
     """
     by_fold: dict[str, list[Predictions]] = {}
     for name in ensemble.members:
         parts = MemberArtifacts(workspace, name).load_test()
         aligned = [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in parts]
         by_fold[name] = [p.without_ties() for p in aligned] if ensemble.card.n_classes == 2 else aligned
-    prediction = ensemble.combine(by_fold, extract(test))
+    features = extract(test)
+    _check_external(workspace, by_fold, features, train)
+    prediction = ensemble.combine(by_fold, features)
     log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in prediction.gammas.items()))
     note = GammaNote(test=test.digest(), rows=len(test), gammas=prediction.gammas)
     atomic.write_json(workspace.oof / ENSEMBLE / GAMMAS, note.model_dump())
     return prediction
+
+
+def _check_external(
+    workspace: Workspace,
+    by_fold: dict[str, list[Predictions]],
+    features: Features,
+    train: Battles | None,
+) -> None:
+    """Hold the test columns of external members against their out-of-fold predictions."""
+    loaded = {name: MemberArtifacts(workspace, name).load() for name in by_fold}
+    external = [name for name, (_, card) in loaded.items() if card.is_external]
+    if not external:
+        return
+    ids = loaded[external[0]][0].ids if train is None else train.ids
+    members = {
+        name: predictions.aligned_to(ids, name=f"member {name!r}")
+        for name, (predictions, _) in loaded.items()
+    }
+    check_tests(
+        members,
+        {name: average_folds(parts) for name, parts in by_fold.items()},
+        external=external,
+        features=None if train is None else extract(train),
+        test_features=features,
+    )
 
 
 def write(path: Path, prediction: EnsemblePrediction, *, sample_submission: Path | None = None) -> None:

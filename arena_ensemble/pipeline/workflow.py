@@ -200,7 +200,7 @@ def predict_test(run: TrainingRun, ensemble: Ensemble) -> EnsemblePrediction:
     if run.test is None:
         raise InputError("there are no test battles: give train_members a test file")
     with run.workspace.locked("predicting"):
-        return submission.combine_test(run.workspace, ensemble, run.test)
+        return submission.combine_test(run.workspace, ensemble, run.test, train=run.train)
 
 
 def write_submission(

@@ -132,6 +132,7 @@ def _warnings(card: EnsembleCard, members: Mapping[str, MemberCard]) -> list[str
     ]
     if card.key is None:
         warnings.append("all members are external; whether their own training saw these rows is unverified")
+    warnings += [f"{name} {alarm}" for name, alarms in card.alarms.items() for alarm in alarms]
     for name, member in members.items():
         warnings += [f"{name}: {alarm}" for alarm in member.alarms]
         if not member.folds_verified:

@@ -20,7 +20,8 @@ def score_row(**values: Any) -> ScoreRow:
 def card(**values: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {
         "name": "lexical", "leave_one_out_gain": 0.0123, "leave_one_out_gain_se": 0.002, "beta": 0.98,
-        "a_bias": -0.03, "hours": None, "position_bias": None, "advice": "stop training lexical: no gain that shows",
+        "a_bias": -0.03, "hours": None, "position_bias": None,
+        "advice": "stop training lexical: no gain that shows",
     }  # fmt: skip
     return {"members": [{**usual, **values}]}
 
