@@ -290,7 +290,7 @@ def recipe_from(
     try:
         return Recipe.model_validate({**values, "name": name, "folder": folder})
     except ValidationError as error:
-        raise RecipeError(f"{source}: {_explained(error)}") from None
+        raise RecipeError(f"{source}: {_first_problem(error)}") from None
 
 
 def _known(model: type[BaseModel]) -> list[str]:
@@ -335,7 +335,7 @@ def _nearest(key: str, known: list[str], at: tuple[str, ...]) -> str:
     return f"known keys here: {', '.join(known)}"
 
 
-def _explained(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     """The first problem in one line: key, value, what was expected."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])

@@ -33,7 +33,7 @@ def get(name: str) -> Backbone:
 
 
 @contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
+def reraise_os_errors(folder: Path) -> Iterator[None]:
     """What the disk says while a backbone works in ``folder``, as one clear error.
 
     safetensors tells of a full disk by an exception of its own, which is no ``OSError``.

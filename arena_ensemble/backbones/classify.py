@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .language.backbone import Head, LanguageModel
-from .language.heads import ClassifyScorer
+from .language.heads import ClassificationHeadModel
 
-_model = LanguageModel(Head(labels=3, build=lambda model, reader: ClassifyScorer(model)))
+_model = LanguageModel(Head(labels=3, build=lambda model, encoder: ClassificationHeadModel(model)))
 prepare, fit, load, predict = _model.prepare, _model.fit, _model.load, _model.predict
-adopt = _model.adopt
+import_adapter = _model.import_adapter

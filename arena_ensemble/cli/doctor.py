@@ -26,7 +26,7 @@ LITTLE_DISK: Final = 5 * GIB
 LITTLE_MEMORY: Final = 2 * GIB
 
 
-class Check(NamedTuple):
+class CheckResult(NamedTuple):
     """One line of the report. ``remedy`` is set where the state is not ``ok``."""
 
     name: str
@@ -56,16 +56,16 @@ def doctor(options: argparse.Namespace) -> Result:
     return Result(facts, "\n".join(lines), 1 if failed else 0)
 
 
-def _software() -> Iterator[Check]:
+def _software() -> Iterator[CheckResult]:
     from packaging.requirements import Requirement  # comes with transformers
     from packaging.specifiers import SpecifierSet
 
     found = platform.python_version()
     allowed = importlib.metadata.metadata("arena-ensemble")["Requires-Python"]
     if SpecifierSet(allowed).contains(found, prereleases=True):
-        yield Check("python", "ok", f"{found} (allowed {allowed})")
+        yield CheckResult("python", "ok", f"{found} (allowed {allowed})")
     else:
-        yield Check("python", "fail", f"{found}, allowed {allowed}", "make setup PYTHON=python3.11")
+        yield CheckResult("python", "fail", f"{found}, allowed {allowed}", "make setup PYTHON=python3.11")
     for line in importlib.metadata.requires("arena-ensemble") or []:
         need = Requirement(line)
         if need.marker is not None and not need.marker.evaluate({"extra": ""}):
@@ -73,36 +73,40 @@ def _software() -> Iterator[Check]:
         try:
             version = importlib.metadata.version(need.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Check(need.name, "fail", "not installed", f"pip install '{need}'")
+            yield CheckResult(need.name, "fail", "not installed", f"pip install '{need}'")
             continue
         if need.specifier.contains(version, prereleases=True):
-            yield Check(need.name, "ok", f"{version} (allowed {need.specifier or 'any'})")
+            yield CheckResult(need.name, "ok", f"{version} (allowed {need.specifier or 'any'})")
         else:
-            yield Check(need.name, "fail", f"{version}, allowed {need.specifier}", f"pip install '{need}'")
+            yield CheckResult(
+                need.name, "fail", f"{version}, allowed {need.specifier}", f"pip install '{need}'"
+            )
 
 
-def _machine() -> Iterator[Check]:
+def _machine() -> Iterator[CheckResult]:
     try:
         from ..planning.machine import device_facts
 
         facts = device_facts()
     except (ArenaError, ImportError, OSError) as error:
-        yield Check("device", "fail", "unusable", str(error))
+        yield CheckResult("device", "fail", "unusable", str(error))
         return
     if facts["device"] == "cpu":
         what = f"CPU, {facts['cores']} cores, {facts['threads']} threads; no GPU"
-        yield Check("device", "note", what)
+        yield CheckResult("device", "note", what)
     for device in facts.get("devices", []):
         room = f"{device['free_bytes'] / GIB:.1f} of {device['memory_bytes'] / GIB:.1f} GiB free"
-        yield Check("device", "ok", f"{device['name']}, {room}, CUDA {facts['cuda']}")
+        yield CheckResult("device", "ok", f"{device['name']}, {room}, CUDA {facts['cuda']}")
     for name in ("usual", "gemma-2"):
         policy = facts[f"policy {name}"]
-        yield Check(f"policy ({name} base)", "ok", f"{policy['dtype']}, attention {policy['attention']}")
+        yield CheckResult(
+            f"policy ({name} base)", "ok", f"{policy['dtype']}, attention {policy['attention']}"
+        )
     memory = _free_memory()
     if memory is not None:
         short = memory < LITTLE_MEMORY
         remedy = "close other programs, or use --jobs 1" if short else ""
-        yield Check("memory", "warn" if short else "ok", f"{memory / GIB:.1f} GiB free", remedy)
+        yield CheckResult("memory", "warn" if short else "ok", f"{memory / GIB:.1f} GiB free", remedy)
 
 
 def _free_memory() -> int | None:
@@ -112,41 +116,45 @@ def _free_memory() -> int | None:
         return None
 
 
-def _extras() -> Iterator[Check]:
+def _extras() -> Iterator[CheckResult]:
     from ..planning.machine import EXTRAS, extras
 
     for name, there in extras().items():
-        yield Check(
+        yield CheckResult(
             f"extra {name}", "ok" if there else "note", "present" if there else f"absent; {EXTRAS[name]}"
         )
 
 
-def _room(workspace: store.Workspace) -> Iterator[Check]:
+def _room(workspace: store.Workspace) -> Iterator[CheckResult]:
     folder = workspace.root.absolute()
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         remedy = "give another --workspace, or make it a folder that you may write"
-        yield Check("workspace", "fail", f"{folder}: cannot be written", remedy)
+        yield CheckResult("workspace", "fail", f"{folder}: cannot be written", remedy)
         return
     free = shutil.disk_usage(folder).free
     state: Literal["ok", "warn", "fail"] = "ok"
     if free < LITTLE_DISK:
         state = "fail" if free < LEAST_DISK else "warn"
     remedy = "a 9B base takes 18 GB and a fold of adapters about 1 GB: free some, or move --workspace"
-    yield Check("disk", state, f"{free / GIB:.1f} GiB free at {folder}", "" if state == "ok" else remedy)
+    yield CheckResult(
+        "disk", state, f"{free / GIB:.1f} GiB free at {folder}", "" if state == "ok" else remedy
+    )
 
 
-def _recipes(workspace: store.Workspace) -> Iterator[Check]:
+def _recipes(workspace: store.Workspace) -> Iterator[CheckResult]:
     good, broken = all_recipes(workspace)
     for name, error in broken.items():
-        yield Check(f"recipe {name}", "fail", "cannot be read", error)
-    yield Check("recipes", "ok" if good else "fail", ", ".join(good) or "none", "" if good else "reinstall")
+        yield CheckResult(f"recipe {name}", "fail", "cannot be read", error)
+    yield CheckResult(
+        "recipes", "ok" if good else "fail", ", ".join(good) or "none", "" if good else "reinstall"
+    )
 
 
-def _state(workspace: store.Workspace) -> Iterator[Check]:
+def _state(workspace: store.Workspace) -> Iterator[CheckResult]:
     if holder := _holder(workspace.root / ".arena-lock"):
-        yield Check("lock", "note", f"in use by {holder}; a second run has to wait")
+        yield CheckResult("lock", "note", f"in use by {holder}; a second run has to wait")
     members = []
     for name in workspace.member_names():
         folder = workspace.oof / name
@@ -159,8 +167,8 @@ def _state(workspace: store.Workspace) -> Iterator[Check]:
         if whole:
             members.append(name)
         else:
-            yield Check(f"member {name}", "fail", "truncated or edited", problem)
-    yield Check("members made", "ok" if members else "note", ", ".join(members) or "none yet")
+            yield CheckResult(f"member {name}", "fail", "truncated or edited", problem)
+    yield CheckResult("members made", "ok" if members else "note", ", ".join(members) or "none yet")
 
 
 def _holder(lock: Path) -> str:
@@ -176,7 +184,7 @@ def _holder(lock: Path) -> str:
     return ""
 
 
-def _checks_table(checks: list[Check]) -> str:
+def _checks_table(checks: list[CheckResult]) -> str:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column("", no_wrap=True)
     table.add_column("", no_wrap=True)

@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 def plan(options: argparse.Namespace) -> Result:
     """What each recipe would need on a card, estimated from shapes."""
     from ..planning.estimate import estimate
-    from ..planning.gpus import card_named
-    from ..planning.workload import Work, lengths_of, typical_lengths
+    from ..planning.gpus import gpu_named
+    from ..planning.workload import Workload, lengths_of, typical_lengths
 
     if options.rows < 1 or options.tokens <= 0 or options.folds < 2:
         raise InputError("--rows and --tokens must be positive, --folds at least 2")
     if options.utilisation is not None and not 0 < options.utilisation <= 1:
         raise InputError(f"--utilisation {options.utilisation}: a share between 0 and 1 is expected")
-    card = card_named(options.card)
+    card = gpu_named(options.card)
     recipes, skipped = _planned(store.Workspace(options.workspace), options.models)
     if options.data is not None:
         battles = read_battles(options.data)
@@ -40,7 +40,7 @@ def plan(options: argparse.Namespace) -> Result:
     shares = {}
     if options.utilisation is not None:
         shares = {"train_utilisation": options.utilisation, "read_utilisation": options.utilisation}
-    work = Work(lengths, rows, options.folds, **shares)
+    work = Workload(lengths, rows, options.folds, **shares)
     made = []
     for name, recipe in recipes.items():
         log.info("planning %s", name)

@@ -242,7 +242,7 @@ def _fitted(
                 f"{final}: a file is missing or its SHA-256 differs from {store.CARD}; "
                 f"remove {final} and run again"
             )
-        with backbones.explained(final):
+        with backbones.reraise_os_errors(final):
             return backbone.load(final, recipe=task.recipe, cache=workspace.cache)
     check_not_stale(workspace, task)
     if train is None:
@@ -250,7 +250,7 @@ def _fitted(
     partial = final.with_name(final.name + ".partial")
     resume = _resumable(partial, task.key)
     start = time.monotonic()
-    with backbones.explained(partial):
+    with backbones.reraise_os_errors(partial):
         fitted = backbone.fit(
             train,
             valid=valid,
@@ -279,7 +279,7 @@ def _fitted(
     store.write_card(partial, facts, contents)
     store.commit_folder(partial, final)
     # What is read below is what any later run will load, so load it now as well.
-    with backbones.explained(final):
+    with backbones.reraise_os_errors(final):
         return backbone.load(final, recipe=task.recipe, cache=workspace.cache)
 
 
@@ -422,7 +422,7 @@ def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> No
     if job.train is None:
         return
     cache = job.workspace.cache
-    with backbones.explained(cache):
+    with backbones.reraise_os_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
         backbones.get(recipe.backbone).prepare(
             job.train.without_outcomes(), recipe=recipe, cache=cache, on_progress=on_progress

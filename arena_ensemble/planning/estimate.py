@@ -17,14 +17,19 @@ from torch import nn
 
 from ..backbones.language import loading
 from ..backbones.language.adapters import attach, float32_head, head_parameters, layer_of
-from ..backbones.language.heads import ClassifyScorer, GenerateScorer, RewardScorer, Scorer
+from ..backbones.language.heads import (
+    ClassificationHeadModel,
+    GenerationHeadModel,
+    HeadModel,
+    RewardHeadModel,
+)
 from ..errors import RecipeError
 from ..recipes import Recipe
 from . import flops
-from . import memory as _rehearsal
-from .gpus import GIB, Card
+from . import memory as memory_use
+from .gpus import GIB, Gpu
 from .shapes import SHAPES
-from .workload import Work, padded
+from .workload import Workload, batch_totals
 
 CONTEXT: Final = int(0.75 * GIB)
 """CUDA context and libraries"""
@@ -34,7 +39,7 @@ EAGER_TRAFFIC: Final = 40.0
 2 to 4 bytes each (scale, soft-cap, mask, softmax in float32, casts); twice that in the backward pass"""
 BANDWIDTH_SHARE: Final = 0.8
 """of the card's peak bandwidth, for that traffic"""
-_rehearsals: dict[Any, _rehearsal.Lived] = {}
+_simulations: dict[Any, memory_use.MemoryUse] = {}
 _QUANTISED: Final = {"4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "8bit": 1.0}
 """Bytes per weight. NF4 has one 8-bit scale per 64 weights and a float32 per 256 of those
 (Dettmers et al. 2023, arXiv:2305.14314)."""
@@ -121,17 +126,17 @@ def config_of(recipe: Recipe) -> tuple[Any, str]:
     return loading.load_config(source), "hub"
 
 
-def dtype_on(card: Card, recipe: Recipe, config: Any) -> str:
+def dtype_on(card: Gpu, recipe: Recipe, config: Any) -> str:
     """What ``train.precision`` comes to on that card, as the engine's policy decides on the device."""
     if recipe.train.precision != "auto":
         return recipe.train.precision
     if card.bf16:
         return "bf16"
-    overflows = any(name in str(config.model_type) for name in loading._OVERFLOWS_FP16)
+    overflows = any(name in str(config.model_type) for name in loading.OVERFLOWS_FP16)
     return "fp32" if overflows else "fp16"
 
 
-def estimate(recipe: Recipe, card: Card, work: Work) -> Estimate:
+def estimate(recipe: Recipe, card: Gpu, work: Workload) -> Estimate:
     """Parameters, memory and time of one recipe on one card.
 
     Raises
@@ -153,7 +158,7 @@ def estimate(recipe: Recipe, card: Card, work: Work) -> Estimate:
         fused=fused,
         checkpointed=recipe.train.gradient_checkpointing,
     )
-    trained, read = padded(recipe, work)
+    trained, read = batch_totals(recipe, work)
     needed, performed = passes.training(trained) if recipe.train.epochs else (0.0, 0.0)
     reading = passes.reading(read)
     card_peak = card.single if dtype == "fp32" else card.half
@@ -202,11 +207,11 @@ def _needs(bytes_: float) -> int:
     return round(bytes_ * (1 + FRAGMENTATION)) + CONTEXT
 
 
-def _notes(recipe: Recipe, card: Card, config: Any, dtype: str) -> tuple[str, ...]:
+def _notes(recipe: Recipe, card: Gpu, config: Any, dtype: str) -> tuple[str, ...]:
     notes = []
     if dtype == "bf16" and not card.bf16:
         notes.append(f"bf16 is not native on a {card.name}: far slower than these figures")
-    if dtype == "fp16" and any(name in str(config.model_type) for name in loading._OVERFLOWS_FP16):
+    if dtype == "fp16" and any(name in str(config.model_type) for name in loading.OVERFLOWS_FP16):
         notes.append("this family overflows fp16")
     if recipe.adapter.quantise != "none":
         notes.append(f"{recipe.adapter.quantise}: the time to unpack weights is not counted")
@@ -215,7 +220,7 @@ def _notes(recipe: Recipe, card: Card, config: Any, dtype: str) -> tuple[str, ..
     return tuple(notes)
 
 
-def built(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = None) -> Scorer:
+def built(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = None) -> HeadModel:
     """The recipe's scorer on the meta device, with adapters, marked for training as the engine does.
 
     ``layers`` makes it as shallow, every layer adapted: what one layer costs is read off there.
@@ -257,13 +262,13 @@ def built(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = None)
         return _scorer(recipe, model)
 
 
-def _scorer(recipe: Recipe, model: nn.Module) -> Scorer:
+def _scorer(recipe: Recipe, model: nn.Module) -> HeadModel:
     if recipe.backbone == "classify":
-        return ClassifyScorer(model)
+        return ClassificationHeadModel(model)
     if recipe.backbone == "reward":
-        return RewardScorer(model)
+        return RewardHeadModel(model)
     own = recipe.adapter.kind == "frozen" and recipe.train.epochs > 0
-    return GenerateScorer(model, (0, 1, 2), own_rows=own)
+    return GenerationHeadModel(model, (0, 1, 2), own_rows=own)
 
 
 @dataclass(frozen=True)
@@ -279,22 +284,22 @@ class _Memory:
     read: int
 
 
-def _memory(recipe: Recipe, config: Any, dtype: str, scorer: Scorer) -> _Memory:
+def _memory(recipe: Recipe, config: Any, dtype: str, head_model: HeadModel) -> _Memory:
     train = recipe.train
-    trained = sum(p.numel() for p in scorer.parameters() if p.requires_grad)
-    weights, widest = _frozen_bytes(recipe, scorer, dtype)
+    trained = sum(p.numel() for p in head_model.parameters() if p.requires_grad)
+    weights, widest = _frozen_bytes(recipe, head_model, dtype)
     moments = 8 * trained + (4 * trained if train.ema else 0) + (4 * trained if train.early_stopping else 0)
     optimizer = moments if train.epochs else 0
     unpacked = widest * _BYTES[dtype] if recipe.adapter.quantise != "none" else 0
-    depth = _depth(recipe, config, scorer)
+    depth = _depth(recipe, config, head_model)
     kept = _activations(recipe, config, dtype, depth) if train.epochs else 0
     rows, length = _shape(recipe, train.predict_tokens)
-    reading = _rehearsed(recipe, config, dtype, 1, rows, length, "read")
+    reading = _simulated(recipe, config, dtype, 1, rows, length, "read")
     fit_rows, fit_length = _shape(recipe, train.batch_tokens)
     vocabulary = int(config.vocab_size) if recipe.backbone == "generate" else 0
     fixed = weights + 4 * trained + unpacked
     return _Memory(
-        parameters=sum(p.numel() for name, p in scorer.model.named_parameters() if "lora_" not in name),
+        parameters=sum(p.numel() for name, p in head_model.model.named_parameters() if "lora_" not in name),
         trained=trained,
         weights=weights,
         optimizer=optimizer,
@@ -306,11 +311,11 @@ def _memory(recipe: Recipe, config: Any, dtype: str, scorer: Scorer) -> _Memory:
     )
 
 
-def _frozen_bytes(recipe: Recipe, scorer: Scorer, dtype: str) -> tuple[int, int]:
+def _frozen_bytes(recipe: Recipe, head_model: HeadModel, dtype: str) -> tuple[int, int]:
     """Bytes of the weights that are not trained, and the largest quantised one's count of weights."""
     packed = _QUANTISED.get(recipe.adapter.quantise)
     total, widest = 0.0, 0
-    for name, parameter in scorer.named_parameters():
+    for name, parameter in head_model.named_parameters():
         if parameter.requires_grad:
             continue
         if packed is not None and parameter.ndim == 2 and layer_of(name) is not None:
@@ -321,10 +326,10 @@ def _frozen_bytes(recipe: Recipe, scorer: Scorer, dtype: str) -> tuple[int, int]
     return round(total), widest
 
 
-def _depth(recipe: Recipe, config: Any, scorer: Scorer) -> int:
+def _depth(recipe: Recipe, config: Any, head_model: HeadModel) -> int:
     """Layers whose activations are kept: those at or above the lowest that is trained."""
     layers = int(config.num_hidden_layers)
-    lowest = flops._lowest_trained(scorer.model)
+    lowest = flops.lowest_trained(head_model.model)
     return 0 if lowest is None else layers - lowest
 
 
@@ -336,48 +341,48 @@ def _shape(recipe: Recipe, budget: int) -> tuple[int, int]:
     return max(1, budget // (length * together)) * together, length
 
 
-def _rehearsed(
+def _simulated(
     recipe: Recipe,
     config: Any,
     dtype: str,
     layers: int,
     rows: int,
     length: int,
-    act: _rehearsal.Act,
+    act: memory_use.Act,
     checkpointed: bool = False,
-) -> _rehearsal.Lived:
+) -> memory_use.MemoryUse:
     # recipes that differ in data or schedule alone share a rehearsal
     what = (recipe.base, recipe.revision, recipe.backbone, recipe.adapter, recipe.train.attention)
     key = (*what, bool(recipe.train.epochs), dtype, layers, rows, length, act, checkpointed)
-    if key in _rehearsals:
-        return _rehearsals[key]
+    if key in _simulations:
+        return _simulations[key]
 
-    def build() -> Scorer:
-        scorer = built(recipe, config, dtype, layers=layers)
+    def build() -> HeadModel:
+        head_model = built(recipe, config, dtype, layers=layers)
         if checkpointed:
-            loading.recompute_activations(scorer.model)
-        return scorer
+            loading.recompute_activations(head_model.model)
+        return head_model
 
     half = None if dtype == "fp32" else torch.bfloat16  # as wide as float16, and known to a CPU's kernels
-    lived = _rehearsal.rehearse(build, rows, length, act, half)
-    return _rehearsals.setdefault(key, lived)
+    lived = memory_use.simulate_batch(build, rows, length, act, half)
+    return _simulations.setdefault(key, lived)
 
 
 def _activations(recipe: Recipe, config: Any, dtype: str, depth: int) -> int:
     """Bytes beside weights, gradients and moments at the fullest moment of a micro-batch."""
     rows, length = _shape(recipe, recipe.train.batch_tokens)
-    rehearse = functools.partial(_rehearsed, recipe, config, dtype)
-    one = rehearse(1, rows, length, "step")
+    simulate_batch = functools.partial(_simulated, recipe, config, dtype)
+    one = simulate_batch(1, rows, length, "step")
     if depth == 0:
         return one.kept + one.passing
     period = _period(config)
     checkpointed = recipe.train.gradient_checkpointing
     if checkpointed:
         # what lies between layers is kept; one layer at a time lives through its own step
-        first = rehearse(1, rows, length, "keep", True).kept
-        more = rehearse(1 + period, rows, length, "keep", True).kept
+        first = simulate_batch(1, rows, length, "keep", True).kept
+        more = simulate_batch(1 + period, rows, length, "keep", True).kept
         return round((depth - 1) * (more - first) / period) + one.kept + one.passing
-    more = rehearse(1 + period, rows, length, "keep").kept
+    more = simulate_batch(1 + period, rows, length, "keep").kept
     return round(one.kept + (depth - 1) * (more - one.kept) / period) + one.passing
 
 

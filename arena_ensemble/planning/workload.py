@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..backbones.language.batching import plan_epoch, plan_reading
+from ..backbones.language.batching import plan_epoch, plan_prediction
 from ..battles import Battles
 from ..prompts import get_template, turns_of
 from ..recipes import Recipe
-from .flops import Padded
+from .flops import BatchTotals
 
 BYTES_PER_TOKEN: Final = 4.0
 """UTF-8 bytes of text per token, an assumption: tokenizers of these bases give 3.5 to 4.5 on English"""
@@ -29,7 +29,7 @@ Lengths = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """How much there is to do, and how fast a card is assumed to be.
 
     Parameters
@@ -70,7 +70,7 @@ def lengths_of(battles: Battles, template: str = "plain-1") -> Lengths:
     return np.asarray(sizes, dtype=np.float64).T.reshape(-1, 3)
 
 
-def padded(recipe: Recipe, work: Work) -> tuple[Padded, Padded]:
+def batch_totals(recipe: Recipe, work: Workload) -> tuple[BatchTotals, BatchTotals]:
     """What training one fold and reading its held-out rows compute, from the engine's own batches."""
     lengths = work.lengths[:: max(1, -(-len(work.lengths) // _MOST_ROWS))]
     readings = _reading_lengths(recipe, lengths)
@@ -97,7 +97,7 @@ def padded(recipe: Recipe, work: Work) -> tuple[Padded, Padded]:
     )
     if single:
         read_share = 1.0
-    batches = plan_reading(readings.max(axis=1) * readings.shape[1], train.predict_tokens)
+    batches = plan_prediction(readings.max(axis=1) * readings.shape[1], train.predict_tokens)
     return fitted, _padded_sum(batches, readings, 1).times(share / work.folds * read_share)
 
 
@@ -115,10 +115,10 @@ def _reading_lengths(recipe: Recipe, lengths: Lengths) -> npt.NDArray[np.int64]:
 
 def _padded_sum(
     batches: list[npt.NDArray[np.int64]], readings: npt.NDArray[np.int64], together: int
-) -> Padded:
+) -> BatchTotals:
     tokens = squares = rows = real = 0.0
     for batch in batches:
         count, width = together * readings.shape[1] * len(batch), float(readings[batch].max())
         tokens, squares, rows = tokens + count * width, squares + count * width**2, rows + count
         real += together * float(readings[batch].sum())
-    return Padded(tokens, squares, rows, float(len(batches)), real)
+    return BatchTotals(tokens, squares, rows, float(len(batches)), real)

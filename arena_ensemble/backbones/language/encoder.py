@@ -12,7 +12,15 @@ import numpy.typing as npt
 
 from ...battles import Battles
 from ...errors import RecipeError
-from ...prompts import Encoded, Pieces, assemble, assemble_singles, room_for_texts, template_digest, turns_of
+from ...prompts import (
+    Encoded,
+    TokenizedTemplate,
+    assemble,
+    assemble_singles,
+    room_for_texts,
+    template_digest,
+    turns_of,
+)
 from ...prompts import get_template as template_of
 from ...recipes import Recipe
 from . import loading
@@ -26,19 +34,19 @@ Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class PromptEncoder:
     """A base's tokenizer with a recipe's template: battles in, rows of token ids out."""
 
     recipe: Recipe
     source: loading.Source
     config: Any
     tokenizer: Any
-    pieces: Pieces
+    literals: TokenizedTemplate
     store: TokenStore
     cache: Path
 
     @classmethod
-    def open(cls, recipe: Recipe, source: loading.Source, cache: Path) -> Reader:
+    def open(cls, recipe: Recipe, source: loading.Source, cache: Path) -> PromptEncoder:
         """Load configuration and tokenizer, and check that the window fits the base.
 
         Raises
@@ -58,9 +66,9 @@ class Reader:
                 f"{limit} tokens; set prompt.max_tokens = {limit} or less"
             )
         tokenizer = loading.load_tokenizer(source)
-        pieces = encode_literals(tokenizer, recipe.prompt, causal=recipe.backbone == "generate")
-        room_for_texts(pieces, recipe.prompt)
-        return cls(recipe, source, config, tokenizer, pieces, TokenStore(tokenizer, cache), cache)
+        literals = encode_literals(tokenizer, recipe.prompt, causal=recipe.backbone == "generate")
+        room_for_texts(literals, recipe.prompt)
+        return cls(recipe, source, config, tokenizer, literals, TokenStore(tokenizer, cache), cache)
 
     @property
     def pad_id(self) -> int:
@@ -79,17 +87,17 @@ class Reader:
         """One table of rows, or two (of A, of B) for the reward head."""
         turns = self.store.look_up(turns_of(battles, template_of(self.recipe.prompt.template)))
         if singles:
-            return assemble_singles(turns, self.pieces, self.recipe.prompt)
-        return (assemble(turns, self.pieces, self.recipe.prompt),)
+            return assemble_singles(turns, self.literals, self.recipe.prompt)
+        return (assemble(turns, self.literals, self.recipe.prompt),)
 
 
-def identity(reader: Reader) -> dict[str, str]:
+def identity(encoder: PromptEncoder) -> dict[str, str]:
     """What a fold's weights depend on besides the recipe: checked when they are read back."""
     return {
-        "template": template_digest(reader.recipe),
-        "literals": reader.pieces.digest(),
-        "tokenizer": reader.store.digest,
-        "base_model": loading.fingerprint(reader.source),
+        "template": template_digest(encoder.recipe),
+        "literals": encoder.literals.digest(),
+        "tokenizer": encoder.store.digest,
+        "base_model": loading.fingerprint(encoder.source),
     }
 
 

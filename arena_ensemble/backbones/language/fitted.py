@@ -1,4 +1,4 @@
-"""A fitted language-model member, and what it says of readings."""
+"""A language model with its head: log-probabilities and features of encoded battles."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ...errors import ArenaError
 from ...predictions import Floats, normalised
 from ..base import Progress
 from . import loading
-from .encoder import Reader
-from .heads import Scorer
+from .encoder import PromptEncoder
+from .heads import HeadModel
 from .hidden_cache import Vectors, with_features
-from .inference import read, read_features
-from .sequences import Readings
+from .inference import compute_features, predict_logits
+from .sequences import TokenSequences
 
 
 @dataclass(eq=False)
-class Member:
-    """A fitted language-model member."""
+class MemberModel:
+    """A base with its head and adapters, on its device, and the encoder of its prompts."""
 
-    reader: Reader
-    scorer: Scorer
+    encoder: PromptEncoder
+    head_model: HeadModel
     policy: loading.Policy
     facts: dict[str, Any] = field(default_factory=dict)
     hidden: Path | None = None
@@ -32,20 +32,20 @@ class Member:
     shift: Floats | None = None
     """(3,) subtracted from the log-probabilities: zero-shot calibration"""
 
-    def log_probs(self, readings: Readings, on_progress: Progress | None = None) -> Floats:
-        """Log-probabilities (n, 3) of readings, in their order.
+    def log_probs(self, sequences: TokenSequences, on_progress: Progress | None = None) -> Floats:
+        """Log-probabilities (n, 3) of examples, in their order.
 
         Raises
         ------
         ArenaError
             A logit is NaN or infinite.
         """
-        recipe = self.reader.recipe
-        logits = read(
-            self.scorer,
-            self.from_frozen(readings, on_progress),
+        recipe = self.encoder.recipe
+        logits = predict_logits(
+            self.head_model,
+            self.from_frozen(sequences, on_progress),
             policy=self.policy,
-            pad_id=self.reader.pad_id,
+            pad_id=self.encoder.pad_id,
             batch_tokens=self.policy.micro_batch(recipe.train.predict_tokens),
             on_progress=on_progress,
             packed=recipe.train.packing,
@@ -56,19 +56,19 @@ class Member:
         log_probs = normalised(logits)
         return log_probs if self.shift is None else normalised(log_probs - self.shift)
 
-    def features(self, readings: Readings, on_progress: Progress | None = None) -> Vectors:
-        """What the base says of readings of one sequence each, (n, hidden)."""
-        return read_features(
-            self.scorer,
-            readings,
+    def features(self, sequences: TokenSequences, on_progress: Progress | None = None) -> Vectors:
+        """The base's vectors (n, hidden) of examples of one sequence each."""
+        return compute_features(
+            self.head_model,
+            sequences,
             policy=self.policy,
-            pad_id=self.reader.pad_id,
-            batch_tokens=self.policy.micro_batch(self.reader.recipe.train.predict_tokens),
+            pad_id=self.encoder.pad_id,
+            batch_tokens=self.policy.micro_batch(self.encoder.recipe.train.predict_tokens),
             on_progress=on_progress,
         )
 
-    def from_frozen(self, readings: Readings, on_progress: Progress | None = None) -> Readings:
-        """Vectors instead of token ids where the base is frozen; else the readings as they are."""
+    def from_frozen(self, sequences: TokenSequences, on_progress: Progress | None = None) -> TokenSequences:
+        """Vectors instead of token ids where the base is frozen; else the examples unchanged."""
         if self.hidden is None:
-            return readings
-        return with_features(readings, self.hidden, lambda wanted: self.features(wanted, on_progress))
+            return sequences
+        return with_features(sequences, self.hidden, lambda wanted: self.features(wanted, on_progress))

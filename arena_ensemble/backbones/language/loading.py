@@ -26,7 +26,7 @@ _SAMPLES: Final = 64
 _SAMPLE_BYTES: Final = 1 << 20
 _CPU_TOKENS: Final = 2048
 _FLASH_WITH_SOFT_CAP: Final = (2, 6)
-_OVERFLOWS_FP16: Final = ("gemma",)
+OVERFLOWS_FP16: Final = ("gemma",)
 """Model families whose activations leave float16's range."""
 
 
@@ -80,7 +80,7 @@ def choose_policy(recipe: Recipe, config: Any) -> Policy:
         elif torch.cuda.is_bf16_supported(including_emulation=False):
             precision = "bf16"
         else:
-            overflows = any(name in str(config.model_type) for name in _OVERFLOWS_FP16)
+            overflows = any(name in str(config.model_type) for name in OVERFLOWS_FP16)
             precision = "fp32" if overflows else "fp16"
     if precision == "fp16" and not cuda:
         raise RecipeError("train.precision = 'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
@@ -157,7 +157,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(source: Source, what: str) -> Iterator[None]:
+def _reraise_load_errors(source: Source, what: str) -> Iterator[None]:
     """Read a part of a base; transformers' errors as one line that says what to do."""
     try:
         with quiet():
@@ -200,7 +200,7 @@ def load_config(source: Source) -> Any:
     """The base's configuration."""
     from transformers import AutoConfig
 
-    with _explained(source, "configuration"):
+    with _reraise_load_errors(source, "configuration"):
         return AutoConfig.from_pretrained(source.name, **source.options)
 
 
@@ -208,7 +208,7 @@ def load_tokenizer(source: Source) -> Any:
     """The base's tokenizer."""
     from transformers import AutoTokenizer
 
-    with _explained(source, "tokenizer"):
+    with _reraise_load_errors(source, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
     tokenizer.model_max_length = 10**9  # texts are cut by us, after they are counted
     return tokenizer
@@ -240,7 +240,7 @@ def load_model(
         loader = transformers.AutoModelForSequenceClassification
         options["num_labels"] = labels
         options["ignore_mismatched_sizes"] = True
-    with _explained(source, "weights"):
+    with _reraise_load_errors(source, "weights"):
         try:
             model, report = loader.from_pretrained(source.name, **options)
         except (ValueError, ImportError) as error:

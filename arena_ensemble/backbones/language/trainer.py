@@ -1,7 +1,7 @@
-"""One training loop for every head: token ids and plain settings in, a trained scorer out.
+"""One training loop for every head: token ids and plain settings in, a trained model out.
 
 It knows no battles, no recipes and no files but its own checkpoints, so a benchmark can call it with
-torch, transformers, peft and NumPy alone. A step's gradient is the mean over its readings, however
+torch, transformers, peft and NumPy alone. A step's gradient is the mean over its examples, however
 they are cut into micro-batches.
 """
 
@@ -26,8 +26,8 @@ from . import checkpoints as _checkpoints
 from .adapters import layer_of, trained_parameters
 from .alarms import ENOUGH_READINGS, Floats, collapse_alarms, standing, vital_signs
 from .batching import Index, plan_epoch
-from .heads import Scorer
-from .sequences import Readings, collate
+from .heads import HeadModel
+from .sequences import TokenSequences, collate
 
 _log = logging.getLogger(__name__)
 _WATCHES: Final = 10
@@ -37,28 +37,28 @@ Progress = Callable[[float, float, str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
-    """What is learned from n readings.
+class TrainingSet:
+    """n examples and what to learn from them.
 
     Parameters
     ----------
-    readings
+    examples
         The ids.
     labels
-        (n,) in {0, 1, 2}, of the order that the reading shows.
+        (n,) in {0, 1, 2}, of the order that the example shows.
     weights
         (n,) non-negative.
     units
-        (u, k) readings that share an optimizer step: k = 2 for paired swap, else 1.
+        (u, k) examples that share an optimizer step: k = 2 for paired swap, else 1.
     names
         (n,) row ids, for messages.
     teacher
-        (n, 3) natural-log probabilities of the reading's order; NaN rows have no teacher.
+        (n, 3) natural-log probabilities of the example's order; NaN rows have no teacher.
     voted
         (n,) whether the label is a vote; if not, the teacher is all that is learned from. None: all are.
     """
 
-    readings: Readings
+    sequences: TokenSequences
     labels: Index
     weights: Floats
     units: Index
@@ -67,7 +67,7 @@ class Lessons:
     voted: npt.NDArray[np.bool_] | None = None
 
 
-def reading_loss(
+def example_loss(
     logits: torch.Tensor,
     labels: torch.Tensor,
     teacher: torch.Tensor | None,
@@ -75,10 +75,10 @@ def reading_loss(
     temperature: float,
     share: float | torch.Tensor,
 ) -> torch.Tensor:
-    """Loss of each reading (n,): cross-entropy, mixed with the teacher's divergence where there is one.
+    """Loss of each example (n,): cross-entropy, mixed with the teacher's divergence where there is one.
 
     ``(1 - share) CE + share T^2 KL(teacher_T || model_T)`` with both distributions at temperature T
-    (Hinton, Vinyals and Dean 2015, arXiv:1503.02531). ``share`` is one for all readings, or (n,).
+    (Hinton, Vinyals and Dean 2015, arXiv:1503.02531). ``share`` is one for all examples, or (n,).
     """
     hard = functional.cross_entropy(logits, labels, reduction="none")
     if teacher is None:
@@ -101,11 +101,11 @@ def rate_at(step: int, steps: int, warmup: float, schedule: str) -> float:
     return 0.5 * (1 + math.cos(math.pi * done)) if schedule == "cosine" else 1 - done
 
 
-def parameter_groups(scorer: nn.Module, settings: Any, head: Sequence[str]) -> list[dict[str, Any]]:
+def parameter_groups(head_model: nn.Module, settings: Any, head: Sequence[str]) -> list[dict[str, Any]]:
     """Optimizer groups: the head's own rate, layer-wise decay, no weight decay on vectors."""
     base, top = settings.learning_rate, settings.head_learning_rate or settings.learning_rate
-    named = trained_parameters(scorer)
-    layers = [layer_of(name) for name, _ in scorer.named_parameters()]
+    named = trained_parameters(head_model)
+    layers = [layer_of(name) for name, _ in head_model.named_parameters()]
     depth = max((k for k in layers if k is not None), default=0) + 1
     heads = set(head)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -137,14 +137,14 @@ class _State:
 
 
 class Trainer:
-    """Trains one scorer. ``run`` may be interrupted at any moment and resumed from its checkpoints.
+    """Trains one head model. ``run`` may be interrupted at any moment and resumed from its checkpoints.
 
     Parameters
     ----------
-    scorer
+    head model
         On its device, with the parameters to train marked.
     lessons
-        What is learned.
+        The examples.
     settings
         As :class:`arena_ensemble.recipes.TrainSettings` (any object with its fields).
     policy
@@ -157,8 +157,8 @@ class Trainer:
 
     def __init__(
         self,
-        scorer: Scorer,
-        lessons: Lessons,
+        head_model: HeadModel,
+        training_set: TrainingSet,
         settings: Any,
         *,
         policy: Any,
@@ -169,12 +169,17 @@ class Trainer:
         soft_share: float = 0.0,
         name: str = "a member in training",
     ) -> None:
-        self.scorer, self.lessons, self.settings, self.policy = scorer, lessons, settings, policy
+        self.head_model, self.training_set, self.settings, self.policy = (
+            head_model,
+            training_set,
+            settings,
+            policy,
+        )
         self.seed, self.pad_id, self.name = seed, pad_id, name
         self.soft_temperature, self.soft_share = soft_temperature, soft_share
-        self.named = trained_parameters(scorer)
+        self.named = trained_parameters(head_model)
         self.parameters = list(self.named.values())
-        groups = parameter_groups(scorer, settings, head)
+        groups = parameter_groups(head_model, settings, head)
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
         self.scaler = torch.amp.GradScaler(enabled=policy.scaled)
         self.ema: list[torch.Tensor] | None = None
@@ -182,11 +187,11 @@ class Trainer:
             self.ema = [p.detach().clone() for p in self.parameters]
         self.best: list[torch.Tensor] | None = None
         self.state = _State(losses=[])
-        n = len(lessons.readings)
+        n = len(training_set.sequences)
         self.seen_logits = np.full((n, 3), np.nan)
         self.recent: list[tuple[Index, Floats]] = []  # rows and logits since the last watch
-        unit_lengths = lessons.readings.lengths[lessons.units]
-        self.unit_lengths: Index = np.asarray(unit_lengths.max(axis=1) * lessons.units.shape[1])
+        unit_lengths = training_set.sequences.lengths[training_set.units]
+        self.unit_lengths: Index = np.asarray(unit_lengths.max(axis=1) * training_set.units.shape[1])
 
     @property
     def steps(self) -> int:
@@ -225,7 +230,7 @@ class Trainer:
         steps = self.steps
         if resume and checkpoints is not None:
             _checkpoints.restore(self, checkpoints)
-        self.scorer.train()
+        self.head_model.train()
         start = time.perf_counter() - state.seconds
         marks = {round(per_epoch * (k + 1) / settings.evaluations) - 1 for k in range(settings.evaluations)}
         # a run killed between stopping and its end has stopped
@@ -262,46 +267,46 @@ class Trainer:
         return self._facts(steps, stopped)
 
     def _step(self, micro_batches: list[Index], relative_rate: float) -> float:
-        lessons, device = self.lessons, self.policy.device
-        rows = [lessons.units[units].reshape(-1) for units in micro_batches]
-        total = float(sum(lessons.weights[part].sum() for part in rows)) or 1.0
+        training_set, device = self.training_set, self.policy.device
+        rows = [training_set.units[units].reshape(-1) for units in micro_batches]
+        total = float(sum(training_set.weights[part].sum() for part in rows)) or 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * relative_rate
-        said, losses = [], []
+        outputs, losses = [], []
         for part in rows:
             batch = self._batch(part)
             with self.policy.context():
-                logits = self.scorer(batch)
+                logits = self.head_model(batch)
             teacher, share = None, torch.tensor(self.soft_share)
-            if lessons.teacher is not None:
-                teacher = torch.from_numpy(lessons.teacher[part]).float().to(device)
-            if lessons.voted is not None:
-                share = torch.where(torch.from_numpy(lessons.voted[part]), share, 1.0)
-            each = reading_loss(
+            if training_set.teacher is not None:
+                teacher = torch.from_numpy(training_set.teacher[part]).float().to(device)
+            if training_set.voted is not None:
+                share = torch.where(torch.from_numpy(training_set.voted[part]), share, 1.0)
+            each = example_loss(
                 logits,
-                torch.from_numpy(lessons.labels[part]).to(device),
+                torch.from_numpy(training_set.labels[part]).to(device),
                 teacher,
                 temperature=self.soft_temperature,
                 share=share.to(device),
             )
-            weights = torch.from_numpy(lessons.weights[part]).float().to(device)
+            weights = torch.from_numpy(training_set.weights[part]).float().to(device)
             loss = (each * weights).sum() / total
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            said.append(logits.detach())
+            outputs.append(logits.detach())
             losses.append(loss.detach())
-            self.state.real += int(lessons.readings.real_tokens[part].sum())
+            self.state.real += int(training_set.sequences.real_tokens[part].sum())
             shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
             self.state.padded += int(shape.numel())
         values = torch.stack(losses).cpu()  # the step's only wait for the device
         if not bool(torch.isfinite(values).all()):
             bad = rows[int(np.flatnonzero(~torch.isfinite(values).numpy())[0])]
-            ids = sorted({str(lessons.names[k]) for k in bad.tolist()})
+            ids = sorted({str(training_set.names[k]) for k in bad.tolist()})
             raise MemberError(
                 f"the loss is NaN or infinite in a batch of rows {', '.join(ids[:20])}"
                 f"{' …' if len(ids) > 20 else ''}: lower train.learning_rate, or set train.precision = "
                 "'fp32' or 'bf16'"
             )
-        self.recent.append((np.concatenate(rows), torch.cat(said).double().cpu().numpy()))
+        self.recent.append((np.concatenate(rows), torch.cat(outputs).double().cpu().numpy()))
         self.seen_logits[self.recent[-1][0]] = self.recent[-1][1]
         if self.settings.max_grad_norm:
             self.scaler.unscale_(self.optimizer)
@@ -318,21 +323,21 @@ class Trainer:
 
     def _batch(self, rows: Index) -> dict[str, torch.Tensor]:
         return collate(
-            self.lessons.readings,
+            self.training_set.sequences,
             rows,
             pad_id=self.pad_id,
-            segment_ids=self.scorer.segment_ids,
-            causal=self.scorer.causal,
+            segment_ids=self.head_model.segment_ids,
+            causal=self.head_model.causal,
             device=self.policy.device,
             packed=self.settings.packing,
         )
 
     def _watch(self, on_log: Callable[[int, Mapping[str, float]], None] | None, warn: bool) -> None:
-        """Report the vital signs of the readings since the last look, once enough; warn of a collapse."""
+        """Report the vital signs of the examples since the last look, once enough; warn of a collapse."""
         if sum(len(rows) for rows, _ in self.recent) < ENOUGH_READINGS and self.state.done < self.steps:
             return
         rows, logits = (np.concatenate(part) for part in zip(*self.recent, strict=True))
-        signs, alarms = standing(logits, self.lessons.labels[rows])
+        signs, alarms = standing(logits, self.training_set.labels[rows])
         self.recent.clear()
         if on_log:
             on_log(self.state.done, signs)
@@ -342,11 +347,11 @@ class Trainer:
     def _evaluate(
         self, evaluate: Evaluate, on_log: Callable[[int, Mapping[str, float]], None] | None
     ) -> bool:
-        """Whether to stop: no better validation loss for ``early_stopping`` readings."""
+        """Whether to stop: no better validation loss for ``early_stopping`` examples."""
         live = self._exchange(self.ema) if self.ema is not None else None
-        self.scorer.eval()
+        self.head_model.eval()
         value = evaluate()
-        self.scorer.train()
+        self.head_model.train()
         state = self.state
         if value < state.best:
             state.best, state.stale = value, 0
@@ -373,7 +378,7 @@ class Trainer:
             self._exchange(self.best)
         elif self.ema is not None and self.state.done:
             self._exchange(self.ema)
-        self.scorer.eval()
+        self.head_model.eval()
 
     def _epoch_log_probs(self) -> tuple[Floats, Index]:
         rows = np.flatnonzero(~np.isnan(self.seen_logits).any(axis=1))
@@ -382,12 +387,12 @@ class Trainer:
 
     def _epoch_loss(self) -> float:
         log_probs, rows = self._epoch_log_probs()
-        return round(float(-log_probs[np.arange(len(rows)), self.lessons.labels[rows]].mean()), 6)
+        return round(float(-log_probs[np.arange(len(rows)), self.training_set.labels[rows]].mean()), 6)
 
     def _facts(self, steps: int, stopped: bool) -> dict[str, Any]:
         state, device = self.state, self.policy.device
         log_probs, rows = self._epoch_log_probs()
-        labels = self.lessons.labels[rows]
+        labels = self.training_set.labels[rows]
         facts: dict[str, Any] = {
             "optimizer_steps": state.done,
             "planned_steps": steps,

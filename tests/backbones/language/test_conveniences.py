@@ -23,7 +23,7 @@ from arena_ensemble import backbones
 from arena_ensemble.backbones.language import alarms as _alarms
 from arena_ensemble.backbones.language import checkpoints, loading, reporting
 from arena_ensemble.backbones.language import trainer as _training
-from arena_ensemble.backbones.language.encoder import Reader
+from arena_ensemble.backbones.language.encoder import PromptEncoder
 from arena_ensemble.battles import Battles
 
 
@@ -36,12 +36,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trainer_of(base: Path, cache: Path, rows: Battles, **sections: Any) -> _training.Trainer:
     chosen = recipe(base, **sections)
     engine: Any = backbones.get("classify")._model  # type: ignore[attr-defined]
-    reader = Reader.open(chosen, loading.source_of(chosen), cache)
+    encoder = PromptEncoder.open(chosen, loading.source_of(chosen), cache)
     torch.manual_seed(0)
-    member, head, _ = engine._model(reader)
-    lessons = engine._lessons(reader, rows, np.arange(len(rows)), None, None)[0]
+    member, head, _ = engine._model(encoder)
+    training_set = engine._training_set(encoder, rows, np.arange(len(rows)), None, None)[0]
     return _training.Trainer(
-        member.scorer, lessons, chosen.train, policy=member.policy, seed=0, pad_id=reader.pad_id, head=head
+        member.head_model,
+        training_set,
+        chosen.train,
+        policy=member.policy,
+        seed=0,
+        pad_id=encoder.pad_id,
+        head=head,
     )
 
 
@@ -138,7 +144,7 @@ def test_tensorboard_writes_a_curve(base: Path, tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from arena_ensemble.backbones._reports import reporter
+from arena_ensemble.backbones.language.reporting import reporter
 log, close = reporter(["tensorboard"], Path(sys.argv[1]), 3)
 for step in (1, 2, 3):
     log(step, {"loss": 1.0 / step})
@@ -227,14 +233,14 @@ def test_the_mass_outside_the_verdicts_is_a_mean_over_rows(base: Path, tmp_path:
         folder.mkdir()
         fitted = module.fit(rows, recipe=chosen, folder=folder, cache=tmp_path / "cache")
         found.append(fitted.facts["mass_outside_verdicts"])
-    [encoded] = fitted.reader.encode(rows)
+    [encoded] = fitted.encoder.encode(rows)
     model = transformers.AutoModelForCausalLM.from_pretrained(base)
     masses = []
     for start, end in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True):
         ids = torch.from_numpy(encoded.tokens[start:end].astype(np.int64))[None]
         with torch.inference_mode():
             probs = torch.softmax(model(input_ids=ids).logits[0, -1], -1)
-        masses.append(1 - float(probs[fitted.scorer.verdicts].sum()))
+        masses.append(1 - float(probs[fitted.head_model.verdicts].sum()))
     assert found[0] == found[1] == pytest.approx(np.mean(masses), abs=1e-4)
 
 

@@ -119,7 +119,7 @@ def test_soft_loss_is_the_divergence_it_says() -> None:
     logits = torch.tensor([[1.0, 0.2, -0.5], [0.0, 0.3, 0.1]], dtype=torch.float64)
     teacher = torch.log(torch.tensor([[0.2, 0.5, 0.3], [float("nan")] * 3], dtype=torch.float64))
     labels = torch.tensor([1, 2])
-    loss = trainer.reading_loss(logits, labels, teacher, temperature=2.0, share=0.25)
+    loss = trainer.example_loss(logits, labels, teacher, temperature=2.0, share=0.25)
     p = np.exp(teacher[0].numpy() / 2)
     p /= p.sum()
     q = np.exp(logits[0].numpy() / 2)
@@ -127,7 +127,7 @@ def test_soft_loss_is_the_divergence_it_says() -> None:
     hard = -torch.log_softmax(logits, 1)[[0, 1], labels].numpy()
     expected = [0.75 * hard[0] + 0.25 * 4 * (p * np.log(p / q)).sum(), hard[1]]
     np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-12)
-    whole = trainer.reading_loss(
+    whole = trainer.example_loss(
         logits, labels, teacher, temperature=2.0, share=torch.tensor([1.0, 1.0], dtype=torch.float64)
     )
     np.testing.assert_allclose(whole[0], 4 * (p * np.log(p / q)).sum(), rtol=1e-12)
@@ -181,7 +181,7 @@ def test_average_of_weights_differs_and_is_what_is_kept(base: Path, tmp_path: Pa
     fitted, averaged = fit(base, tmp_path / "ema", train={"epochs": 4, "ema": 0.99})
     assert np.abs(plain - averaged).max() > 1e-5
     loaded = backbones.get("classify").load(
-        tmp_path / "ema", recipe=fitted.reader.recipe, cache=tmp_path / "cache"
+        tmp_path / "ema", recipe=fitted.encoder.recipe, cache=tmp_path / "cache"
     )
     again = backbones.get("classify").predict(loaded, battles().without_outcomes())
     assert again.tobytes() == averaged.tobytes()
@@ -209,7 +209,7 @@ def test_reward_head_is_equivariant(base: Path, tmp_path: Path) -> None:
 def test_other_kinds_of_training(base: Path, tmp_path: Path, head: str, kind: str) -> None:
     fitted, said = fit(base, tmp_path / "a", head, adapter={"kind": kind}, train={"epochs": 3})
     module = backbones.get(head)
-    loaded = module.load(tmp_path / "a", recipe=fitted.reader.recipe, cache=tmp_path / "cache")
+    loaded = module.load(tmp_path / "a", recipe=fitted.encoder.recipe, cache=tmp_path / "cache")
     assert module.predict(loaded, battles().without_outcomes()).tobytes() == said.tobytes()
     size = fitted.facts["trained_parameters"] / fitted.facts["parameters"]
     assert size < 0.02 if kind == "frozen" else size >= 1
@@ -234,14 +234,14 @@ def test_packed_rows_do_not_see_each_other(base: Path, tmp_path: Path) -> None:
 
 def test_layers_below_the_adapters_are_left_alone(base: Path, tmp_path: Path) -> None:
     fitted, _ = fit(base, tmp_path / "a", adapter={"first_layer": 1})
-    names = [name for name, p in fitted.scorer.named_parameters() if p.requires_grad]
+    names = [name for name, p in fitted.head_model.named_parameters() if p.requires_grad]
     assert all("layers.1." in name or "score" in name for name in names)
-    below = fitted.scorer.model.model.layers[0]
+    below = fitted.head_model.model.model.layers[0]
     seen: list[bool] = []
     hook = below.register_forward_hook(
         lambda _, __, out: seen.append(bool(torch.is_tensor(out) and out.requires_grad))
     )
-    fitted.scorer({"input_ids": torch.tensor([[5, 6, 7]]), "last": torch.tensor([2])})
+    fitted.head_model({"input_ids": torch.tensor([[5, 6, 7]]), "last": torch.tensor([2])})
     hook.remove()
     assert seen == [False], "a frozen lower layer keeps a graph"
     with pytest.raises(RecipeError, match="leaves no linear layer"):
@@ -255,7 +255,7 @@ def test_zero_shot_reads_without_training(base: Path, tmp_path: Path, calibratio
     )
     assert not (tmp_path / "a" / "weights.safetensors").exists()
     loaded = backbones.get("generate").load(
-        tmp_path / "a", recipe=fitted.reader.recipe, cache=tmp_path / "cache"
+        tmp_path / "a", recipe=fitted.encoder.recipe, cache=tmp_path / "cache"
     )
     again = backbones.get("generate").predict(loaded, battles())
     assert again.tobytes() == said.tobytes()
@@ -337,17 +337,21 @@ def test_adapters_of_other_tools_say_what_peft_says(base: Path, tmp_path: Path, 
     chosen = recipe(base, head, adapter={"r": 3, "alpha": 5})
     (tmp_path / "fold").mkdir()
     module: Any = backbones.get(head)
-    fitted = module.adopt(tmp_path / "adapter", recipe=chosen, folder=tmp_path / "fold", cache=tmp_path / "c")
+    fitted = module.import_adapter(
+        tmp_path / "adapter", recipe=chosen, folder=tmp_path / "fold", cache=tmp_path / "c"
+    )
     fitted = module.load(tmp_path / "fold", recipe=chosen, cache=tmp_path / "c")
     said = module.predict(fitted, battles())
-    [rows] = fitted.reader.encode(battles())
+    [rows] = fitted.encoder.encode(battles())
     for k in (0, 5):
         ids = torch.from_numpy(rows.tokens[rows.offsets[k] : rows.offsets[k + 1]].astype(np.int64))[None]
         with torch.inference_mode():
             logits = theirs(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
         if head == "generate":
-            logits = logits[-1, fitted.scorer.verdicts]
+            logits = logits[-1, fitted.head_model.verdicts]
         np.testing.assert_allclose(said[k], torch.log_softmax(logits, -1).numpy(), atol=1e-5)
     other = recipe(base, head)
     with pytest.raises(RecipeError, match="write r = 3, alpha = 5"):
-        module.adopt(tmp_path / "adapter", recipe=other, folder=tmp_path / "fold", cache=tmp_path / "c")
+        module.import_adapter(
+            tmp_path / "adapter", recipe=other, folder=tmp_path / "fold", cache=tmp_path / "c"
+        )

@@ -17,7 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from arena_ensemble.backbones.lexical import model as lexical
-from arena_ensemble.backbones.lexical.equivariant_linear import Design, Waves
+from arena_ensemble.backbones.lexical.equivariant_linear import FeatureBlocks, RandomFourierFeatures
 from arena_ensemble.backbones.lexical.equivariant_linear import fit as fit_coefficients
 from arena_ensemble.backbones.lexical.tfidf import END, START, TOKEN, Tfidf
 from arena_ensemble.battles import Battles
@@ -117,7 +117,7 @@ def test_coefficients_are_those_of_scikit_learn_on_both_orders() -> None:
     oracle = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000)
     oracle.fit(both, np.concatenate([y, np.array([1, 0, 2])[y]]))
     scale_odd, scale_even = np.sqrt(4 * strength), np.sqrt(3 * strength)
-    design = Design((sparse.csr_matrix(odd * scale_odd),), (even * scale_even,))
+    design = FeatureBlocks((sparse.csr_matrix(odd * scale_odd),), (even * scale_even,))
     ours = fit_coefficients(design, np.eye(3)[y], tolerance=1e-14, max_steps=2000)
     expected = oracle.predict_log_proba(np.hstack([odd, even]))
     np.testing.assert_allclose(ours.log_probs(design), expected, atol=1e-4)
@@ -126,11 +126,11 @@ def test_coefficients_are_those_of_scikit_learn_on_both_orders() -> None:
 def test_waves_are_odd_and_even() -> None:
     rng = np.random.default_rng(0)
     odd, even = rng.normal(size=(20, 4)), rng.normal(size=(20, 3))
-    waves = Waves.draw(4, 3, 16, width=1.0, seed=1)
-    first, second = waves.apply(odd, even), waves.apply(-odd, even)
+    fourier = RandomFourierFeatures.draw(4, 3, 16, width=1.0, seed=1)
+    first, second = fourier.apply(odd, even), fourier.apply(-odd, even)
     assert np.array_equal(first[0], -second[0])
     assert np.array_equal(first[1], second[1])
-    assert not np.array_equal(Waves.draw(4, 3, 16, width=1.0, seed=2).phase, waves.phase)
+    assert not np.array_equal(RandomFourierFeatures.draw(4, 3, 16, width=1.0, seed=2).phase, fourier.phase)
 
 
 def test_learns_what_the_words_say(member: tuple[lexical.Lexical, Path]) -> None:
