@@ -16,8 +16,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from .backbones.registry import HEADS, head_of
 from .errors import RecipeError
 
 _PREDICTION_ONLY: Final = ("read_orders", "uncertain_share")
@@ -157,6 +166,14 @@ class LexicalSettings(_Section):
     """grouped folds inside the training rows; under 2, ``C`` is taken as it is"""
 
 
+def _registered(backbone: str) -> str:
+    try:
+        head_of(backbone)
+    except RecipeError as error:
+        raise ValueError(str(error)) from None
+    return backbone
+
+
 class Recipe(_Section):
     """All settings of one member, defaults filled in. ``name`` is the recipe's folder name."""
 
@@ -164,7 +181,8 @@ class Recipe(_Section):
     folder: Path | None = Field(default=None, exclude=True)
     """where the recipe lies: relative base paths start here"""
     description: str = ""
-    backbone: Literal["classify", "generate", "reward", "lexical"]
+    backbone: Annotated[str, AfterValidator(_registered)]
+    """a head of the registry: ``classify``, ``generate``, ``reward`` or ``lexical``"""
     base: str = ""
     """``tiny:encoder``, ``tiny:decoder``, a hub id, or a path (``/…``, ``./…``, ``~…``)"""
     revision: str = ""
@@ -186,14 +204,19 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         """Refuse settings that contradict each other, before any hour is spent."""
-        if self.backbone != "lexical" and not self.base:
+        head = head_of(self.backbone)
+        if head.needs_base and not self.base:
             raise ValueError(f"backbone {self.backbone!r} needs a base: a hub id, a path, or tiny:decoder")
         if self.base.startswith("tiny:") and self.base not in ("tiny:encoder", "tiny:decoder"):
             raise ValueError(f"base = {self.base!r}: the tiny bases are tiny:encoder and tiny:decoder")
-        if self.backbone == "generate" and self.base == "tiny:encoder":
-            raise ValueError("backbone 'generate' reads the next token and needs a causal base")
-        if self.train.epochs == 0 and self.backbone != "generate":
-            raise ValueError("train.epochs = 0 (zero-shot) is for backbone 'generate' only")
+        if head.causal and self.base == "tiny:encoder":
+            raise ValueError(
+                f"backbone {self.backbone!r} predicts the next token and needs a causal base, "
+                "such as tiny:decoder"
+            )
+        if self.train.epochs == 0 and not head.zero_shot:
+            able = ", ".join(repr(name) for name, other in HEADS.items() if other.zero_shot)
+            raise ValueError(f"train.epochs = 0 (zero-shot) is for backbone {able} only")
         if self.generate.calibration != "none" and self.train.epochs:
             raise ValueError("generate.calibration is for zero-shot members (train.epochs = 0)")
         if self.adapter.quantise != "none" and self.adapter.kind == "full":

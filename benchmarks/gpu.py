@@ -35,10 +35,9 @@ from arena_ensemble.backbones.language import adapters as _adapters
 from arena_ensemble.backbones.language import loading
 from arena_ensemble.backbones.language.heads import ClassificationHeadModel
 from arena_ensemble.backbones.language.inference import predict_logits
-from arena_ensemble.backbones.language.sequences import TokenSequences
+from arena_ensemble.backbones.language.sequences import TokenSequences, TrainingSet
 from arena_ensemble.backbones.language.speedups.fused_lora import fuse
 from arena_ensemble.backbones.language.trainer import Trainer as Engine
-from arena_ensemble.backbones.language.trainer import TrainingSet
 
 LARGE = {
     "vocab_size": 128_256,

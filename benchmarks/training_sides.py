@@ -63,7 +63,6 @@ def recipe_of(job: dict[str, Any], base: Path) -> Any:
 def ours(job: dict[str, Any], battles: Any, fold: Any, work: Path) -> tuple[Any, Count]:
     """Five folds through the backbone contract: prepare once; fit and predict per fold."""
     from arena_ensemble import backbones
-    from arena_ensemble.backbones.language.sequences import TokenSequences
 
     recipe, count = recipe_of(job, Path(job["base"])), Count()
     module: Any = backbones.get(job["head"])
@@ -87,7 +86,7 @@ def ours(job: dict[str, Any], battles: Any, fold: Any, work: Path) -> tuple[Any,
         real = fitted.facts["training_tokens"]
         count.real += real
         count.padded += round(real / (1 - fitted.facts["padding_share"]))
-        count.read += int(TokenSequences.of(*fitted.encoder.encode(rows)).real_tokens.sum())
+        count.read += int(fitted.encoder.joined(fitted.encoder.encode(rows)).real_tokens.sum())
         count.trained_parameters = fitted.facts["trained_parameters"]
     return said, count
 

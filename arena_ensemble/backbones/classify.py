@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .language.backbone import Head, LanguageModel
+from .language.backbone import LanguageModel
 from .language.heads import ClassificationHeadModel
 
-_model = LanguageModel(Head(labels=3, build=lambda model, encoder: ClassificationHeadModel(model)))
-prepare, fit, load, predict = _model.prepare, _model.fit, _model.load, _model.predict
-import_adapter = _model.import_adapter
+engine = LanguageModel(lambda model, recipe, tokenizer: ClassificationHeadModel(model))
+prepare, fit, load, predict = engine.prepare, engine.fit, engine.load, engine.predict
+import_adapter = engine.import_adapter

@@ -1,4 +1,4 @@
-"""``doctor --plan``: what each recipe would need on a card, estimated from shapes."""
+"""``doctor --plan``: what each recipe would need on a GPU, estimated from shapes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def plan(options: argparse.Namespace) -> Result:
-    """What each recipe would need on a card, estimated from shapes."""
+    """What each recipe would need on a GPU, estimated from shapes."""
     from ..planning.estimate import estimate
     from ..planning.gpus import gpu_named
     from ..planning.workload import Workload, lengths_of, typical_lengths
@@ -29,7 +29,7 @@ def plan(options: argparse.Namespace) -> Result:
         raise InputError("--rows and --tokens must be positive, --folds at least 2")
     if options.utilisation is not None and not 0 < options.utilisation <= 1:
         raise InputError(f"--utilisation {options.utilisation}: a share between 0 and 1 is expected")
-    card = gpu_named(options.card)
+    gpu = gpu_named(options.card)
     recipes, skipped = _planned(store.Workspace(options.workspace), options.models)
     if options.data is not None:
         battles = read_battles(options.data)
@@ -40,26 +40,26 @@ def plan(options: argparse.Namespace) -> Result:
     shares = {}
     if options.utilisation is not None:
         shares = {"train_utilisation": options.utilisation, "read_utilisation": options.utilisation}
-    work = Workload(lengths, rows, options.folds, **shares)
-    made = []
+    workload = Workload(lengths, rows, options.folds, **shares)
+    estimates = []
     for name, recipe in recipes.items():
         log.info("planning %s", name)
-        made.append(estimate(recipe, card, work))
+        estimates.append(estimate(recipe, gpu, workload))
     facts = {
         "estimate": True,
-        "card": card.name,
+        "card": gpu.name,
         "rows": rows,
         "folds": options.folds,
         "mean_tokens": float(lengths.sum(axis=1).mean()),
-        "train_utilisation": work.train_utilisation,
-        "read_utilisation": work.read_utilisation,
-        "recipes": [one.facts() for one in made],
+        "train_utilisation": workload.train_utilisation,
+        "read_utilisation": workload.read_utilisation,
+        "recipes": [one.facts() for one in estimates],
         "skipped": skipped,
     }
     title = (
-        f"ESTIMATES from shapes, nothing run: {rows:,} battles, {of}, {options.folds} folds, one {card.name}"
+        f"ESTIMATES from shapes, nothing run: {rows:,} battles, {of}, {options.folds} folds, one {gpu.name}"
     )
-    return Result(facts, _plan_text(made, title, facts))
+    return Result(facts, _plan_text(estimates, title, facts))
 
 
 def _planned(workspace: store.Workspace, names: str | None) -> tuple[dict[str, Recipe], dict[str, str]]:
@@ -72,7 +72,7 @@ def _planned(workspace: store.Workspace, names: str | None) -> tuple[dict[str, R
     return real, dict(sorted(skipped.items()))
 
 
-def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
+def _plan_text(estimates: list[Any], title: str, facts: dict[str, Any]) -> str:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in (
@@ -91,7 +91,7 @@ def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
         table.add_column(name, justify="right", no_wrap=True)
     units = ["", "B", "M", "GB", "GB", "GB", "GB peak", "GB peak", "fit+read", "GPU-h", "", ""]
     table.add_row(*(Text(unit, style="dim") for unit in units))
-    for one in made:
+    for one in estimates:
         states = one.trained_bytes + one.gradient_bytes + one.optimizer_bytes
         trains = one.fit_seconds > 0
         table.add_row(
@@ -116,7 +116,7 @@ def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
     lines.append(
         "recomputation included; 5 % fragmentation and 0.75 GiB of CUDA context; 4 bytes of text per token."
     )
-    lines += [f"{one.name}: {note}" for one in made for note in one.notes]
+    lines += [f"{one.name}: {note}" for one in estimates for note in one.notes]
     if facts["skipped"]:
         lines.append(f"not planned: {', '.join(facts['skipped'])}")
     return "\n".join(lines)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from ..backbones import head_of
 from ..backbones.language import hub
 from ..errors import ArenaError, MemberError
 from ..recipes import Recipe
@@ -96,7 +97,7 @@ def default_jobs(recipes: dict[str, Recipe]) -> int:
         return gpus
     workers = min(len(os.sched_getaffinity(0)), 8)
     for recipe in recipes.values():
-        if recipe.backbone == "lexical" or recipe.is_tiny:
+        if not head_of(recipe.backbone).needs_base or recipe.is_tiny:
             continue
         size = hub.weight_bytes(recipe)
         if size is None or size > _SMALL_BASE_BYTES:

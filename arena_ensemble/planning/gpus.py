@@ -1,4 +1,4 @@
-"""Cards by name: usable memory and dense peak arithmetic, from the vendor's datasheets.
+"""GPUs by name: usable memory and dense peak arithmetic, from the vendor's datasheets.
 
 Peaks are without structured sparsity (datasheets often print twice the dense figure) and, for 16-bit
 types, with float32 accumulation, which is what training uses.
@@ -29,7 +29,7 @@ class Gpu:
     single
         Peak of float32 outside the tensor cores, FLOP/s.
     bandwidth
-        Peak of the card's memory, bytes per second; from the same sheets.
+        Peak of its memory, bytes per second; from the same sheets.
     bf16
         Whether bfloat16 is native.
     """
@@ -43,8 +43,8 @@ class Gpu:
 
 
 GPUS: Final = {
-    card.name: card
-    for card in (
+    gpu.name: gpu
+    for gpu in (
         # NVIDIA T4 datasheet (2019): 16 GB, 65 TFLOPS mixed precision, 8.1 TFLOPS fp32; no bf16
         Gpu("T4", 14.5 * GIB, 65e12, 8.1e12, 320e9, bf16=False),
         # NVIDIA L4 datasheet (2023): 24 GB, 242 TFLOPS bf16 with sparsity (121 dense), 30.3 TFLOPS fp32
@@ -63,12 +63,12 @@ GPUS: Final = {
 
 
 def gpu_named(name: str) -> Gpu:
-    """The card of that name; case, spaces, hyphens and a trailing GB do not matter.
+    """The GPU of that name; case, spaces, hyphens and a trailing GB do not matter.
 
     Raises
     ------
     InputError
-        No such card is in the table.
+        No such GPU is in the table.
     """
 
     def plain(text: str) -> str:
@@ -76,7 +76,7 @@ def gpu_named(name: str) -> Gpu:
 
     aliases = {"a100": "A100-80", "4090": "RTX4090", "h10080": "H100"}
     wanted = plain(name)
-    for card in GPUS.values():
-        if wanted == plain(card.name) or aliases.get(wanted) == card.name:
-            return card
+    for gpu in GPUS.values():
+        if wanted == plain(gpu.name) or aliases.get(wanted) == gpu.name:
+            return gpu
     raise InputError(f"--card {name}: unknown; the table has {', '.join(GPUS)}")

@@ -15,12 +15,12 @@ from architectures import DECODERS, ENCODERS, battles, recipe, save_base
 from safetensors.torch import load_file, save_file
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones.language import adapters, inference, loading
+from arena_ensemble.backbones.language import adapters, inference
 from arena_ensemble.backbones.language import trainer as _training
-from arena_ensemble.backbones.language.backbone import LanguageModel
-from arena_ensemble.backbones.language.encoder import PromptEncoder
-from arena_ensemble.backbones.language.fitted import MemberModel
-from arena_ensemble.backbones.language.sequences import TokenSequences, collate
+from arena_ensemble.backbones.language.model import MemberModel
+from arena_ensemble.backbones.language.opening import open_model
+from arena_ensemble.backbones.language.sequences import TokenSequences, TrainingSet, collate
+from arena_ensemble.backbones.language.training_data import training_set_of
 from arena_ensemble.errors import ArtifactError
 
 pytestmark = pytest.mark.slow
@@ -46,21 +46,10 @@ class Fold:
         )
         self.log_probs = self.module.predict(self.fitted, battles().without_outcomes())
 
-    @property
-    def engine(self) -> LanguageModel:
-        return self.module._model  # type: ignore[attr-defined,no-any-return]
-
-    def untrained(self, **sections: Any) -> tuple[MemberModel, list[str]]:
+    def untrained(self, **sections: Any) -> MemberModel:
         """The same base with fresh adapters."""
         chosen = recipe(self.base, self.recipe.backbone, **sections)
-        encoder = PromptEncoder.open(chosen, loading.source_of(chosen), self.cache)
-        torch.manual_seed(0)
-        member, head, _ = self.engine._model(encoder)
-        return member, head
-
-    def training_set(self, member: MemberModel, **sections: Any) -> _training.TrainingSet:
-        rows = battles()
-        return self.engine._training_set(member.encoder, rows, np.arange(len(rows)), None, None)[0]
+        return open_model(chosen, cache=self.cache)
 
 
 @pytest.fixture(scope="module")
@@ -86,9 +75,9 @@ def test_same_answers_for_any_batch_size_and_order(folds: dict[Any, Fold], case:
 @pytest.mark.parametrize("case", [c for c in CASES if c[0] in DECODERS], ids="-".join)
 def test_same_answers_for_either_padding_side(folds: dict[Any, Fold], case: tuple[str, str]) -> None:
     """Right padding without a mask against left padding with mask and positions."""
-    fold, single = folds[case], case[1] == "reward"
+    fold = folds[case]
     encoder = fold.fitted.encoder
-    sequences = TokenSequences.of(*encoder.encode(battles(), singles=single), paired=single)
+    sequences = encoder.joined(encoder.encode(battles()))
     sides = [
         inference.predict_logits(
             fold.fitted.head_model,
@@ -163,19 +152,19 @@ def test_one_step_moves_every_adapter_and_nothing_frozen(
     folds: dict[Any, Fold], case: tuple[str, str]
 ) -> None:
     fold = folds[case]
-    member, head = fold.untrained(train={"batch_rows": 12})
+    member = fold.untrained(train={"batch_rows": 12})
     before = {name: p.detach().clone() for name, p in member.head_model.named_parameters()}
-    _trainer(member, fold.training_set(member), head).run()
+    _trainer(member, training_set_of(member.encoder, battles())[0]).run()
     for name, parameter in member.head_model.named_parameters():
         moved = not torch.equal(before[name], parameter)
-        if "lora_B" in name or name in head:
+        if "lora_B" in name or name in member.head_parameters:
             assert moved, f"{name} has not learned"
         elif "lora_" not in name:
             assert not moved, f"{name} is frozen and has moved"
-    assert case[1] == "generate" or head
+    assert case[1] == "generate" or member.head_parameters
 
 
-def _trainer(member: MemberModel, training_set: _training.TrainingSet, head: list[str]) -> _training.Trainer:
+def _trainer(member: MemberModel, training_set: TrainingSet) -> _training.Trainer:
     return _training.Trainer(
         member.head_model,
         training_set,
@@ -183,15 +172,13 @@ def _trainer(member: MemberModel, training_set: _training.TrainingSet, head: lis
         policy=member.policy,
         seed=0,
         pad_id=member.encoder.pad_id,
-        head=head,
+        head=member.head_parameters,
     )
 
 
-def _gradients(
-    member: MemberModel, training_set: _training.TrainingSet, batch_tokens: int
-) -> dict[str, torch.Tensor]:
+def _gradients(member: MemberModel, training_set: TrainingSet, batch_tokens: int) -> dict[str, torch.Tensor]:
     """Gradients of the mean loss over all readings, cut into micro-batches of a token budget."""
-    trainer = _trainer(member, training_set, [])
+    trainer = _trainer(member, training_set)
     settings = member.encoder.recipe.train.model_copy(
         update={"batch_rows": 64, "batch_tokens": batch_tokens, "max_grad_norm": 0.0, "learning_rate": 1e-12}
     )
@@ -218,10 +205,10 @@ def test_accumulation_and_checkpointing_change_no_gradient(
     fold = folds[case]
     found = []
     for budget, checkpointing in ((1 << 20, False), (128, False), (1 << 20, True)):
-        member, _ = fold.untrained(train={"gradient_checkpointing": checkpointing})
+        member = fold.untrained(train={"gradient_checkpointing": checkpointing})
         recomputed = [bool(getattr(m, "gradient_checkpointing", False)) for m in member.head_model.modules()]
         assert any(recomputed) == checkpointing
-        found.append(_gradients(member, fold.training_set(member), budget))
+        found.append(_gradients(member, training_set_of(member.encoder, battles())[0], budget))
     whole, cut, checkpointed = found
     assert whole.keys() == cut.keys() == checkpointed.keys()
     scale = max(float(g.abs().max()) for g in whole.values())
@@ -243,11 +230,9 @@ def test_the_true_last_token_is_pooled_whatever_the_pad_token(
     base = save_base(tmp_path / "base", kind, pad=pad, padding_side="left")
     words = fold.fitted.encoder.tokenizer
     module, chosen = backbones.get(head), recipe(base, head)
-    encoder = PromptEncoder.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    torch.manual_seed(chosen.seed)
-    member, _, _ = module._model._model(encoder)  # type: ignore[attr-defined]
+    member = open_model(chosen, cache=tmp_path / "cache")
     adapters.load_weights(member.head_model, fold.folder / "weights.safetensors")
-    said = module.predict(module._model._ready(member), battles())  # type: ignore[attr-defined]
+    said = module.predict(member.ready(), battles())
     np.testing.assert_allclose(said, fold.log_probs, atol=1e-5)
     assert words.pad_token_id is not None
 

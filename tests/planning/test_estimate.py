@@ -1,4 +1,4 @@
-"""Doctor: plans against reality (counts, operations, memory), and what is said of this machine."""
+"""Plans against reality: counts, operations, memory; and the facts about this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
 
 from arena_ensemble.backbones.language import loading
-from arena_ensemble.cli import run
 from arena_ensemble.errors import InputError, RecipeError
-from arena_ensemble.planning import estimate, flops, machine, memory, workload
+from arena_ensemble.planning import estimate, flops, footprint, machine, memory, meta_model, workload
 from arena_ensemble.planning.gpus import GIB, GPUS, gpu_named
 from arena_ensemble.planning.shapes import SHAPES
 from arena_ensemble.recipes import Recipe, recipe_from
@@ -71,8 +70,8 @@ def real_head_model(recipe: Recipe, config: Any, monkeypatch: pytest.MonkeyPatch
     """The same scorer with values, through the same code: only the meta device is taken away."""
     config._attn_implementation = "eager"
     device = torch.device
-    monkeypatch.setattr(estimate.torch, "device", lambda name: device("cpu" if name == "meta" else name))
-    head_model = estimate.built(recipe, config, "fp32")
+    monkeypatch.setattr(meta_model.torch, "device", lambda name: device("cpu" if name == "meta" else name))
+    head_model = meta_model.meta_model(recipe, config, "fp32")
     monkeypatch.undo()
     for parameter in head_model.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
@@ -82,9 +81,9 @@ def real_head_model(recipe: Recipe, config: Any, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("base", PUBLISHED)
 def test_shapes_have_the_published_number_of_parameters(base: str) -> None:
     recipe = a_recipe(backbone="generate", base=base, train={"epochs": 0})
-    config, source = estimate.config_of(recipe)
+    config, source = meta_model.config_of(recipe)
     assert source == "table of published shapes"
-    head_model = estimate.built(recipe, config, "bf16")
+    head_model = meta_model.meta_model(recipe, config, "bf16")
     assert sum(p.numel() for p in head_model.model.parameters()) == PUBLISHED[base]
     assert all(p.device.type == "meta" for p in head_model.parameters())
 
@@ -92,7 +91,7 @@ def test_shapes_have_the_published_number_of_parameters(base: str) -> None:
 def test_encoders_have_the_published_number_of_parameters() -> None:
     def count(base: str) -> list[int]:
         recipe = a_recipe(base=base)
-        model = estimate.built(recipe, estimate.config_of(recipe)[0], "bf16").model
+        model = meta_model.meta_model(recipe, meta_model.config_of(recipe)[0], "bf16").model
         sizes = {name: p.numel() for name, p in model.named_parameters() if "lora_" not in name}
         embeddings = sum(n for name, n in sizes.items() if "word_embeddings" in name)
         return [sum(sizes.values()), embeddings]
@@ -132,7 +131,7 @@ def test_lora_costs_two_thirds_of_full_training_and_a_frozen_base_one_third() ->
 
     def operations(kind: str) -> float:
         recipe = a_recipe(adapter={"kind": kind, "r": 1})
-        head_model = estimate.built(recipe, config, "bf16")
+        head_model = meta_model.meta_model(recipe, config, "bf16")
         counted = flops.count(head_model.model, config, causal=True, fused=True, checkpointed=False)
         return counted.training(batch_totals)[0]
 
@@ -145,7 +144,9 @@ def test_checkpointing_computes_the_layers_again_and_lower_frozen_layers_nothing
     batch_totals = flops.BatchTotals(1024, 1024 * 128, 8, 1, 1024)
 
     def counted(checkpointed: bool, first_layer: int = 0) -> tuple[float, float]:
-        head_model = estimate.built(a_recipe(adapter={"r": 4, "first_layer": first_layer}), config, "bf16")
+        head_model = meta_model.meta_model(
+            a_recipe(adapter={"r": 4, "first_layer": first_layer}), config, "bf16"
+        )
         passes = flops.count(head_model.model, config, causal=True, fused=False, checkpointed=checkpointed)
         return passes.training(batch_totals)
 
@@ -168,7 +169,7 @@ def test_memory_rehearsed_on_shallow_fakes_equals_that_of_the_real_deep_model(
     head_model = real_head_model(recipe, config, monkeypatch)
     batch = {"input_ids": torch.ones(4, 128, dtype=torch.long), "last": torch.full((4,), 127)}
     real = memory.measure(head_model, batch, "step", None)
-    estimated = estimate._activations(recipe, config, "fp32", 5)
+    estimated = footprint.activation_bytes(recipe, config, "fp32", 5)
     assert estimated == pytest.approx(real.kept + real.passing, rel=0.15)
 
 
@@ -180,7 +181,7 @@ def test_checkpointed_memory_is_that_of_the_real_checkpointed_model(monkeypatch:
     loading.recompute_activations(head_model.model)
     batch = {"input_ids": torch.ones(4, 128, dtype=torch.long), "last": torch.full((4,), 127)}
     real = memory.measure(head_model, batch, "step", None)
-    estimated = estimate._activations(recipe, config, "fp32", 5)
+    estimated = footprint.activation_bytes(recipe, config, "fp32", 5)
     assert estimated == pytest.approx(real.kept + real.passing, rel=0.3)
 
 
@@ -223,22 +224,22 @@ def test_typical_and_real_lengths() -> None:
 def test_precision_on_a_card_is_the_engines_policy() -> None:
     llama, gemma = SimpleNamespace(model_type="llama"), SimpleNamespace(model_type="gemma2")
     auto, fixed = a_recipe(), a_recipe(train={"precision": "bf16"})
-    assert [estimate.dtype_on(GPUS["T4"], auto, c) for c in (llama, gemma)] == ["fp16", "fp32"]
-    assert [estimate.dtype_on(GPUS["L4"], auto, c) for c in (llama, gemma)] == ["bf16", "bf16"]
-    assert estimate.dtype_on(GPUS["T4"], fixed, llama) == "bf16"
+    assert [meta_model.dtype_on(GPUS["T4"], auto, c) for c in (llama, gemma)] == ["fp16", "fp32"]
+    assert [meta_model.dtype_on(GPUS["L4"], auto, c) for c in (llama, gemma)] == ["bf16", "bf16"]
+    assert meta_model.dtype_on(GPUS["T4"], fixed, llama) == "bf16"
 
 
 def test_a_local_folder_goes_before_the_table(tmp_path: Path) -> None:
     tiny_config("llama").save_pretrained(tmp_path)
-    config, source = estimate.config_of(a_recipe(base=str(tmp_path)))
+    config, source = meta_model.config_of(a_recipe(base=str(tmp_path)))
     assert (config.num_hidden_layers, source) == (5, str(tmp_path))
 
 
 def test_bases_that_cannot_be_planned_say_so() -> None:
     with pytest.raises(RecipeError, match="built on the spot"):
-        estimate.config_of(a_recipe(base="tiny:decoder"))
+        meta_model.config_of(a_recipe(base="tiny:decoder"))
     with pytest.raises(RecipeError, match="cannot load its configuration"):
-        estimate.config_of(a_recipe(base="nobody/knows-this"))
+        meta_model.config_of(a_recipe(base="nobody/knows-this"))
 
 
 def test_cards_by_name() -> None:
@@ -254,54 +255,3 @@ def test_machine_facts_are_plain() -> None:
     facts = machine.device_facts()
     assert json.loads(json.dumps(facts))["device"] in ("cpu", "cuda")
     assert set(machine.extras()) == set(machine.EXTRAS)
-
-
-def test_doctor_says_that_this_machine_is_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["doctor", "--json", "--workspace", str(tmp_path)]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    named = {check["name"]: check for check in facts["checks"]}
-    assert facts["ready"]
-    assert {"python", "torch", "transformers", "device", "disk", "recipes", "members made"} <= named.keys()
-    assert "modernbert-large" in named["recipes"]["value"]
-
-
-def test_doctor_names_what_is_broken_and_how_to_mend_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "models" / "mine").mkdir(parents=True)
-    (tmp_path / "models" / "mine" / "recipe.toml").write_text('backbone = "clasify"\n')
-    (tmp_path / "oof" / "old").mkdir(parents=True)
-    (tmp_path / "oof" / "old" / "card.json").write_text('{"files": {"oof.parquet": "0"}}')
-    assert run(["doctor", "--workspace", str(tmp_path)]) == 1
-    told = capsys.readouterr().out
-    assert "recipe mine" in told
-    assert "clasify" in told
-    assert "oof/old" in told
-    assert "not ready" in told
-
-
-def test_plan_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sample = ["sample", "--rows", "40", "--test-rows", "2", "--out", str(tmp_path / "s")]
-    assert run(sample) == 0
-    capsys.readouterr()
-    arguments = [
-        "doctor",
-        "--plan",
-        "--models",
-        "modernbert-large",
-        "--card",
-        "L4",
-        "--workspace",
-        str(tmp_path),
-    ]
-    assert run([*arguments, "--data", str(tmp_path / "s" / "train.csv"), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    (one,) = facts["recipes"]
-    assert facts["estimate"] is True
-    assert (facts["card"], facts["rows"], one["name"]) == ("L4", 40, "modernbert-large")
-    assert one["fits_training"]
-    assert run([*arguments, "--rows", "1000", "--tokens", "500"]) == 0
-    assert "ESTIMATES" in capsys.readouterr().out
-    assert run([*arguments, "--card", "abacus"]) == 1
-    assert run([*arguments, "--utilisation", "40"]) == 1
-    assert "between 0 and 1" in capsys.readouterr().err

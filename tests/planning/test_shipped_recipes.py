@@ -10,7 +10,7 @@ import pytest
 
 from arena_ensemble.artifacts import store
 from arena_ensemble.backbones.language.adapters import trained_parameters
-from arena_ensemble.planning import estimate
+from arena_ensemble.planning import estimate, meta_model
 from arena_ensemble.planning.shapes import SHAPES
 from arena_ensemble.prompts import get_template
 from arena_ensemble.recipes import Recipe, load_recipe, recipe_from
@@ -91,8 +91,8 @@ def _size(recipe: Recipe) -> int:
 @pytest.mark.parametrize("name", [n for n, r in REAL.items() if r.backbone == "classify"])
 def test_heads_are_trained_in_float32_and_nothing_frozen_is(name: str) -> None:
     recipe = REAL[name]
-    config, _ = estimate.config_of(recipe)
-    head_model = estimate.built(
+    config, _ = meta_model.config_of(recipe)
+    head_model = meta_model.meta_model(
         recipe, config, "bf16", layers=2
     )  # the engine's own adapters, on the meta device
     trained = trained_parameters(head_model)

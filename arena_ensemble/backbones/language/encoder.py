@@ -23,7 +23,9 @@ from ...prompts import (
 )
 from ...prompts import get_template as template_of
 from ...recipes import Recipe
+from ..registry import Head, head_of
 from . import loading
+from .sequences import TokenSequences
 from .template_tokens import encode_literals
 from .token_cache import TokenStore
 
@@ -66,7 +68,7 @@ class PromptEncoder:
                 f"{limit} tokens; set prompt.max_tokens = {limit} or less"
             )
         tokenizer = loading.load_tokenizer(source)
-        literals = encode_literals(tokenizer, recipe.prompt, causal=recipe.backbone == "generate")
+        literals = encode_literals(tokenizer, recipe.prompt, causal=head_of(recipe.backbone).causal)
         room_for_texts(literals, recipe.prompt)
         return cls(recipe, source, config, tokenizer, literals, TokenStore(tokenizer, cache), cache)
 
@@ -83,12 +85,21 @@ class PromptEncoder:
                 return int(found)
         return 0
 
-    def encode(self, battles: Battles, *, singles: bool = False) -> tuple[Encoded, ...]:
-        """One table of rows, or two (of A, of B) for the reward head."""
+    @property
+    def head(self) -> Head:
+        """The facts about the recipe's head."""
+        return head_of(self.recipe.backbone)
+
+    def encode(self, battles: Battles) -> tuple[Encoded, ...]:
+        """One table of rows, or two (of A, of B) where the head scores each response on its own."""
         turns = self.store.look_up(turns_of(battles, template_of(self.recipe.prompt.template)))
-        if singles:
+        if self.head.sequences_per_battle == 2:
             return assemble_singles(turns, self.literals, self.recipe.prompt)
         return (assemble(turns, self.literals, self.recipe.prompt),)
+
+    def joined(self, encoded: tuple[Encoded, ...]) -> TokenSequences:
+        """The examples that :meth:`encode` gave, of one call or of several one after the other."""
+        return TokenSequences.of(*encoded, paired=self.head.sequences_per_battle == 2)
 
 
 def identity(encoder: PromptEncoder) -> dict[str, str]:

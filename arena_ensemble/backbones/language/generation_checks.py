@@ -12,8 +12,8 @@ import torch
 
 from ...battles import Battles
 from ...predictions import Floats
-from .fitted import MemberModel
 from .heads import GenerationHeadModel
+from .model import MemberModel
 from .sequences import TokenSequences, collate
 
 _log = logging.getLogger(__name__)

@@ -71,6 +71,37 @@ class TokenSequences:
         return np.asarray(np.diff(self.offsets)[self.sequence].sum(axis=1), dtype=np.int64)
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """n examples and what to learn from them.
+
+    Parameters
+    ----------
+    examples
+        The ids.
+    labels
+        (n,) in {0, 1, 2}, of the order that the example shows.
+    weights
+        (n,) non-negative.
+    units
+        (u, k) examples that share an optimizer step: k = 2 for paired swap, else 1.
+    names
+        (n,) row ids, for messages.
+    teacher
+        (n, 3) natural-log probabilities of the example's order; NaN rows have no teacher.
+    voted
+        (n,) whether the label is a vote; if not, the teacher is all that is learned from. None: all are.
+    """
+
+    sequences: TokenSequences
+    labels: Index
+    weights: npt.NDArray[np.float64]
+    units: Index
+    names: Sequence[Any]
+    teacher: npt.NDArray[np.float64] | None = None
+    voted: npt.NDArray[np.bool_] | None = None
+
+
 def collate(
     sequences: TokenSequences,
     rows: Index,

@@ -11,129 +11,27 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import nn
-from torch.nn import functional
 
 from ...errors import MemberError
 from . import checkpoints as _checkpoints
-from .adapters import layer_of, trained_parameters
+from .adapters import trained_parameters
 from .alarms import ENOUGH_READINGS, Floats, collapse_alarms, standing, vital_signs
 from .batching import Index, plan_epoch
 from .heads import HeadModel
-from .sequences import TokenSequences, collate
+from .objective import example_loss, parameter_groups, rate_at
+from .sequences import TrainingSet, collate
+from .trainer_state import TrainerState
 
 _log = logging.getLogger(__name__)
 _WATCHES: Final = 10
 """So often during a run is it looked at whether the member learns anything."""
 Evaluate = Callable[[], float]
 Progress = Callable[[float, float, str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingSet:
-    """n examples and what to learn from them.
-
-    Parameters
-    ----------
-    examples
-        The ids.
-    labels
-        (n,) in {0, 1, 2}, of the order that the example shows.
-    weights
-        (n,) non-negative.
-    units
-        (u, k) examples that share an optimizer step: k = 2 for paired swap, else 1.
-    names
-        (n,) row ids, for messages.
-    teacher
-        (n, 3) natural-log probabilities of the example's order; NaN rows have no teacher.
-    voted
-        (n,) whether the label is a vote; if not, the teacher is all that is learned from. None: all are.
-    """
-
-    sequences: TokenSequences
-    labels: Index
-    weights: Floats
-    units: Index
-    names: Sequence[Any]
-    teacher: Floats | None = None
-    voted: npt.NDArray[np.bool_] | None = None
-
-
-def example_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    teacher: torch.Tensor | None,
-    *,
-    temperature: float,
-    share: float | torch.Tensor,
-) -> torch.Tensor:
-    """Loss of each example (n,): cross-entropy, mixed with the teacher's divergence where there is one.
-
-    ``(1 - share) CE + share T^2 KL(teacher_T || model_T)`` with both distributions at temperature T
-    (Hinton, Vinyals and Dean 2015, arXiv:1503.02531). ``share`` is one for all examples, or (n,).
-    """
-    hard = functional.cross_entropy(logits, labels, reduction="none")
-    if teacher is None:
-        return hard
-    taught = ~torch.isnan(teacher).any(dim=1)
-    target = functional.log_softmax(torch.where(taught[:, None], teacher, 0.0) / temperature, dim=1)
-    own = functional.log_softmax(logits / temperature, dim=1)
-    soft = temperature**2 * functional.kl_div(own, target, reduction="none", log_target=True).sum(dim=1)
-    return torch.where(taught, (1 - share) * hard + share * soft, hard)
-
-
-def rate_at(step: int, steps: int, warmup: float, schedule: str) -> float:
-    """Learning rate of a step in [0, steps), relative to its peak."""
-    climb = warmup * steps
-    if step < climb:
-        return (step + 1) / (climb + 1)
-    if schedule == "constant":
-        return 1.0
-    done = (step - climb) / max(1.0, steps - climb)
-    return 0.5 * (1 + math.cos(math.pi * done)) if schedule == "cosine" else 1 - done
-
-
-def parameter_groups(head_model: nn.Module, settings: Any, head: Sequence[str]) -> list[dict[str, Any]]:
-    """Optimizer groups: the head's own rate, layer-wise decay, no weight decay on vectors."""
-    base, top = settings.learning_rate, settings.head_learning_rate or settings.learning_rate
-    named = trained_parameters(head_model)
-    layers = [layer_of(name) for name, _ in head_model.named_parameters()]
-    depth = max((k for k in layers if k is not None), default=0) + 1
-    heads = set(head)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in named.items():
-        if name in heads:
-            rate = top
-        else:
-            layer = layer_of(name)
-            above = depth if "embed" in name or ".wte" in name or ".wpe" in name else 0
-            rate = base * settings.layer_decay ** (depth - 1 - layer if layer is not None else above)
-        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return [{"params": p, "lr": r, "peak": r, "weight_decay": d} for (r, d), p in groups.items()]
-
-
-@dataclass
-class _State:
-    """Where a run is; everything here goes into a checkpoint."""
-
-    epoch: int = 0
-    step: int = 0  # within the epoch
-    done: int = 0  # optimizer steps in all
-    best: float = math.inf
-    stale: int = 0  # evaluations since the best
-    real: int = 0
-    padded: int = 0
-    losses: list[float] | None = None  # mean loss of each finished epoch
-    seconds: float = 0.0
 
 
 class Trainer:
@@ -180,13 +78,15 @@ class Trainer:
         self.named = trained_parameters(head_model)
         self.parameters = list(self.named.values())
         groups = parameter_groups(head_model, settings, head)
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            groups, betas=(0.9, 0.999), eps=1e-8, fused=True
+        )
         self.scaler = torch.amp.GradScaler(enabled=policy.scaled)
         self.ema: list[torch.Tensor] | None = None
         if settings.ema:
             self.ema = [p.detach().clone() for p in self.parameters]
         self.best: list[torch.Tensor] | None = None
-        self.state = _State(losses=[])
+        self.state = TrainerState(losses=[])
         n = len(training_set.sequences)
         self.seen_logits = np.full((n, 3), np.nan)
         self.recent: list[tuple[Index, Floats]] = []  # rows and logits since the last watch

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 
 from arena_ensemble import backbones
 from arena_ensemble.backbones.language import alarms as _alarms
-from arena_ensemble.backbones.language import checkpoints, loading, reporting
-from arena_ensemble.backbones.language import trainer as _training
-from arena_ensemble.backbones.language.encoder import PromptEncoder
+from arena_ensemble.backbones.language import checkpoints, objective, reporting
+from arena_ensemble.backbones.language import trainer as training
+from arena_ensemble.backbones.language.opening import open_model
+from arena_ensemble.backbones.language.training_data import training_set_of
 from arena_ensemble.battles import Battles
 
 
@@ -33,21 +34,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_base(tmp_path_factory.mktemp("base") / "llama", "llama")
 
 
-def trainer_of(base: Path, cache: Path, rows: Battles, **sections: Any) -> _training.Trainer:
+def trainer_of(base: Path, cache: Path, rows: Battles, **sections: Any) -> training.Trainer:
     chosen = recipe(base, **sections)
-    engine: Any = backbones.get("classify")._model  # type: ignore[attr-defined]
-    encoder = PromptEncoder.open(chosen, loading.source_of(chosen), cache)
-    torch.manual_seed(0)
-    member, head, _ = engine._model(encoder)
-    training_set = engine._training_set(encoder, rows, np.arange(len(rows)), None, None)[0]
-    return _training.Trainer(
+    member = open_model(chosen, cache=cache)
+    training_set, _ = training_set_of(member.encoder, rows)
+    return training.Trainer(
         member.head_model,
         training_set,
         chosen.train,
         policy=member.policy,
         seed=0,
-        pad_id=encoder.pad_id,
-        head=head,
+        pad_id=member.encoder.pad_id,
+        head=member.head_parameters,
     )
 
 
@@ -55,7 +53,7 @@ def trainer_of(base: Path, cache: Path, rows: Battles, **sections: Any) -> _trai
 def test_the_rate_climbs_once_and_then_never_rises(
     steps: int, warmup: float, schedule: str, data: st.DataObject
 ) -> None:
-    rates = np.asarray([_training.rate_at(k, steps, warmup, schedule) for k in range(steps)])
+    rates = np.asarray([objective.rate_at(k, steps, warmup, schedule) for k in range(steps)])
     assert (rates > 0).all()
     assert (rates <= 1).all()
     climb = int(np.ceil(warmup * steps))
@@ -248,5 +246,5 @@ def test_plain_settings_are_enough_for_the_rates() -> None:
     """The inner loop reads attributes only: a benchmark needs no recipe."""
     layer = torch.nn.Linear(2, 2)
     settings = SimpleNamespace(learning_rate=1.0, head_learning_rate=None, layer_decay=1.0, weight_decay=0.0)
-    [group] = _training.parameter_groups(layer, settings, [])
+    [group] = objective.parameter_groups(layer, settings, [])
     assert group["peak"] == 1.0

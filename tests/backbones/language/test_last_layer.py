@@ -10,9 +10,8 @@ import pytest
 import torch
 from architectures import DECODERS, ENCODERS, battles, recipe, save_base
 
-from arena_ensemble import backbones
-from arena_ensemble.backbones.language import loading
 from arena_ensemble.backbones.language.encoder import PromptEncoder
+from arena_ensemble.backbones.language.opening import open_model
 from arena_ensemble.backbones.language.sequences import TokenSequences, collate
 
 CASES = [(kind, "classify") for kind in (*ENCODERS, *DECODERS)]
@@ -22,14 +21,13 @@ CASES += [("llama", "generate"), ("gemma2", "generate"), ("llama", "reward"), ("
 def head_model_of(root: Path, kind: str, head: str, **sections: Any) -> tuple[Any, PromptEncoder]:
     base = save_base(root / kind, kind)
     chosen = recipe(base, head, **sections)
-    encoder = PromptEncoder.open(chosen, loading.source_of(chosen), root / "cache")
-    torch.manual_seed(0)
-    member, _, facts = backbones.get(head)._model._model(encoder)  # type: ignore[attr-defined]
+    member = open_model(chosen, cache=root / "cache")
+    facts = member.facts
     assert facts["last_layer"] == "where it is read"
     for name, part in member.head_model.named_parameters():
         if "lora_B" in name:  # adapters that say nothing have gradients of nothing
             torch.nn.init.normal_(part, std=0.1)
-    return member.head_model, encoder
+    return member.head_model, member.encoder
 
 
 def told(head_model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -47,8 +45,7 @@ def test_equal_to_the_whole_layer(tmp_path: Path, case: tuple[str, str], packed:
     if packed and kind in ENCODERS:
         pytest.skip("encoders are not packed")
     head_model, encoder = head_model_of(tmp_path, kind, head)
-    single = head == "reward"
-    sequences = TokenSequences.of(*encoder.encode(battles(), singles=single), paired=single)
+    sequences = encoder.joined(encoder.encode(battles()))
     batch = collate(
         sequences,
         np.arange(8),
@@ -96,6 +93,6 @@ def test_an_encoder_that_averages_positions_runs_whole(tmp_path: Path) -> None:
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps({**config, "classifier_pooling": "mean"}))
     chosen = recipe(base)
-    encoder = PromptEncoder.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    _, _, facts = backbones.get("classify")._model._model(encoder)  # type: ignore[attr-defined]
+    member = open_model(chosen, cache=tmp_path / "cache")
+    facts = member.facts
     assert facts["last_layer"] == "whole"

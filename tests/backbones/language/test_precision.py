@@ -18,6 +18,7 @@ from arena_ensemble import backbones
 from arena_ensemble.artifacts import members, store
 from arena_ensemble.backbones.language import adapters, loading
 from arena_ensemble.backbones.language.encoder import PromptEncoder
+from arena_ensemble.backbones.language.opening import open_model
 from arena_ensemble.backbones.language.trainer import Trainer
 from arena_ensemble.errors import RecipeError
 from arena_ensemble.pipeline import oof
@@ -75,8 +76,7 @@ def test_a_bf16_base_learns_as_a_float32_one_does(tmp_path: Path) -> None:
 def test_full_training_starts_from_the_checkpoint_unrounded(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base", "llama")
     chosen = recipe(base, train={"precision": "bf16"}, adapter={"kind": "full"})
-    encoder = PromptEncoder.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    member, _, _ = backbones.get("classify")._model._model(encoder)  # type: ignore[attr-defined]
+    member = open_model(chosen, cache=tmp_path / "cache")
     kept = load_file(base / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
     assert torch.equal(member.head_model.model.model.layers[0].mlp.up_proj.weight, kept)
 
@@ -143,9 +143,7 @@ def test_a_decoder_that_looks_both_ways_is_masked(tmp_path: Path) -> None:
     config.use_bidirectional_attention = True
     config.save_pretrained(base)
     chosen = recipe(base)
-    encoder = PromptEncoder.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    torch.manual_seed(0)
-    member, _, _ = backbones.get("classify")._model._model(encoder)  # type: ignore[attr-defined]
+    member = open_model(chosen, cache=tmp_path / "cache")
     assert member.head_model.pools_last
     assert not member.head_model.causal
     module = backbones.get("classify")
@@ -167,8 +165,7 @@ def test_roberta_counts_its_positions_from_the_pad_id_on(tmp_path: Path) -> None
             recipe(base, prompt={"max_tokens": 256}), loading.source_of(recipe(base)), tmp_path / "cache"
         )
     chosen = recipe(base, prompt={"max_tokens": 255})
-    encoder = PromptEncoder.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    member, _, _ = backbones.get("classify")._model._model(encoder)  # type: ignore[attr-defined]
+    member = open_model(chosen, cache=tmp_path / "cache")
     ids = torch.full((1, 255), 5)
     assert torch.isfinite(member.head_model({"input_ids": ids, "last": torch.tensor([254])})).all()
 

@@ -17,7 +17,7 @@ from architectures import battles, recipe, save_base
 
 from arena_ensemble import backbones
 from arena_ensemble.backbones.language import alarms as _alarms
-from arena_ensemble.backbones.language import trainer
+from arena_ensemble.backbones.language import objective
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArtifactError, DependencyError, InputError, MemberError, RecipeError
 
@@ -119,7 +119,7 @@ def test_soft_loss_is_the_divergence_it_says() -> None:
     logits = torch.tensor([[1.0, 0.2, -0.5], [0.0, 0.3, 0.1]], dtype=torch.float64)
     teacher = torch.log(torch.tensor([[0.2, 0.5, 0.3], [float("nan")] * 3], dtype=torch.float64))
     labels = torch.tensor([1, 2])
-    loss = trainer.example_loss(logits, labels, teacher, temperature=2.0, share=0.25)
+    loss = objective.example_loss(logits, labels, teacher, temperature=2.0, share=0.25)
     p = np.exp(teacher[0].numpy() / 2)
     p /= p.sum()
     q = np.exp(logits[0].numpy() / 2)
@@ -127,7 +127,7 @@ def test_soft_loss_is_the_divergence_it_says() -> None:
     hard = -torch.log_softmax(logits, 1)[[0, 1], labels].numpy()
     expected = [0.75 * hard[0] + 0.25 * 4 * (p * np.log(p / q)).sum(), hard[1]]
     np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-12)
-    whole = trainer.example_loss(
+    whole = objective.example_loss(
         logits, labels, teacher, temperature=2.0, share=torch.tensor([1.0, 1.0], dtype=torch.float64)
     )
     np.testing.assert_allclose(whole[0], 4 * (p * np.log(p / q)).sum(), rtol=1e-12)

@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import ArenaError
 from ...predictions import Floats, normalised
 from ..base import Progress
-from . import loading
+from . import adapters, loading
 from .encoder import PromptEncoder
 from .heads import HeadModel
 from .hidden_cache import Vectors, with_features
@@ -26,7 +26,10 @@ class MemberModel:
     encoder: PromptEncoder
     head_model: HeadModel
     policy: loading.Policy
+    head_parameters: list[str] = field(default_factory=list)
+    """names of the head's own parameters in ``head_model``"""
     facts: dict[str, Any] = field(default_factory=dict)
+    """plain JSON values for the card"""
     hidden: Path | None = None
     """where a frozen base's vectors are kept, or None when the base runs every time"""
     shift: Floats | None = None
@@ -72,3 +75,11 @@ class MemberModel:
         if self.hidden is None:
             return sequences
         return with_features(sequences, self.hidden, lambda wanted: self.features(wanted, on_progress))
+
+    def ready(self) -> MemberModel:
+        """The same, ready to predict: evaluation mode, adapters merged where that is exact enough."""
+        recipe = self.encoder.recipe
+        self.head_model.eval()
+        if recipe.train.epochs and recipe.adapter.kind == "lora" and not self.policy.autocast:
+            adapters.merge_adapters(self.head_model)
+        return self
