@@ -18,11 +18,10 @@ from scipy.special import log_softmax, logsumexp
 
 from .battles import SWAP
 from .errors import InputError
+from .losses import LOG_FLOOR
 
 Floats = npt.NDArray[np.float64]
 
-LOG_FLOOR: Final = float(np.log(1e-15))
-"""Smallest log-probability used in delta and tau: a member's hard zero stays finite."""
 _SUM_TOLERANCE: Final = 1e-6
 
 

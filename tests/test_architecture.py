@@ -15,10 +15,9 @@ ROOT = Path(arena_ensemble.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # Left may be imported by right, never the other way round.
 LAYERS = [
-    "errors", "registry", "battles", "predictions", "recipes", "io", "sample", "folds", "prompts", "features",
-    "metrics", "calibration", "stacking", "diagnostics", "artifacts", "backbones", "planning", "pipeline", "report",
-    "cli",
-    "__main__",
+    "errors", "losses", "registry", "battles", "predictions", "recipes", "io", "sample", "folds", "prompts",
+    "features", "metrics", "calibration", "stacking", "diagnostics", "artifacts", "backbones", "planning",
+    "pipeline", "report", "cli", "__main__",
 ]  # fmt: skip
 TORCH = {
     "torch",
@@ -33,8 +32,8 @@ TORCH = {
 BANNED_IMPORTS = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 BANNED_CALLS = {"eval", "exec", "joblib.load", "torch.load", "yaml.load"}
 PURE = {
-    "errors", "battles", "predictions", "folds", "prompts", "features", "sample", "metrics", "calibration",
-    "stacking", "diagnostics",
+    "errors", "losses", "battles", "predictions", "folds", "prompts", "features", "sample", "metrics",
+    "calibration", "stacking", "diagnostics",
 }  # fmt: skip
 
 

@@ -23,7 +23,8 @@ from ..battles import Battles
 from ..errors import InputError, RecipeError, StaleError
 from ..folds import Folds, may_train
 from ..io import read_battles, read_predictions, read_readings
-from ..predictions import LOG_FLOOR, Floats, Predictions, average_folds
+from ..losses import LOG_FLOOR
+from ..predictions import Floats, Predictions, average_folds
 from ..recipes import Recipe
 
 log = logging.getLogger(__name__)

@@ -385,7 +385,7 @@ def _merge_oof(
     y = train.outcomes()
     losses = metrics.row_losses(log_probs, y)
     prior = metrics.prior_log_probs(y, folds.fold)
-    found = collapse.find(log_probs, y, prior, folds.group)
+    found = collapse.collapse_warnings(log_probs, y, prior, folds.group)
     cards = _fold_cards(workspace, tasks)
     facts = {
         **_merged(first.read_key),
@@ -398,14 +398,14 @@ def _merge_oof(
         "data_notes": list(notes),
         "standard_error": metrics.standard_error(losses, folds.group),
         "seconds": float(sum(card.get("seconds", 0.0) for card in cards)),
-        **collapse.facts(log_probs, y, prior),
+        **collapse.prediction_summary(log_probs, y, prior),
         **(
             {"second_reading": _second_reading(reading, y, first.recipe.uncertain_share)}
             if first.recipe.read_orders == "uncertain"
             else {}
         ),
-        "alarms": found if len(y) >= collapse.ENOUGH_ROWS else [],
-        "too_few_rows_to_tell": found if len(y) < collapse.ENOUGH_ROWS else [],
+        "alarms": found.alarms,
+        "too_few_rows_to_tell": found.notes,
         "learned_from": [card.get("learned_from", {}) for card in cards],
         "fold_facts": [card.get("facts", {}) for card in cards],
     }

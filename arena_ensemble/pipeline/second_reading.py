@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ..predictions import LOG_FLOOR, Floats, delta_tau, from_delta_tau
+from ..losses import LOG_FLOOR
+from ..predictions import Floats, delta_tau, from_delta_tau
 
 Rows = npt.NDArray[np.int64]
 

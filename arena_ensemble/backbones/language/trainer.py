@@ -17,10 +17,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from ...diagnostics.collapse import collapse_warnings, prediction_summary
 from ...errors import MemberError
+from ...losses import Floats
 from . import checkpoints as _checkpoints
 from .adapters import trained_parameters
-from .alarms import ENOUGH_READINGS, Floats, collapse_alarms, standing, vital_signs
 from .batching import Index, plan_epoch
 from .heads import HeadModel
 from .objective import example_loss, parameter_groups, rate_at
@@ -29,9 +30,13 @@ from .trainer_state import TrainerState
 
 _log = logging.getLogger(__name__)
 _WATCHES: Final = 10
-"""So often during a run is it looked at whether the member learns anything."""
+"""So often during a run is it checked whether the member learns anything."""
+WATCH_ROWS: Final = 200
+"""Examples that such a check waits for: fewer make a ragged curve."""
 Evaluate = Callable[[], float]
 Progress = Callable[[float, float, str], None]
+Log = Callable[[int, Mapping[str, float]], None]
+"""``log(step, values)``"""
 
 
 class Trainer:
@@ -88,6 +93,8 @@ class Trainer:
         self.best: list[torch.Tensor] | None = None
         self.state = TrainerState(losses=[])
         n = len(training_set.sequences)
+        # both orders of a battle are one observation where its predictions are tested
+        self.battle: Index = np.unique([str(name) for name in training_set.names], return_inverse=True)[1]
         self.seen_logits = np.full((n, 3), np.nan)
         self.recent: list[tuple[Index, Floats]] = []  # rows and logits since the last watch
         unit_lengths = training_set.sequences.lengths[training_set.units]
@@ -116,7 +123,7 @@ class Trainer:
         resume: bool = False,
         evaluate: Evaluate | None = None,
         on_progress: Progress | None = None,
-        on_log: Callable[[int, Mapping[str, float]], None] | None = None,
+        on_log: Log | None = None,
     ) -> dict[str, Any]:
         """Train to the end and return facts for the card.
 
@@ -232,21 +239,21 @@ class Trainer:
             packed=self.settings.packing,
         )
 
-    def _watch(self, on_log: Callable[[int, Mapping[str, float]], None] | None, warn: bool) -> None:
-        """Report the vital signs of the examples since the last look, once enough; warn of a collapse."""
-        if sum(len(rows) for rows, _ in self.recent) < ENOUGH_READINGS and self.state.done < self.steps:
+    def _watch(self, on_log: Log | None, warn: bool) -> None:
+        """Report on the examples since the last look, once there are enough; warn of a collapse."""
+        if sum(len(rows) for rows, _ in self.recent) < WATCH_ROWS and self.state.done < self.steps:
             return
         rows, logits = (np.concatenate(part) for part in zip(*self.recent, strict=True))
-        signs, alarms = standing(logits, self.training_set.labels[rows])
         self.recent.clear()
+        log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        labels = self.training_set.labels[rows]
         if on_log:
-            on_log(self.state.done, signs)
-        for alarm in alarms if warn else ():
+            on_log(self.state.done, _curves(prediction_summary(log_probs, labels)))
+        alarms = collapse_warnings(log_probs, labels, groups=self.battle[rows]).alarms if warn else []
+        for alarm in alarms:
             _log.warning("%s, after %d of %d steps: it %s", self.name, self.state.done, self.steps, alarm)
 
-    def _evaluate(
-        self, evaluate: Evaluate, on_log: Callable[[int, Mapping[str, float]], None] | None
-    ) -> bool:
+    def _evaluate(self, evaluate: Evaluate, on_log: Log | None) -> bool:
         """Whether to stop: no better validation loss for ``early_stopping`` examples."""
         live = self._exchange(self.ema) if self.ema is not None else None
         self.head_model.eval()
@@ -302,11 +309,18 @@ class Trainer:
             "tokens_per_second": round(state.real / state.seconds, 1) if state.seconds else None,
             "padding_share": round(1 - state.real / state.padded, 4) if state.padded else 0.0,
             "epoch_losses": state.losses,
-            "last_epoch": vital_signs(log_probs, labels),
-            "alarms": collapse_alarms(log_probs, labels),
+            "last_epoch": prediction_summary(log_probs, labels),
+            "alarms": collapse_warnings(log_probs, labels, groups=self.battle[rows]).alarms,
         }
         if math.isfinite(state.best):
             facts["refined_validation_loss"] = round(state.best, 6)
         if device.type == "cuda":
             facts["peak_device_bytes"] = torch.cuda.max_memory_allocated(device)
         return facts
+
+
+def _curves(summary: Mapping[str, Any]) -> dict[str, float]:
+    """A summary as flat numbers for loss curves."""
+    shares = {f"share_{name.lower()}": float(share) for name, share in summary["predicted_shares"].items()}
+    losses = {name: float(summary[name]) for name in ("log_loss", "prior_log_loss")}
+    return losses | {"entropy": float(summary["mean_entropy"])} | shares

@@ -51,7 +51,8 @@ def test_a_whole_offline_run_opens_no_socket(data: Path) -> None:
         [sys.executable, str(HERE / "offline_cli.py"), *command(data, "small,lexical"), "--jobs", "1"],
         capture_output=True, text=True, check=False, env={**names, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    # 4: two optimizer steps teach nothing, and the collapse alarm says so
+    assert done.returncode in (0, 4), done.stderr
     assert "SOCKET" not in done.stderr
     assert store.Workspace(data / "w").member_names() == ["lexical", "small"]
 

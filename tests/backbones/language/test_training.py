@@ -16,7 +16,6 @@ import torch
 from architectures import battles, recipe, save_base
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones.language import alarms as _alarms
 from arena_ensemble.backbones.language import objective
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArtifactError, DependencyError, InputError, MemberError, RecipeError
@@ -302,18 +301,6 @@ def test_a_fold_of_another_base_is_refused(base: Path, tmp_path: Path) -> None:
     other = save_base(tmp_path / "other", "mistral")
     with pytest.raises(ArtifactError, match="another base model"):
         backbones.get("classify").load(tmp_path / "a", recipe=recipe(other), cache=tmp_path / "cache")
-
-
-def test_alarms_name_a_member_that_says_one_thing() -> None:
-    outcomes = np.arange(300) % 3
-    stuck = np.log(np.tile([0.9, 0.05, 0.05], (300, 1)))
-    alarms = _alarms.collapse_alarms(stuck, outcomes)
-    assert len(alarms) == 2
-    assert "gives A to 100%" in alarms[0]
-    assert "worse than the prior" in alarms[1]
-    good = np.log(np.where(np.eye(3)[outcomes] > 0, 0.6, 0.2))
-    assert _alarms.collapse_alarms(good, outcomes) == []
-    assert _alarms.prior_loss(outcomes) == pytest.approx(np.log(3))
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's own call
