@@ -18,13 +18,14 @@ import torch
 
 from ...battles import Battles
 from ...errors import ArtifactError, RecipeError
+from ...folds.holdout import holdout_by_group
 from ...predictions import Floats
 from ...prompts import get_template as template_of
 from ...prompts import turns_of
 from ...recipes import Recipe
 from ..base import Progress
 from . import adapters, checkpoints, generation_checks, loading, tiny
-from .encoder import PromptEncoder, identity, inner_split
+from .encoder import PromptEncoder, identity
 from .model import MemberModel
 from .opening import BuildHead, build_model, fresh_model, open_encoder
 from .peft_import import completed, read_adapter
@@ -83,7 +84,7 @@ class LanguageModel:
         """See :class:`arena_ensemble.backbones.base.Backbone`.
 
         ``valid`` is not looked at: it is the fold that will be reported, and choosing a step by it
-        would flatter the report. Early stopping holds out an eighth of the training prompts instead.
+        would flatter the report. Early stopping holds out an eighth of the training groups instead.
         """
         start = time.perf_counter()
         encoder = open_encoder(recipe, cache)
@@ -117,7 +118,9 @@ class LanguageModel:
         recipe, encoder = member.encoder.recipe, member.encoder
         if recipe.train.packing and not member.head_model.causal:
             raise RecipeError("train.packing needs a causal base: only its attention can be cut by row")
-        kept, held = inner_split(train, recipe)
+        kept, held = np.arange(len(train)), np.arange(0)
+        if recipe.train.early_stopping:
+            kept, held = holdout_by_group(train, seed=recipe.seed)
         training_set, cut = training_set_of(
             encoder, train, rows=kept, soft_targets=soft_targets, weights=weights
         )

@@ -1,8 +1,7 @@
-"""A base's tokenizer with a recipe's template: battles in, rows of token ids out; the inner hold-out."""
+"""A base's tokenizer with a recipe's template: battles in, rows of token ids out."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +28,6 @@ from .sequences import TokenSequences
 from .template_tokens import encode_literals
 from .token_cache import TokenStore
 
-_INNER_SHARE: Final = 0.125
 _FROM_PAD: Final = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer")
 """Architectures that count positions from the pad id on."""
 Rows = npt.NDArray[np.int64]
@@ -110,19 +108,3 @@ def identity(encoder: PromptEncoder) -> dict[str, str]:
         "tokenizer": encoder.store.digest,
         "base_model": loading.fingerprint(encoder.source),
     }
-
-
-def inner_split(train: Battles, recipe: Recipe) -> tuple[Rows, Rows]:
-    """Rows to learn from and rows to stop by: whole prompts, chosen by a hash of the first turn."""
-    rows = np.arange(len(train))
-    if not recipe.train.early_stopping:
-        return rows, rows[:0]
-    draws = []
-    for turns in train.frame["prompt"].to_list():
-        first = " ".join((turns[0] if turns and turns[0] else "").lower().split())
-        mark = hashlib.blake2b(f"{recipe.seed}|{first}".encode("utf-8", "replace"), digest_size=8).digest()
-        draws.append(int.from_bytes(mark, "big") / 2**64)
-    held = np.asarray(draws) < _INNER_SHARE
-    if not held.any() or held.all():
-        raise RecipeError("train.early_stopping: too few different prompts to hold any out; set it to 0")
-    return rows[~held], rows[held & train.frame["outcome"].is_not_null().to_numpy()]  # a vote to stop by
