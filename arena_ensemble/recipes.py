@@ -75,7 +75,7 @@ class TrainSettings(_Section):
     max_grad_norm: NonNegative = 1.0
     """gradients are clipped at this norm; 0 leaves them alone"""
     batch_rows: Count = 16
-    """battles per optimizer step; the gradient is the mean over their readings"""
+    """battles per optimizer step; the gradient is the mean over their examples"""
     batch_tokens: Count = 8192
     """tokens per micro-batch, padding included; a single longer row is a batch of its own (on a CPU at most
     2,048, which its caches hold: the gradient is the same)"""
@@ -88,7 +88,7 @@ class TrainSettings(_Section):
     early_stopping: Annotated[int, Field(ge=0)] = 0
     """evaluations without a better refined validation loss before training stops; 0 is off"""
     evaluations: Count = 1
-    """validation readings per epoch, when early stopping is on"""
+    """evaluations on held-out rows per epoch, when early stopping is on"""
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     """optimizer steps between checkpoints inside a fold; 0 keeps none"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -129,38 +129,49 @@ def collapse_warnings(
         return CollapseReport()
     causes = _EXTERNAL if external else _TRAINED
     codes = group_codes(groups, len(y))
-    count = int(codes.max()) + 1
     baseline = row_losses(_shares_of(y) if prior is None else prior, y)
-    difference = row_losses(log_probs, y) - baseline
-    mean, error = float(difference.mean()), standard_error(difference, codes)
-    tested = count >= _FEWEST_GROUPS
-    limit = _quantile(SIGMAS, count - 1) * error if tested else math.inf
+    paired = _Paired.of(row_losses(log_probs, y) - baseline, codes)
+    sentence, certain = _one_class(log_probs, y, codes)
     alarms, notes = [], []
-    one_class, certain = _one_class(log_probs, y, codes)
-    if one_class and (certain or -mean + limit < WORTHWHILE):
-        alarms.append(f"{one_class}; likely causes: {causes['one class']}")
-    elif one_class:
-        notes.append(f"{one_class}, but its probabilities stay near the votes' shares or follow the votes")
-    figures = f"{mean + baseline.mean():.4f} (± {error:.4f} against the class prior's {baseline.mean():.4f})"
-    if mean > limit:
+    if sentence and (certain or paired.limit - paired.mean < WORTHWHILE):
+        alarms.append(f"{sentence}; likely causes: {causes['one class']}")
+    elif sentence:
+        notes.append(f"{sentence}, but its probabilities stay near the votes' shares or follow the votes")
+    loss, prior_loss = paired.mean + baseline.mean(), baseline.mean()
+    figures = (
+        f"has a log-loss of {loss:.4f} (± {paired.error:.4f} against the class prior's {prior_loss:.4f})"
+    )
+    if paired.mean > paired.limit:
         beta = best_beta(log_probs, y)
-        refined = row_losses(_sharpened(log_probs, beta), y) - baseline
-        if refined.mean() > -CLEARLY_BETTER * standard_error(refined, codes):
-            alarms.append(
-                f"has a log-loss of {figures}, worse than the class prior, and no temperature mends it; "
-                f"likely causes: {causes['loss']}"
-            )
+        refined = _Paired.of(row_losses(_sharpened(log_probs, beta), y) - baseline, codes)
+        if refined.mean > -CLEARLY_BETTER * refined.error:
+            what = "worse than the class prior, and no temperature mends it"
+            alarms.append(f"{figures}, {what}; likely causes: {causes['loss']}")
         else:
             notes.append(
-                f"has a log-loss of {figures}, worse than the class prior, for being too sure of itself: at "
-                f"temperature {1 / beta:.3g} it is {-refined.mean():.4f} below the prior"
+                f"{figures}, worse than the class prior, for being too sure of itself: at temperature "
+                f"{1 / beta:.3g} it is {-refined.mean:.4f} below the prior"
             )
-    elif not alarms and (not tested or mean > -CLEARLY_BETTER * error):
-        notes.append(
-            f"has a log-loss of {figures}, not clearly better than the class prior: too few rows to tell, "
-            "or nothing learned"
-        )
+    elif not alarms and not paired.mean <= -CLEARLY_BETTER * paired.error:
+        what = "not clearly better than the class prior: too few rows to tell, or nothing learned"
+        notes.append(f"{figures}, {what}")
     return CollapseReport(alarms, notes)
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """Mean of differences of losses, its clustered standard error, and what counts as clearly above 0."""
+
+    mean: float
+    error: float
+    limit: float
+
+    @classmethod
+    def of(cls, differences: Floats, codes: npt.NDArray[np.int64]) -> _Paired:
+        count = int(codes.max()) + 1
+        error = standard_error(differences, codes)
+        limit = _quantile(SIGMAS, count - 1) * error if count >= _FEWEST_GROUPS else math.inf
+        return cls(float(differences.mean()), error, limit)
 
 
 def _shares_of(y: npt.NDArray[np.int64]) -> Floats:

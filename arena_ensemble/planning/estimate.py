@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from ..backbones.language import loading
+from ..backbones.language.heads import HeadModel
 from ..recipes import Recipe
 from . import flops
 from .footprint import footprint, trained_depth
@@ -52,7 +53,7 @@ class Estimate:
     """kept for the backward pass of the fullest micro-batch, and what passes beside it"""
     logit_bytes: int
     full_vocabulary_logit_bytes: int
-    """what the logits of the whole vocabulary at every place would take; never made here"""
+    """what the logits of the whole vocabulary at every position would take; never computed here"""
     train_peak_bytes: int
     read_peak_bytes: int
     fits_training: bool
@@ -70,7 +71,7 @@ class Estimate:
     fit_seconds: float
     read_seconds: float
     gpu_hours: float
-    """all folds, fitting and reading the held-out rows"""
+    """all folds, fitting, and predicting the held-out rows"""
     notes: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
@@ -102,16 +103,14 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
     )
     trained, read = batch_totals(recipe, workload)
     needed, performed = passes.training(trained) if recipe.train.epochs else (0.0, 0.0)
-    reading = passes.reading(read)
+    prediction = passes.prediction(read)
     gpu_peak = gpu.single if dtype == "fp32" else gpu.half
     fit_seconds = performed / (gpu_peak * workload.train_utilisation)
-    read_seconds = reading / (gpu_peak * workload.read_utilisation)
-    if not fused:  # whole score matrices wait for memory, not for arithmetic
-        traffic = EAGER_TRAFFIC * int(config.num_attention_heads) / (gpu.bandwidth * BANDWIDTH_SHARE)
-        layers, depth = int(config.num_hidden_layers), trained_depth(recipe, config, model)
-        often = layers + depth * (3 if recipe.train.gradient_checkpointing else 2)
-        fit_seconds += traffic * often * trained.squares if recipe.train.epochs else 0.0
-        read_seconds += traffic * layers * read.squares
+    read_seconds = prediction / (gpu_peak * workload.read_utilisation)
+    if not fused:
+        fit_traffic, read_traffic = _eager_seconds(recipe, config, gpu, model)
+        fit_seconds += fit_traffic * trained.squares if recipe.train.epochs else 0.0
+        read_seconds += read_traffic * read.squares
     return Estimate(
         name=recipe.name,
         base=recipe.base,
@@ -121,7 +120,7 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
         attention=attention,
         train_flops=needed,
         performed_flops=performed,
-        read_flops=reading,
+        read_flops=prediction,
         implied_mfu=needed / (fit_seconds * gpu_peak) if fit_seconds else 0.0,
         fit_seconds=fit_seconds,
         read_seconds=read_seconds,
@@ -145,6 +144,17 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
     )
 
 
+def _eager_seconds(recipe: Recipe, config: Any, gpu: Gpu, model: HeadModel) -> tuple[float, float]:
+    """Seconds per squared row length, in training and in prediction, that unfused attention adds.
+
+    Whole score matrices wait for memory, not for arithmetic.
+    """
+    traffic = EAGER_TRAFFIC * int(config.num_attention_heads) / (gpu.bandwidth * BANDWIDTH_SHARE)
+    layers, depth = int(config.num_hidden_layers), trained_depth(recipe, config, model)
+    often = layers + depth * (3 if recipe.train.gradient_checkpointing else 2)
+    return traffic * often, traffic * layers
+
+
 def _needs(bytes_: float) -> int:
     return round(bytes_ * (1 + FRAGMENTATION)) + CONTEXT
 
@@ -153,7 +163,7 @@ def _notes(recipe: Recipe, gpu: Gpu, config: Any, dtype: str) -> tuple[str, ...]
     notes = []
     if dtype == "bf16" and not gpu.bf16:
         notes.append(f"bf16 is not native on a {gpu.name}: far slower than these figures")
-    if dtype == "fp16" and any(name in str(config.model_type) for name in loading.OVERFLOWS_FP16):
+    if dtype == "fp16" and loading.overflows_fp16(config):
         notes.append("this family overflows fp16")
     if recipe.adapter.quantise != "none":
         notes.append(f"{recipe.adapter.quantise}: the time to unpack weights is not counted")

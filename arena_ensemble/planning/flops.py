@@ -1,4 +1,4 @@
-"""Arithmetic of one reading, counted from a model's modules: forward, backward, recomputation.
+"""Arithmetic of one pass over an example, counted from a model's modules: forward, backward, recomputation.
 
 A matrix product of (m, k) by (k, n) is 2mkn operations. A frozen weight costs its forward product and,
 where a trained weight lies below it, the product that carries the gradient on; only trained weights
@@ -91,7 +91,7 @@ class Passes:
         model = self.forward.over(batch_totals) + self.backward.over(batch_totals)
         return model, model + self.again.over(batch_totals)
 
-    def reading(self, batch_totals: BatchTotals) -> float:
+    def prediction(self, batch_totals: BatchTotals) -> float:
         """Operations of prediction."""
         return self.forward.over(batch_totals)
 

@@ -50,7 +50,7 @@ def footprint(recipe: Recipe, config: Any, dtype: str, head_model: HeadModel) ->
     depth = trained_depth(recipe, config, head_model)
     kept = activation_bytes(recipe, config, dtype, depth) if train.epochs else 0
     rows, length = _shape(recipe, train.predict_tokens)
-    reading = _simulated(recipe, config, dtype, 1, rows, length, "read")
+    prediction = _simulated(recipe, config, dtype, 1, rows, length, "read")
     fit_rows, fit_length = _shape(recipe, train.batch_tokens)
     vocabulary = int(config.vocab_size) if head_of(recipe.backbone).causal else 0
     fixed = weights + 4 * trained + unpacked
@@ -63,7 +63,7 @@ def footprint(recipe: Recipe, config: Any, dtype: str, head_model: HeadModel) ->
         logits=fit_rows * 3 * 4,
         full_logits=fit_rows * fit_length * vocabulary * (_BYTES[dtype] + 4),
         train=fixed + 4 * trained + optimizer + kept if train.epochs else fixed,
-        read=fixed + reading.kept + reading.passing,
+        read=fixed + prediction.kept + prediction.passing,
     )
 
 

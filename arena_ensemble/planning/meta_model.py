@@ -55,10 +55,7 @@ def dtype_on(gpu: Gpu, recipe: Recipe, config: Any) -> str:
     """What ``train.precision`` comes to on that GPU, as the engine's policy decides on the device."""
     if recipe.train.precision != "auto":
         return recipe.train.precision
-    if gpu.bf16:
-        return "bf16"
-    overflows = any(name in str(config.model_type) for name in loading.OVERFLOWS_FP16)
-    return "fp32" if overflows else "fp16"
+    return loading.precision_on_gpu(config, bf16=gpu.bf16)
 
 
 def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = None) -> HeadModel:
@@ -98,7 +95,7 @@ def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = 
     loader = transformers.AutoModelForSequenceClassification if labels else transformers.AutoModelForCausalLM
     with torch.device("meta"), no_init_weights():
         model = loader.from_config(config, **options)
-        model.tie_weights()  # a model without values was not tied as it was made
+        model.tie_weights()  # a model without values is not tied when it is built
         head = head_parameters(model, set()) if labels else set()
         if recipe.train.epochs:
             attach(model, settings, head)

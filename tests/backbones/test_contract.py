@@ -194,7 +194,7 @@ def _gradients(member: MemberModel, training_set: TrainingSet, batch_tokens: int
     for part in member.head_model.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0  # the comparison is of arithmetic
-    trainer._step(step, 1.0)
+    trainer.train_step(step, 1.0)
     return kept
 
 

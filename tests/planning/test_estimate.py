@@ -119,7 +119,7 @@ def test_operations_equal_the_counter_of_torch(
         logits.sum().backward()
     passes = flops.count(head_model.model, config, causal=head_model.causal, fused=False, checkpointed=False)
     batch_totals = flops.BatchTotals(rows * length, rows * length**2, rows, 1, rows * length)
-    assert passes.reading(batch_totals) == pytest.approx(forward, rel=0.03)
+    assert passes.prediction(batch_totals) == pytest.approx(forward, rel=0.03)
     assert passes.training(batch_totals)[0] == pytest.approx(counter.get_total_flops(), rel=0.04)
     assert passes.training(batch_totals)[0] == passes.training(batch_totals)[1]
 

@@ -24,7 +24,7 @@ _BIAS_ROWS: Final = 512
 def check(member: MemberModel, sequences: TokenSequences) -> dict[str, Any]:
     """Hold a generation head against the model's own answers; facts for the card.
 
-    The shortest and the longest reading are compared; the probability that the base gives to anything
+    The shortest and the longest example are compared; the probability that the base gives to anything
     but a verdict is a mean over :data:`ROWS` examples, short to long.
     """
     head_model, order = member.head_model, np.argsort(sequences.lengths, kind="stable")

@@ -28,9 +28,17 @@ def predict_logits(
     left: bool = False,
     packed: bool = False,
 ) -> Floats:
-    """Logits (n, 3) float64 of every reading, in input order."""
+    """Logits (n, 3) float64 of every example, in input order."""
     parts = _in_batches(
-        head_model, sequences, policy, pad_id, batch_tokens, on_progress, "reading", left=left, packed=packed
+        head_model,
+        sequences,
+        policy,
+        pad_id,
+        batch_tokens,
+        on_progress,
+        "predicting",
+        left=left,
+        packed=packed,
     )
     logits = np.empty((len(sequences), 3))
     for rows, output in parts:

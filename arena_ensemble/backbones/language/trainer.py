@@ -147,17 +147,12 @@ class Trainer:
             if state.step == 0:
                 self.seen_logits[:] = np.nan
             while state.step < len(plan) and not stopped:
-                loss = self._step(
+                loss = self.train_step(
                     plan[state.step], rate_at(state.done, steps, settings.warmup, settings.schedule)
                 )
                 at = state.step
                 state.step, state.done = state.step + 1, state.done + 1
-                if on_progress:
-                    on_progress(state.done, steps, f"loss {loss:.3f}")
-                if on_log:
-                    on_log(state.done, {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]})
-                if state.done % -(-steps // _WATCHES) == 0:
-                    self._watch(on_log, 5 * state.done >= 2 * steps)  # earlier, many a sound run looks bad
+                self._report(loss, steps, on_progress, on_log)
                 if evaluate is not None and settings.early_stopping and at in marks:
                     stopped = self._evaluate(evaluate, on_log)
                 every = settings.checkpoint_every
@@ -173,37 +168,20 @@ class Trainer:
         self._settle()
         return self._facts(steps, stopped)
 
-    def _step(self, micro_batches: list[Index], relative_rate: float) -> float:
-        training_set, device = self.training_set, self.policy.device
+    def train_step(self, micro_batches: list[Index], relative_rate: float) -> float:
+        """One optimizer step over micro-batches of units; returns its loss.
+
+        Raises
+        ------
+        MemberError
+            The loss is NaN or infinite.
+        """
+        training_set = self.training_set
         rows = [training_set.units[units].reshape(-1) for units in micro_batches]
         total = float(sum(training_set.weights[part].sum() for part in rows)) or 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * relative_rate
-        outputs, losses = [], []
-        for part in rows:
-            batch = self._batch(part)
-            with self.policy.context():
-                logits = self.head_model(batch)
-            teacher, share = None, torch.tensor(self.soft_share)
-            if training_set.teacher is not None:
-                teacher = torch.from_numpy(training_set.teacher[part]).float().to(device)
-            if training_set.voted is not None:
-                share = torch.where(torch.from_numpy(training_set.voted[part]), share, 1.0)
-            each = example_loss(
-                logits,
-                torch.from_numpy(training_set.labels[part]).to(device),
-                teacher,
-                temperature=self.soft_temperature,
-                share=share.to(device),
-            )
-            weights = torch.from_numpy(training_set.weights[part]).float().to(device)
-            loss = (each * weights).sum() / total
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            outputs.append(logits.detach())
-            losses.append(loss.detach())
-            self.state.real += int(training_set.sequences.real_tokens[part].sum())
-            shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
-            self.state.padded += int(shape.numel())
+        outputs, losses = zip(*(self._backward(part, total) for part in rows), strict=True)
         values = torch.stack(losses).cpu()  # the step's only wait for the device
         if not bool(torch.isfinite(values).all()):
             bad = rows[int(np.flatnonzero(~torch.isfinite(values).numpy())[0])]
@@ -215,6 +193,37 @@ class Trainer:
             )
         self.recent.append((np.concatenate(rows), torch.cat(outputs).double().cpu().numpy()))
         self.seen_logits[self.recent[-1][0]] = self.recent[-1][1]
+        self._update()
+        return float(values.sum())
+
+    def _backward(self, rows: Index, total: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the gradients of one micro-batch; its logits (n, 3), and its part of the step's mean loss."""
+        training_set, device = self.training_set, self.policy.device
+        batch = self._batch(rows)
+        with self.policy.context():
+            logits = self.head_model(batch)
+        teacher, share = None, torch.tensor(self.soft_share)
+        if training_set.teacher is not None:
+            teacher = torch.from_numpy(training_set.teacher[rows]).float().to(device)
+        if training_set.voted is not None:
+            share = torch.where(torch.from_numpy(training_set.voted[rows]), share, 1.0)
+        each = example_loss(
+            logits,
+            torch.from_numpy(training_set.labels[rows]).to(device),
+            teacher,
+            temperature=self.soft_temperature,
+            share=share.to(device),
+        )
+        weights = torch.from_numpy(training_set.weights[rows]).float().to(device)
+        loss = (each * weights).sum() / total
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.state.real += int(training_set.sequences.real_tokens[rows].sum())
+        shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
+        self.state.padded += int(shape.numel())
+        return logits.detach(), loss.detach()
+
+    def _update(self) -> None:
+        """Clip the gradients, move the parameters, and follow them with the moving average."""
         if self.settings.max_grad_norm:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
@@ -226,7 +235,6 @@ class Trainer:
                 # early averages lean on few steps, so the decay itself warms up
                 decay = min(self.settings.ema, (1 + self.state.done) / (10 + self.state.done))
                 torch._foreach_lerp_(self.ema, [p.detach() for p in self.parameters], 1 - decay)
-        return float(values.sum())
 
     def _batch(self, rows: Index) -> dict[str, torch.Tensor]:
         return collate(
@@ -238,6 +246,15 @@ class Trainer:
             device=self.policy.device,
             packed=self.settings.packing,
         )
+
+    def _report(self, loss: float, steps: int, on_progress: Progress | None, on_log: Log | None) -> None:
+        done = self.state.done
+        if on_progress:
+            on_progress(done, steps, f"loss {loss:.3f}")
+        if on_log:
+            on_log(done, {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]})
+        if done % -(-steps // _WATCHES) == 0:
+            self._watch(on_log, warn=5 * done >= 2 * steps)  # earlier, many a sound run looks bad
 
     def _watch(self, on_log: Log | None, warn: bool) -> None:
         """Report on the examples since the last look, once there are enough; warn of a collapse."""
@@ -254,7 +271,7 @@ class Trainer:
             _log.warning("%s, after %d of %d steps: it %s", self.name, self.state.done, self.steps, alarm)
 
     def _evaluate(self, evaluate: Evaluate, on_log: Log | None) -> bool:
-        """Whether to stop: no better validation loss for ``early_stopping`` examples."""
+        """Whether to stop: no better validation loss for ``early_stopping`` evaluations."""
         live = self._exchange(self.ema) if self.ema is not None else None
         self.head_model.eval()
         value = evaluate()

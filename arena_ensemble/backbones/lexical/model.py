@@ -1,8 +1,8 @@
 """The member that needs no GPU: TF-IDF difference, length and formatting; seconds on a CPU.
 
 Delta is linear in what changes sign when the responses change places (difference of TF-IDF rows,
-odd features, odd random waves over the features), tau in what does not (absolute difference, even
-features, even waves): equivariant by construction, in one reading. All is fitted on the training
+odd features, odd random Fourier features), tau in what does not (absolute difference, even
+features, even random features): equivariant by construction. All is fitted on the training
 rows alone; the strength of the ridge is chosen by grouped folds inside them. Nothing is pickled:
 vocabulary and settings are JSON, numbers are safetensors.
 """
@@ -149,7 +149,7 @@ def load(folder: Path, *, recipe: Recipe, cache: Path) -> Lexical:
 
 
 def _fit_words(train: Battles, settings: LexicalSettings) -> Tfidf:
-    texts = pl.concat([_text(train, "response_a"), _text(train, "response_b")])
+    texts = pl.concat([side_text(train, "response_a"), side_text(train, "response_b")])
     return Tfidf.fit(
         texts,
         max_features=settings.max_features,
@@ -158,7 +158,7 @@ def _fit_words(train: Battles, settings: LexicalSettings) -> Tfidf:
     )
 
 
-def _text(battles: Battles, column: str) -> pl.Series:
+def side_text(battles: Battles, column: str) -> pl.Series:
     """All turns of a side, joined by a line break; a null turn is left out."""
     joined = pl.col(column).list.join("\n", ignore_nulls=True).fill_null("")
     return battles.frame.select(joined.alias("text"))["text"]
@@ -171,7 +171,7 @@ def _design(
     scaler: Scaler | None,
     fourier: RandomFourierFeatures | None,
 ) -> FeatureBlocks:
-    a, b = (words.transform(_text(battles, column)) for column in ("response_a", "response_b"))
+    a, b = (words.transform(side_text(battles, column)) for column in ("response_a", "response_b"))
     lead = (a - b).tocsr()
     odd: list[Any] = [lead * WORD_SCALE["odd"]]
     even: list[Any] = [abs(lead) * WORD_SCALE["even"]]
@@ -246,8 +246,8 @@ def _choose_strength(
     best, usual = int(np.argmin(mean)), STRENGTHS.index(1.0)
     doubt = standard_error(losses[:, best] - losses[:, usual], groups[rows]) if best != usual else 0.0
     chosen = best if mean[usual] - mean[best] > doubt else usual
-    told = {f"{f * settings.C:g}": round(float(m), 6) for f, m in zip(STRENGTHS, mean, strict=True)}
-    return STRENGTHS[chosen] * settings.C, told
+    losses_by_c = {f"{f * settings.C:g}": round(float(m), 6) for f, m in zip(STRENGTHS, mean, strict=True)}
+    return STRENGTHS[chosen] * settings.C, losses_by_c
 
 
 def _some_rows(groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:

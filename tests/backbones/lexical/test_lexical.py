@@ -76,7 +76,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> tuple[lexical.Lexical, P
 
 def test_tfidf_is_that_of_scikit_learn() -> None:
     battles = arena(60, 1)
-    texts = pl.concat([lexical._text(battles, "response_a"), lexical._text(battles, "response_b")])
+    texts = pl.concat([lexical.side_text(battles, "response_a"), lexical.side_text(battles, "response_b")])
 
     def terms(text: str) -> list[str]:
         words = pl.Series([text]).str.to_lowercase().str.extract_all(TOKEN)[0].to_list()
