@@ -232,8 +232,8 @@ def test_the_true_last_token_is_pooled_whatever_the_pad_token(
     module, chosen = backbones.get(head), recipe(base, head)
     member = open_model(chosen, cache=tmp_path / "cache")
     adapters.load_weights(member.head_model, fold.folder / "weights.safetensors")
-    said = module.predict(member.ready(), battles())
-    np.testing.assert_allclose(said, fold.log_probs, atol=1e-5)
+    predicted = module.predict(member.ready(), battles())
+    np.testing.assert_allclose(predicted, fold.log_probs, atol=1e-5)
     assert words.pad_token_id is not None
 
 
@@ -245,11 +245,11 @@ def test_an_encoder_whose_tokenizer_pads_on_the_left_answers_the_same(
     fold = folds[kind, "classify"]
     base = save_base(tmp_path / "base", kind, padding_side="left")
     (tmp_path / "fold").mkdir()
-    said = fold.module.predict(
+    predicted = fold.module.predict(
         fold.module.fit(battles(), recipe=recipe(base), folder=tmp_path / "fold", cache=tmp_path / "cache"),
         battles().without_outcomes(),
     )
-    assert said.tobytes() == fold.log_probs.tobytes()
+    assert predicted.tobytes() == fold.log_probs.tobytes()
 
 
 def test_collate_masks_only_where_it_must() -> None:

@@ -106,11 +106,11 @@ def test_gradients_are_clipped_at_the_norm_that_is_asked_for(base: Path, tmp_pat
 class Recorder(transformers.TrainerCallback):
     """Writes down what any of transformers' reports would be told."""
 
-    told: list[tuple[int, dict[str, float]]] = []  # noqa: RUF012
+    logged: list[tuple[int, dict[str, float]]] = []  # noqa: RUF012
     ended = 0
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **rest: Any) -> None:
-        self.told.append((state.global_step, logs))
+        self.logged.append((state.global_step, logs))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         type(self).ended += 1
@@ -122,16 +122,18 @@ def test_reports_get_every_step_and_an_end(
     monkeypatch.setattr(
         transformers.integrations, "get_reporting_integration_callbacks", lambda names: [Recorder]
     )
-    Recorder.told, Recorder.ended = [], 0
+    Recorder.logged, Recorder.ended = [], 0
     chosen = recipe(base, train={"epochs": 2, "report_to": ["anything"]})
     folder = tmp_path / "fold-0.partial"
     folder.mkdir()
     module: Any = backbones.get("classify")
     fitted = module.fit(battles(), recipe=chosen, folder=folder, cache=tmp_path / "cache")
-    steps = [step for step, values in Recorder.told if "loss" in values]
+    steps = [step for step, values in Recorder.logged if "loss" in values]
     assert steps == list(range(1, fitted.facts["optimizer_steps"] + 1))
-    assert all(np.isfinite(list(values.values())).all() for _, values in Recorder.told)
-    assert {"log_loss", "prior_log_loss", "entropy", "share_a"} <= set().union(*(v for _, v in Recorder.told))
+    assert all(np.isfinite(list(values.values())).all() for _, values in Recorder.logged)
+    assert {"log_loss", "prior_log_loss", "entropy", "share_a"} <= set().union(
+        *(v for _, v in Recorder.logged)
+    )
     assert Recorder.ended == 1
 
 

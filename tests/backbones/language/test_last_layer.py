@@ -30,7 +30,9 @@ def head_model_of(root: Path, kind: str, head: str, **sections: Any) -> tuple[An
     return member.head_model, member.encoder
 
 
-def told(head_model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def outputs_and_gradients(
+    head_model: Any, batch: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     head_model.zero_grad(set_to_none=True)
     logits = head_model(batch)
     torch.nn.functional.cross_entropy(logits, torch.arange(len(logits)) % 3).backward()
@@ -54,9 +56,9 @@ def test_equal_to_the_whole_layer(tmp_path: Path, case: tuple[str, str], packed:
         causal=head_model.causal,
         packed=packed,
     )
-    some, some_grads = told(head_model, batch)
+    some, some_grads = outputs_and_gradients(head_model, batch)
     with head_model.positions.whole():
-        whole, whole_grads = told(head_model, batch)
+        whole, whole_grads = outputs_and_gradients(head_model, batch)
     torch.testing.assert_close(some, whole, atol=1e-5, rtol=1e-5)
     assert float(whole.std()) > 1e-3, "constant answers would pass"
     scale = max(float(g.abs().max()) for g in whole_grads.values())

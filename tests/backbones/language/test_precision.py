@@ -50,8 +50,8 @@ def test_all_that_is_trained_is_float32_on_a_bf16_base(
     }
     assert moments == {torch.float32}
     assert {t.dtype for t in load_file(tmp_path / "fold" / "weights.safetensors").values()} == {torch.float32}
-    said = module.predict(fitted, battles().without_outcomes())
-    assert np.isfinite(said).all()
+    predicted = module.predict(fitted, battles().without_outcomes())
+    assert np.isfinite(predicted).all()
     if adapter.get("kind") != "full":
         layer = fitted.head_model.model.get_submodule("model.layers.0.mlp.up_proj")  # type: ignore[attr-defined]
         assert layer.get_base_layer().weight.dtype is torch.bfloat16, "the frozen base stays small"

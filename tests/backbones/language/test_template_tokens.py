@@ -44,9 +44,9 @@ def test_verdicts_of_several_tokens_are_shown_and_others_proposed() -> None:
     words = tokenizer("llama")
     with pytest.raises(RecipeError) as caught:
         verdict_ids(words, PromptSettings(verdicts=("A", "B", "undecided")))
-    said = str(caught.value)
-    assert "'undecided' = [" in said
-    assert "prompt.verdicts = ['A', 'B', 'tie'] would do" in said
+    predicted = str(caught.value)
+    assert "'undecided' = [" in predicted
+    assert "prompt.verdicts = ['A', 'B', 'tie'] would do" in predicted
     with pytest.raises(RecipeError, match="three different single tokens"):
         verdict_ids(words, PromptSettings(verdicts=("A", "A", "tie")))
 
@@ -197,10 +197,10 @@ def test_tiny_bases_know_their_verdicts_on_any_text(tmp_path: Path) -> None:
     module.prepare(battles(60).without_outcomes(), recipe=chosen, cache=tmp_path)
     (tmp_path / "fold").mkdir()
     fitted = module.fit(battles(), recipe=chosen, folder=tmp_path / "fold", cache=tmp_path)
-    said = module.predict(fitted, battles())
-    assert said.shape == (12, 3)
+    predicted = module.predict(fitted, battles())
+    assert predicted.shape == (12, 3)
     moved = tmp_path / "elsewhere"
     (tmp_path / "fold").rename(moved)  # a fold of a tiny base brings its base along
     other = module.load(moved, recipe=chosen, cache=tmp_path / "empty")
-    assert module.predict(other, battles()).tobytes() == said.tobytes()
+    assert module.predict(other, battles()).tobytes() == predicted.tobytes()
     assert recipe("x").backbone == "classify"

@@ -135,11 +135,11 @@ def test_waves_are_odd_and_even() -> None:
 
 def test_learns_what_the_words_say(member: tuple[lexical.Lexical, Path]) -> None:
     test = arena(300, 7)
-    said = lexical.predict(member[0], test.without_outcomes())
-    assert said.shape == (300, 3)
-    np.testing.assert_allclose(np.exp(said).sum(axis=1), 1, atol=1e-12)
+    predicted = lexical.predict(member[0], test.without_outcomes())
+    assert predicted.shape == (300, 3)
+    np.testing.assert_allclose(np.exp(predicted).sum(axis=1), 1, atol=1e-12)
     prior = np.log(np.bincount(arena(400, 0).outcomes(), minlength=3) / 400)
-    assert loss(said, test) < loss(np.tile(prior, (300, 1)), test) - 0.1
+    assert loss(predicted, test) < loss(np.tile(prior, (300, 1)), test) - 0.1
 
 
 def test_swapped_battles_give_swapped_predictions_to_the_bit(member: tuple[lexical.Lexical, Path]) -> None:
@@ -195,18 +195,21 @@ def test_weights_count_rows_and_a_teacher_is_heard(tmp_path: Path) -> None:
     settings = recipe(inner_folds=0, interactions=0, min_count=1)
     doubled = np.full(90, 2.0)
 
-    def said(name: str, battles: Battles, **given: Any) -> np.ndarray:
+    def predicted(name: str, battles: Battles, **given: Any) -> np.ndarray:
         (tmp_path / name).mkdir()
         made = lexical.fit(battles, recipe=settings, folder=tmp_path / name, cache=tmp_path, **given)
         return lexical.predict(made, test)
 
-    plain = said("plain", train)
+    plain = predicted("plain", train)
     # Weight two is two copies, up to the copies' effect on the vocabulary's idf.
-    by_weight, by_copy = said("weight", train, weights=doubled), said("copy", twice)
+    by_weight, by_copy = predicted("weight", train, weights=doubled), predicted("copy", twice)
     assert np.abs(by_weight - by_copy).max() < np.abs(plain - by_copy).max() / 3
     teacher = np.tile(np.log([0.05, 0.05, 0.9]), (90, 1))
     teacher[:45] = np.nan
-    assert delta_tau(said("taught", train, soft_targets=teacher))[1].mean() > delta_tau(plain)[1].mean() + 0.1
+    assert (
+        delta_tau(predicted("taught", train, soft_targets=teacher))[1].mean()
+        > delta_tau(plain)[1].mean() + 0.1
+    )
 
 
 def test_odd_training_sets_do_not_break_it(tmp_path: Path) -> None:
@@ -216,8 +219,8 @@ def test_odd_training_sets_do_not_break_it(tmp_path: Path) -> None:
             for i in range(9)
         ]
     )
-    said = lexical.predict(fitted_in(tmp_path / "m", same), arena(5, 1))
-    assert np.isfinite(said).all()
+    predicted = lexical.predict(fitted_in(tmp_path / "m", same), arena(5, 1))
+    assert np.isfinite(predicted).all()
     few = arena(30, 1)
     no_tie = few.take(np.flatnonzero(few.outcomes() != 2))
     assert np.isfinite(lexical.predict(fitted_in(tmp_path / "n", no_tie), arena(5, 1))).all()
