@@ -18,9 +18,18 @@ from scipy.special import log_softmax, logsumexp
 
 from .battles import SWAP
 from .errors import InputError
-from .losses import LOG_FLOOR
+from .losses import LOG_FLOOR, Floats
 
-Floats = npt.NDArray[np.float64]
+__all__ = [
+    "LOG_FLOOR",
+    "Floats",
+    "Predictions",
+    "average_folds",
+    "delta_tau",
+    "from_delta_tau",
+    "normalised",
+    "without_ties",
+]
 
 _SUM_TOLERANCE: Final = 1e-6
 

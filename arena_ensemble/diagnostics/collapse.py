@@ -63,7 +63,7 @@ class CollapseReport:
 def prediction_summary(
     log_probs: Floats, y: npt.NDArray[np.int64], prior: Floats | None = None
 ) -> dict[str, Any]:
-    """Rows, predicted-class shares, mean entropy (nats), accuracy, log-loss and the prior's, for cards.
+    """Predicted-class shares, mean entropy (nats), accuracy, log-loss and the prior's, for cards.
 
     Parameters
     ----------
@@ -76,7 +76,6 @@ def prediction_summary(
     shares = np.bincount(log_probs.argmax(axis=1), minlength=3) / len(y)
     entropy = -(np.exp(log_probs) * np.maximum(log_probs, -50.0)).sum(axis=1).mean()
     return {
-        "rows": len(y),
         "predicted_shares": dict(zip(NAMES, shares.round(4).tolist(), strict=True)),
         "mean_entropy": float(entropy),
         "accuracy": accuracy(log_probs, y),

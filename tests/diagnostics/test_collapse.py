@@ -183,7 +183,6 @@ def test_hard_zeros_and_no_rows() -> None:
 def test_a_summary_is_plain_json() -> None:
     y = np.arange(6) % 3
     facts = prediction_summary(np.log(np.full((6, 3), 0.05) + 0.85 * np.eye(3)[y]), y)
-    assert facts["rows"] == 6
     assert facts["predicted_shares"] == {"A": 0.3333, "B": 0.3333, "tie": 0.3333}
     assert facts["accuracy"] == 1.0
     assert facts["log_loss"] == pytest.approx(-np.log(0.9))

@@ -326,7 +326,7 @@ class Trainer:
             "tokens_per_second": round(state.real / state.seconds, 1) if state.seconds else None,
             "padding_share": round(1 - state.real / state.padded, 4) if state.padded else 0.0,
             "epoch_losses": state.losses,
-            "last_epoch": prediction_summary(log_probs, labels),
+            "last_epoch": {"rows": len(rows), **prediction_summary(log_probs, labels)},
             "alarms": collapse_warnings(log_probs, labels, groups=self.battle[rows]).alarms,
         }
         if math.isfinite(state.best):
