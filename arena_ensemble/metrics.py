@@ -8,15 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError
-from .predictions import LOG_FLOOR, Floats
+from .losses import LOG_FLOOR, Floats, Labels, accuracy, group_codes, log_loss, row_losses, standard_error
 
-Labels = npt.NDArray[np.integer[Any]]
+__all__ = [
+    "LOG_FLOOR",
+    "Labels",
+    "Paired",
+    "ScoreRow",
+    "accuracy",
+    "bayes_log_loss",
+    "bootstrap_means",
+    "checked_labels",
+    "gap_closed",
+    "group_codes",
+    "log_loss",
+    "paired_difference",
+    "prior_log_probs",
+    "row_losses",
+    "score_rows",
+    "standard_error",
+]
 
 _MAX_CLUSTERS: Final = 1 << 16
 """Past this many groups the bootstrap resamples random bundles of groups: same variance, less time."""
@@ -86,54 +103,6 @@ def checked_labels(y: npt.ArrayLike) -> npt.NDArray[np.int64]:
     if array.dtype.kind not in "iuf" or not np.isin(array, (0, 1, 2)).all():
         raise InputError("outcomes must be 0 (A), 1 (B) or 2 (tie)")
     return array.astype(np.int64)
-
-
-def row_losses(log_probs: Floats, y: Labels) -> Floats:
-    """Minus log-probability of what happened, (n,), in nats; floored at probability 1e-15.
-
-    Parameters
-    ----------
-    log_probs
-        (n, 3) natural-log probabilities, columns A, B, TIE.
-    y
-        (n,) outcomes in {0, 1, 2}.
-    """
-    picked = np.asarray(log_probs, dtype=np.float64)[np.arange(len(y)), y]
-    return np.asarray(-np.maximum(picked, LOG_FLOOR), dtype=np.float64)
-
-
-def log_loss(log_probs: Floats, y: Labels) -> float:
-    """Mean of `row_losses`, in nats. The prior's is 1.0986 when the outcomes are equally common."""
-    return float(row_losses(log_probs, y).mean())
-
-
-def accuracy(log_probs: Floats, y: Labels) -> float:
-    """Share of rows whose likeliest outcome is what happened."""
-    return float((np.argmax(log_probs, axis=1) == y).mean())
-
-
-def group_codes(groups: npt.ArrayLike | None, n: int) -> npt.NDArray[np.int64]:
-    """Groups of any hashable kind as integers 0 … G-1, (n,); None means every row is its own."""
-    if groups is None:
-        return np.arange(n, dtype=np.int64)
-    array = np.asarray(groups)
-    if array.shape != (n,):
-        raise InputError(f"groups have shape {array.shape}, expected ({n},)")
-    return np.asarray(np.unique(array, return_inverse=True)[1], dtype=np.int64)
-
-
-def standard_error(losses: Floats, groups: npt.ArrayLike | None = None) -> float:
-    """Standard error of the mean loss, clustered by group (the linearised ratio estimator).
-
-    ``sqrt(G/(G-1) * sum_g (sum_{i in g} (l_i - mean))^2) / n``; NaN with fewer than two groups.
-    """
-    n = len(losses)
-    centred = np.asarray(losses, dtype=np.float64) - np.mean(losses)
-    totals = centred if groups is None else np.bincount(group_codes(groups, n), weights=centred)
-    count = len(totals)
-    if count < 2:
-        return float("nan")
-    return float(np.sqrt(count / (count - 1) * np.sum(totals**2)) / n)
 
 
 def bootstrap_means(

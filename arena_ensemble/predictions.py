@@ -18,11 +18,19 @@ from scipy.special import log_softmax, logsumexp
 
 from .battles import SWAP, align_rows
 from .errors import InputError
+from .losses import LOG_FLOOR, Floats
 
-Floats = npt.NDArray[np.float64]
+__all__ = [
+    "LOG_FLOOR",
+    "Floats",
+    "Predictions",
+    "average_folds",
+    "delta_tau",
+    "from_delta_tau",
+    "normalised",
+    "without_ties",
+]
 
-LOG_FLOOR: Final = float(np.log(1e-15))
-"""Smallest log-probability used in delta and tau: a member's hard zero stays finite."""
 _SUM_TOLERANCE: Final = 1e-6
 
 

@@ -120,7 +120,7 @@ def turns_of(battles: Battles, template: Template) -> tuple[list[list[str]], ...
 
 
 @dataclass(frozen=True, eq=False)
-class Pieces:
+class TokenizedTemplate:
     """The literals of a template as token ids, special tokens of the tokenizer included."""
 
     opening: Ids
@@ -235,7 +235,7 @@ def _join(turns: Sequence[Ids], turn: Ids) -> Ids:
     return np.concatenate(parts)
 
 
-def room_for_texts(pieces: Pieces, settings: PromptSettings) -> int:
+def room_for_texts(literals: TokenizedTemplate, settings: PromptSettings) -> int:
     """Tokens of the window that prompt and responses share.
 
     Raises
@@ -243,16 +243,18 @@ def room_for_texts(pieces: Pieces, settings: PromptSettings) -> int:
     RecipeError
         The template's own words leave too little.
     """
-    room = settings.max_tokens - pieces.fixed
+    room = settings.max_tokens - literals.fixed
     if room < _LEAST_ROOM:
         raise RecipeError(
             f"prompt.max_tokens = {settings.max_tokens}: the template {settings.template!r} alone takes "
-            f"{pieces.fixed} tokens; give at least {pieces.fixed + _LEAST_ROOM}"
+            f"{literals.fixed} tokens; give at least {literals.fixed + _LEAST_ROOM}"
         )
     return room
 
 
-def assemble(turns: tuple[Sequence[Sequence[Ids]], ...], pieces: Pieces, settings: PromptSettings) -> Encoded:
+def assemble(
+    turns: tuple[Sequence[Sequence[Ids]], ...], literals: TokenizedTemplate, settings: PromptSettings
+) -> Encoded:
     """Rows of prompt and two responses, cut to the window.
 
     Parameters
@@ -260,24 +262,24 @@ def assemble(turns: tuple[Sequence[Sequence[Ids]], ...], pieces: Pieces, setting
     turns
         Per column (prompt, A, B), per battle, the token ids of each turn.
     """
-    room = room_for_texts(pieces, settings)
+    room = room_for_texts(literals, settings)
     rows = _Rows()
     for texts in zip(*turns, strict=True):
-        size = [sum(map(len, text)) + len(pieces.turn) * (len(text) - 1) for text in texts]
+        size = [sum(map(len, text)) + len(literals.turn) * (len(text) - 1) for text in texts]
         budget = share_budget(size[0], size[1], size[2], room, settings.prompt_share)
         kept = [
-            cut_turns(text, budget[k], settings.cut, pieces.turn, pieces.marker)
+            cut_turns(text, budget[k], settings.cut, literals.turn, literals.marker)
             for k, text in enumerate(texts)
         ]
         rows.add(
             [
-                (pieces.opening, PROMPT),
+                (literals.opening, PROMPT),
                 (kept[0][0], PROMPT),
-                (pieces.before_a, RESPONSE_A),
+                (literals.before_a, RESPONSE_A),
                 (kept[1][0], RESPONSE_A),
-                (pieces.before_b, RESPONSE_B),
+                (literals.before_b, RESPONSE_B),
                 (kept[2][0], RESPONSE_B),
-                (pieces.cue, PROMPT),
+                (literals.cue, PROMPT),
             ],
             (kept[0][1], kept[1][1], kept[2][1]),
         )
@@ -285,30 +287,30 @@ def assemble(turns: tuple[Sequence[Sequence[Ids]], ...], pieces: Pieces, setting
 
 
 def assemble_singles(
-    turns: tuple[Sequence[Sequence[Ids]], ...], pieces: Pieces, settings: PromptSettings
+    turns: tuple[Sequence[Sequence[Ids]], ...], literals: TokenizedTemplate, settings: PromptSettings
 ) -> tuple[Encoded, Encoded]:
     """Rows of prompt and *one* response, for the reward head: (of A, of B).
 
     The prompt is cut alike in both, and what a response keeps depends on the other's length only
     through the prompt, evenly; so exchanging the responses exchanges the two results.
     """
-    room = room_for_texts(pieces, settings) + len(pieces.before_a) + len(pieces.before_b)
-    room -= len(pieces.before_response)
+    room = room_for_texts(literals, settings) + len(literals.before_a) + len(literals.before_b)
+    room -= len(literals.before_response)
     sides = _Rows(), _Rows()
     for texts in zip(*turns, strict=True):
-        size = [sum(map(len, text)) + len(pieces.turn) * (len(text) - 1) for text in texts]
+        size = [sum(map(len, text)) + len(literals.turn) * (len(text) - 1) for text in texts]
         longest = max(size[1], size[2])
         keep = min(size[0], max(int(room * settings.prompt_share), room - longest))
-        prompt, cut_prompt = cut_turns(texts[0], keep, settings.cut, pieces.turn, pieces.marker)
+        prompt, cut_prompt = cut_turns(texts[0], keep, settings.cut, literals.turn, literals.marker)
         for side, rows in enumerate(sides):
             text = texts[1 + side]
-            kept, cut = cut_turns(text, room - keep, settings.cut, pieces.turn, pieces.marker)
+            kept, cut = cut_turns(text, room - keep, settings.cut, literals.turn, literals.marker)
             parts = [
-                (pieces.opening, PROMPT),
+                (literals.opening, PROMPT),
                 (prompt, PROMPT),
-                (pieces.before_response, RESPONSE_A),
+                (literals.before_response, RESPONSE_A),
                 (kept, RESPONSE_A),
-                (pieces.cue, PROMPT),
+                (literals.cue, PROMPT),
             ]
             rows.add(parts, (cut_prompt, cut, 0) if side == 0 else (cut_prompt, 0, cut))
     return sides[0].encoded(), sides[1].encoded()

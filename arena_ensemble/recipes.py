@@ -17,8 +17,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from .backbones.registry import HEADS, head_of
 from .errors import RecipeError
 
 log = logging.getLogger(__name__)
@@ -69,7 +78,7 @@ class TrainSettings(_Section):
     max_grad_norm: NonNegative = 1.0
     """gradients are clipped at this norm; 0 leaves them alone"""
     batch_rows: Count = 16
-    """battles per optimizer step; the gradient is the mean over their readings"""
+    """battles per optimizer step; the gradient is the mean over their examples"""
     batch_tokens: Count = 8192
     """tokens per micro-batch, padding included; a single longer row is a batch of its own (on a CPU at most
     2,048, which its caches hold: the gradient is the same)"""
@@ -82,7 +91,7 @@ class TrainSettings(_Section):
     early_stopping: Annotated[int, Field(ge=0)] = 0
     """evaluations without a better refined validation loss before training stops; 0 is off"""
     evaluations: Count = 1
-    """validation readings per epoch, when early stopping is on"""
+    """evaluations on held-out rows per epoch, when early stopping is on"""
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     """optimizer steps between checkpoints inside a fold; 0 keeps none"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -160,6 +169,14 @@ class LexicalSettings(_Section):
     """grouped folds inside the training rows; under 2, ``C`` is taken as it is"""
 
 
+def _registered(backbone: str) -> str:
+    try:
+        head_of(backbone)
+    except RecipeError as error:
+        raise ValueError(str(error)) from None
+    return backbone
+
+
 class Recipe(_Section):
     """All settings of one member, defaults filled in. ``name`` is the recipe's folder name."""
 
@@ -167,7 +184,8 @@ class Recipe(_Section):
     folder: Path | None = Field(default=None, exclude=True)
     """where the recipe lies: relative base paths start here"""
     description: str = ""
-    backbone: Literal["classify", "generate", "reward", "lexical"]
+    backbone: Annotated[str, AfterValidator(_registered)]
+    """a head of the registry: ``classify``, ``generate``, ``reward`` or ``lexical``"""
     base: str = ""
     """``tiny:encoder``, ``tiny:decoder``, a hub id, or a path (``/…``, ``./…``, ``~…``)"""
     revision: str = ""
@@ -190,14 +208,19 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         """Refuse settings that contradict each other, before any hour is spent."""
-        if self.backbone != "lexical" and not self.base:
+        head = head_of(self.backbone)
+        if head.needs_base and not self.base:
             raise ValueError(f"backbone {self.backbone!r} needs a base: a hub id, a path, or tiny:decoder")
         if self.base.startswith("tiny:") and self.base not in ("tiny:encoder", "tiny:decoder"):
             raise ValueError(f"base = {self.base!r}: the tiny bases are tiny:encoder and tiny:decoder")
-        if self.backbone == "generate" and self.base == "tiny:encoder":
-            raise ValueError("backbone 'generate' reads the next token and needs a causal base")
-        if self.train.epochs == 0 and self.backbone != "generate":
-            raise ValueError("train.epochs = 0 (zero-shot) is for backbone 'generate' only")
+        if head.causal and self.base == "tiny:encoder":
+            raise ValueError(
+                f"backbone {self.backbone!r} predicts the next token and needs a causal base, "
+                "such as tiny:decoder"
+            )
+        if self.train.epochs == 0 and not head.zero_shot:
+            able = ", ".join(repr(name) for name, other in HEADS.items() if other.zero_shot)
+            raise ValueError(f"train.epochs = 0 (zero-shot) is for backbone {able} only")
         if self.generate.calibration != "none" and self.train.epochs:
             raise ValueError("generate.calibration is for zero-shot members (train.epochs = 0)")
         if self.adapter.quantise != "none" and self.adapter.kind == "full":
@@ -297,7 +320,7 @@ def recipe_from(
     try:
         return Recipe.model_validate({**values, "name": name, "folder": folder})
     except ValidationError as error:
-        raise RecipeError(f"{source}: {_explained(error)}") from None
+        raise RecipeError(f"{source}: {_first_problem(error)}") from None
 
 
 def _migrated(values: Mapping[str, Any], source: str) -> Mapping[str, Any]:
@@ -357,7 +380,7 @@ def _nearest(key: str, known: list[str], at: tuple[str, ...]) -> str:
     return f"known keys here: {', '.join(known)}"
 
 
-def _explained(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     """The first problem in one line: key, value, what was expected."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from arena_ensemble.backbones.language.heads import GenerateScorer
+from arena_ensemble.backbones.language.heads import GenerationHeadModel
 
 VOCABULARIES = (128_256, 256_000)
 WAYS = ("sliced", "last position", "whole")
@@ -34,7 +34,7 @@ ROWS, TOKENS, WIDTH, QUICK_TOKENS = 2, 1024, 256, 128
 
 
 class Model(nn.Module):
-    """An output layer on its own, as the scorer expects a causal model."""
+    """An output layer on its own, as the head model expects a causal model."""
 
     base_model_prefix = "body"
 
@@ -53,7 +53,7 @@ def step(way: str, vocabulary: int, tokens: int) -> Callable[[], tuple[torch.Ten
     torch.manual_seed(0)
     model = Model(vocabulary)
     verdicts = [317, 363, vocabulary - 7]
-    scorer = GenerateScorer(model, verdicts)
+    head_model = GenerationHeadModel(model, verdicts)
     hidden = torch.randn(ROWS, tokens, WIDTH)
     last = torch.tensor([tokens - 1, tokens // 2])
     labels = torch.tensor([0, 2])
@@ -62,7 +62,7 @@ def step(way: str, vocabulary: int, tokens: int) -> Callable[[], tuple[torch.Ten
     def run() -> tuple[torch.Tensor, torch.Tensor]:
         x = hidden.clone().requires_grad_(True)
         if way == "sliced":
-            logits = scorer.logits(x[row, last])
+            logits = head_model.logits(x[row, last])
         else:
             every = model.lm_head(x if way == "whole" else x[row, last][:, None])
             every = torch.tanh(every / 30.0) * 30.0

@@ -33,11 +33,10 @@ import torch
 
 from arena_ensemble.backbones.language import adapters as _adapters
 from arena_ensemble.backbones.language import loading
-from arena_ensemble.backbones.language.heads import ClassifyScorer
-from arena_ensemble.backbones.language.inference import read
-from arena_ensemble.backbones.language.sequences import Readings
+from arena_ensemble.backbones.language.heads import ClassificationHeadModel
+from arena_ensemble.backbones.language.inference import predict_logits
+from arena_ensemble.backbones.language.sequences import TokenSequences, TrainingSet
 from arena_ensemble.backbones.language.speedups.fused_lora import fuse
-from arena_ensemble.backbones.language.trainer import Lessons
 from arena_ensemble.backbones.language.trainer import Trainer as Engine
 
 LARGE = {
@@ -89,7 +88,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = 24 if arguments.quick else arguments.rows
     lengths = row_lengths(arguments.votes, rows, 128 if arguments.quick else WINDOW)
     shape = TINY if arguments.quick else LARGE
-    readings = readings_of(lengths, shape["vocab_size"])
+    sequences = random_sequences(lengths, shape["vocab_size"])
     peak = matrix_peak(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     figures: dict[str, Any] = {"device": name, "torch": torch.__version__, "rows": rows}
@@ -97,7 +96,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     print(f"{name}: {peak / 1e12:.1f} TFLOP/s in matrix products; {rows} rows, {lengths.sum():,} tokens")
     print(f"{'':34}{'seconds':>9}{'tokens/s':>10}{'MFU':>8}{'padding':>9}{'peak GiB':>10}")
     for side, go in (("ours", ours), ("transformers.Trainer", peer)):
-        found = go(shape, readings, device, arguments)
+        found = go(shape, sequences, device, arguments)
         release(device)
         for act, row in found.items():
             row["tokens_per_second"] = round(int(lengths.sum()) / row["seconds"], 1)
@@ -131,10 +130,10 @@ def row_lengths(votes: Path | None, rows: int, window: int) -> Any:
     return np.clip(tokens * window / WINDOW, 8, window).astype(np.int64)
 
 
-def readings_of(lengths: Any, vocabulary: int) -> Readings:
+def random_sequences(lengths: Any, vocabulary: int) -> TokenSequences:
     """Random token ids of these lengths."""
     total = int(lengths.sum())
-    return Readings(
+    return TokenSequences(
         tokens=np.random.default_rng(1).integers(3, vocabulary, total, dtype=np.int32),
         segments=np.zeros(total, dtype=np.int8),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
@@ -213,7 +212,7 @@ def base(shape: dict[str, int], device: torch.device) -> Any:
 
 
 def ours(
-    shape: dict[str, int], readings: Readings, device: torch.device, arguments: argparse.Namespace
+    shape: dict[str, int], sequences: TokenSequences, device: torch.device, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """The engine: token ids and plain settings in, seconds out."""
     model = base(shape, device)
@@ -238,35 +237,35 @@ def ours(
         fuse(model)
     if arguments.checkpointing:
         loading.recompute_activations(model)
-    scorer = ClassifyScorer(model).to(device)
-    scorer.read_last_layer_in_places()
-    n = len(readings)
+    head_model = ClassificationHeadModel(model).to(device)
+    head_model.patch_last_layer()
+    n = len(sequences)
     labels = np.arange(n) % 3
-    lessons = Lessons(readings, labels, np.ones(n), np.arange(n)[:, None], list(range(n)))
+    training_set = TrainingSet(sequences, labels, np.ones(n), np.arange(n)[:, None], list(range(n)))
     warm = np.arange(min(n, 16))
-    few = Readings(readings.tokens, readings.segments, readings.offsets, readings.sequence[warm])
-    first = Lessons(few, labels[warm], np.ones(len(warm)), warm[:, None], warm.tolist())
+    few = TokenSequences(sequences.tokens, sequences.segments, sequences.offsets, sequences.sequence[warm])
+    first = TrainingSet(few, labels[warm], np.ones(len(warm)), warm[:, None], warm.tolist())
     settings: dict[str, Any] = {"policy": policy, "seed": 0, "pad_id": 0, "head": ["model.score.weight"]}
-    Engine(scorer, first, train, **settings).run()  # kernels are chosen and memory is taken here
-    engine = Engine(scorer, lessons, train, **settings)
+    Engine(head_model, first, train, **settings).run()  # kernels are chosen and memory is taken here
+    engine = Engine(head_model, training_set, train, **settings)
     facts: dict[str, Any] = {}
     found = {"training": act(lambda: facts.update(engine.run()), device)}
     found["training"] |= {"padding_share": facts["padding_share"]}
     reading: dict[str, Any] = {"policy": policy, "pad_id": 0, "batch_tokens": 2 * arguments.batch_tokens}
-    read(scorer, few, **reading)
-    found["prediction"] = act(lambda: read(scorer, readings, **reading), device)
-    found["prediction"]["padding_share"] = _reading_padding(readings, reading["batch_tokens"])
+    predict_logits(head_model, few, **reading)
+    found["prediction"] = act(lambda: predict_logits(head_model, sequences, **reading), device)
+    found["prediction"]["padding_share"] = _reading_padding(sequences, reading["batch_tokens"])
     return found
 
 
-def _reading_padding(readings: Readings, budget: int) -> float:
-    from arena_ensemble.backbones.language.batching import padding_share, plan_reading
+def _reading_padding(sequences: TokenSequences, budget: int) -> float:
+    from arena_ensemble.backbones.language.batching import padding_share, plan_prediction
 
-    return padding_share(plan_reading(readings.lengths, budget), readings.lengths)
+    return padding_share(plan_prediction(sequences.lengths, budget), sequences.lengths)
 
 
 def peer(
-    shape: dict[str, int], readings: Readings, device: torch.device, arguments: argparse.Namespace
+    shape: dict[str, int], sequences: TokenSequences, device: torch.device, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """``transformers.Trainer`` on the same model: eight random rows a batch, padded to the longest."""
     import peft
@@ -280,9 +279,9 @@ def peer(
     model = peft.get_peft_model(model, config)
     if arguments.checkpointing:
         model.enable_input_require_grads()
-    starts = readings.offsets.tolist()
+    starts = sequences.offsets.tolist()
     rows = [
-        {"input_ids": readings.tokens[a:b].astype(np.int64), "labels": k % 3}
+        {"input_ids": sequences.tokens[a:b].astype(np.int64), "labels": k % 3}
         for k, (a, b) in enumerate(itertools.pairwise(starts))
     ]
     count = {"real": 0, "padded": 0}

@@ -63,7 +63,6 @@ def recipe_of(job: dict[str, Any], base: Path) -> Any:
 def ours(job: dict[str, Any], battles: Any, fold: Any, work: Path) -> tuple[Any, Count]:
     """Five folds through the backbone contract: prepare once; fit and predict per fold."""
     from arena_ensemble import backbones
-    from arena_ensemble.backbones.language.sequences import Readings
 
     recipe, count = recipe_of(job, Path(job["base"])), Count()
     module: Any = backbones.get(job["head"])
@@ -87,7 +86,7 @@ def ours(job: dict[str, Any], battles: Any, fold: Any, work: Path) -> tuple[Any,
         real = fitted.facts["training_tokens"]
         count.real += real
         count.padded += round(real / (1 - fitted.facts["padding_share"]))
-        count.read += int(Readings.of(*fitted.reader.encode(rows)).real_tokens.sum())
+        count.read += int(fitted.encoder.joined(fitted.encoder.encode(rows)).real_tokens.sum())
         count.trained_parameters = fitted.facts["trained_parameters"]
     return said, count
 
@@ -110,12 +109,12 @@ def _trainer_fold(
     import transformers
 
     from arena_ensemble.backbones.language import loading
-    from arena_ensemble.backbones.language.encoder import Reader
+    from arena_ensemble.backbones.language.encoder import PromptEncoder
 
     start = time.perf_counter()
     recipe = recipe_of(job, Path(job["base"]))
-    reader = Reader.open(recipe, loading.source_of(recipe), folder / "no-cache")  # tokenises again
-    rows = {name: _examples(reader, battles.take(k), labels[k]) for name, k in (("t", train), ("h", held))}
+    encoder = PromptEncoder.open(recipe, loading.source_of(recipe), folder / "no-cache")  # tokenises again
+    rows = {name: _examples(encoder, battles.take(k), labels[k]) for name, k in (("t", train), ("h", held))}
     start = lap(count, "tokenise", start)
     generate = job["head"] == "generate"
     torch.manual_seed(job["seed"])
@@ -123,7 +122,7 @@ def _trainer_fold(
     loader = "AutoModelForCausalLM" if generate else "AutoModelForSequenceClassification"
     model = getattr(transformers, loader).from_pretrained(job["base"], dtype=torch.float32, **options)
     model.config.use_cache = False
-    model.config.pad_token_id = reader.pad_id
+    model.config.pad_token_id = encoder.pad_id
     saved = [name for name in HEAD[job["head"]] if any(name in n for n, _ in model.named_modules())]
     settings = peft.LoraConfig(
         r=job["r"],
@@ -134,7 +133,7 @@ def _trainer_fold(
     )
     model = peft.get_peft_model(model, settings)
     count.trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    verdicts = _verdicts(reader) if generate else None
+    verdicts = _verdicts(encoder) if generate else None
     grouped = job["side"] == "trainer, grouped by length"
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
@@ -157,7 +156,7 @@ def _trainer_fold(
         dataloader_pin_memory=False,
         train_sampling_strategy="group_by_length" if grouped else "random",
     )
-    collator = Collator(reader.pad_id, count, places=generate)
+    collator = Collator(encoder.pad_id, count, positions=generate)
     driver = transformers.Trainer(
         model=model,
         args=arguments,
@@ -203,8 +202,8 @@ class Examples(torch.utils.data.Dataset[dict[str, Any]]):
 class Collator:
     """Pads to the longest row of the batch, on the right, with a mask; counts training tokens."""
 
-    def __init__(self, pad_id: int, count: Count, *, places: bool) -> None:
-        self.pad_id, self.count, self.places, self.training = pad_id, count, places, True
+    def __init__(self, pad_id: int, count: Count, *, positions: bool) -> None:
+        self.pad_id, self.count, self.positions, self.training = pad_id, count, positions, True
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         lengths = torch.tensor([len(row["input_ids"]) for row in rows])
@@ -219,13 +218,13 @@ class Collator:
             self.count.read += real
         mask = (torch.arange(ids.shape[1])[None] < lengths[:, None]).long()
         labels = torch.tensor([row["labels"] for row in rows])
-        if self.places:  # a fetched batch runs ahead of the loss, so each carries its last places along
+        if self.positions:  # a fetched batch runs ahead of the loss, so each carries its last places along
             labels = torch.stack([labels, lengths - 1], dim=1)
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def _examples(reader: Any, battles: Any, labels: Any) -> list[dict[str, Any]]:
-    [encoded] = reader.encode(battles.without_outcomes())
+def _examples(encoder: Any, battles: Any, labels: Any) -> list[dict[str, Any]]:
+    [encoded] = encoder.encode(battles.without_outcomes())
     starts = encoded.offsets.tolist()
     return [
         {"input_ids": encoded.tokens[a:b].astype(np.int64), "labels": int(label)}
@@ -244,10 +243,10 @@ def _layers_of(model: Any) -> list[str]:
     ]
 
 
-def _verdicts(reader: Any) -> torch.Tensor:
+def _verdicts(encoder: Any) -> torch.Tensor:
     from arena_ensemble.backbones.language.template_tokens import verdict_ids
 
-    return torch.tensor(verdict_ids(reader.tokenizer, reader.recipe.prompt))
+    return torch.tensor(verdict_ids(encoder.tokenizer, encoder.recipe.prompt))
 
 
 def _choice_loss(verdicts: torch.Tensor) -> Callable[..., torch.Tensor]:

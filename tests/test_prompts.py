@@ -13,7 +13,7 @@ from arena_ensemble.prompts import (
     TEMPLATES,
     Encoded,
     Ids,
-    Pieces,
+    TokenizedTemplate,
     assemble,
     assemble_singles,
     cut_turns,
@@ -29,7 +29,7 @@ def ids(*values: int) -> Ids:
     return np.asarray(values, dtype=np.int32)
 
 
-PIECES = Pieces(
+PIECES = TokenizedTemplate(
     opening=ids(900), before_a=ids(901), before_b=ids(902), before_response=ids(903), cue=ids(904, 905),
     turn=ids(906), marker=ids(907),
 )  # fmt: skip
@@ -133,6 +133,6 @@ def test_templates_are_named_and_digested() -> None:
 
 
 def test_window_too_small_for_the_template() -> None:
-    pieces = Pieces(ids(*range(47)), ids(1), ids(2), ids(3), ids(4), ids(5), ids(6))
+    pieces = TokenizedTemplate(ids(*range(47)), ids(1), ids(2), ids(3), ids(4), ids(5), ids(6))
     with pytest.raises(RecipeError, match="give at least 62"):
         assemble(([[ids(1)]], [[ids(1)]], [[ids(1)]]), pieces, PromptSettings(max_tokens=40))

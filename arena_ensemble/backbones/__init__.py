@@ -1,42 +1,22 @@
-"""The registry of backbones: a name, the module that makes it. Nothing is imported until asked for."""
+"""The backbones: a registry of heads by name, and the language and lexical models behind them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
-from typing import Final, cast
 
-from ..errors import ArenaError, RecipeError
-from .base import Backbone
+from ..errors import ArenaError
+from .registry import HEADS, Head, get, head_of
 
-MODULES: Final = {
-    "classify": "arena_ensemble.backbones.classify",
-    "generate": "arena_ensemble.backbones.generate",
-    "reward": "arena_ensemble.backbones.reward",
-    "lexical": "arena_ensemble.backbones.lexical",
-}
-
-
-def get(name: str) -> Backbone:
-    """The backbone of that name: a module with ``prepare``, ``fit``, ``load`` and ``predict``.
-
-    Raises
-    ------
-    RecipeError
-        No backbone has that name.
-    """
-    if name not in MODULES:
-        raise RecipeError(f"unknown backbone {name!r}; there are: {', '.join(MODULES)}")
-    return cast(Backbone, import_module(MODULES[name]))
+__all__ = ["HEADS", "Head", "get", "head_of", "reraise_os_errors"]
 
 
 @contextlib.contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """What the disk says while a backbone works in ``folder``, as one clear error.
+def reraise_os_errors(folder: Path) -> Iterator[None]:
+    """Errors of the file system while a backbone works in ``folder``, as one :class:`ArenaError`.
 
-    safetensors tells of a full disk by an exception of its own, which is no ``OSError``.
+    safetensors reports a full disk by an exception of its own, which is no ``OSError``.
     """
     from safetensors import SafetensorError
 

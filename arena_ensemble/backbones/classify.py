@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .language.backbone import Head, LanguageModel
-from .language.heads import ClassifyScorer
+from .language.backbone import LanguageModel
+from .language.heads import ClassificationHeadModel
 
-_model = LanguageModel(Head(labels=3, build=lambda model, reader: ClassifyScorer(model)))
-prepare, fit, load, predict = _model.prepare, _model.fit, _model.load, _model.predict
-adopt = _model.adopt
+engine = LanguageModel(lambda model, recipe, tokenizer: ClassificationHeadModel(model))
+prepare, fit, load, predict = engine.prepare, engine.fit, engine.load, engine.predict
+import_adapter = engine.import_adapter

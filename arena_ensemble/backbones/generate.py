@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from .language.backbone import Head, LanguageModel
-from .language.encoder import Reader
-from .language.heads import GenerateScorer
+from ..recipes import Recipe
+from .language.backbone import LanguageModel
+from .language.heads import GenerationHeadModel
 from .language.template_tokens import verdict_ids
 
 
-def _build(model: Any, reader: Reader) -> GenerateScorer:
-    ids = verdict_ids(reader.tokenizer, reader.recipe.prompt)
-    frozen = reader.recipe.adapter.kind == "frozen" and reader.recipe.train.epochs > 0
-    return GenerateScorer(model, ids, own_rows=frozen)
+def _build(model: Any, recipe: Recipe, tokenizer: Any | None) -> GenerationHeadModel:
+    # a plan has shapes alone: there any three rows of the output layer do
+    ids = (0, 1, 2) if tokenizer is None else verdict_ids(tokenizer, recipe.prompt)
+    frozen = recipe.adapter.kind == "frozen" and recipe.train.epochs > 0
+    return GenerationHeadModel(model, ids, own_rows=frozen)
 
 
-_model = LanguageModel(Head(labels=None, build=_build))
-prepare, fit, load, predict = _model.prepare, _model.fit, _model.load, _model.predict
-adopt = _model.adopt
+engine = LanguageModel(_build)
+prepare, fit, load, predict = engine.prepare, engine.fit, engine.load, engine.predict
+import_adapter = engine.import_adapter

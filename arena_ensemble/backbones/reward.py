@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .language.backbone import Head, LanguageModel
-from .language.heads import RewardScorer
+from .language.backbone import LanguageModel
+from .language.heads import RewardHeadModel
 
-# two outputs per response: its score s, and its share t in a tie
-_model = LanguageModel(Head(labels=2, build=lambda model, reader: RewardScorer(model), singles=True))
-prepare, fit, load, predict = _model.prepare, _model.fit, _model.load, _model.predict
+engine = LanguageModel(lambda model, recipe, tokenizer: RewardHeadModel(model))
+prepare, fit, load, predict = engine.prepare, engine.fit, engine.load, engine.predict

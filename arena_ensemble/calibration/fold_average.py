@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 
 from ..errors import InputError
-from ..predictions import LOG_FLOOR, Floats
+from ..losses import LOG_FLOOR
+from ..predictions import Floats
 
 FEWEST_ROWS: Final = 20
 """Below this many rows the ratio of two variances is mostly luck, and nothing is corrected."""

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import audit, data, doctor_verb, pipeline
+from . import audit, data, doctor, pipeline
 from .runner import Result, verb
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
@@ -25,7 +25,7 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "report": data.report,
     "audit": audit.audit,
     "sample": data.sample,
-    "doctor": doctor_verb.doctor,
+    "doctor": doctor.doctor,
 }
 
 app = typer.Typer(

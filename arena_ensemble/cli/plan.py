@@ -1,10 +1,9 @@
-"""``doctor --plan``: what each recipe would need on a card, estimated from shapes."""
+"""``doctor --plan``: what each recipe would need on a GPU, estimated from shapes."""
 
 from __future__ import annotations
 
-import argparse
 import logging
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -14,53 +13,57 @@ from ..errors import ArenaError, InputError
 from ..io import read_battles
 from ..recipes import Recipe, load_recipe
 from . import tables
+from .doctor import PlanOptions
 from .progress import clock
 from .runner import Result
 
 log = logging.getLogger(__name__)
 
+KAGGLE_ROWS: Final = 57_477
 
-def plan(options: argparse.Namespace) -> Result:
-    """What each recipe would need on a card, estimated from shapes."""
+
+def plan_recipes(workspace: Workspace, options: PlanOptions) -> Result:
+    """What each recipe would need on a GPU, estimated from shapes."""
     from ..planning.estimate import estimate
-    from ..planning.gpus import card_named
-    from ..planning.workload import Work, lengths_of, typical_lengths
+    from ..planning.gpus import gpu_named
+    from ..planning.workload import Workload, lengths_of, typical_lengths
 
-    if options.rows < 1 or options.tokens <= 0 or options.folds < 2:
+    rows = KAGGLE_ROWS if options.rows is None else options.rows
+    if rows < 1 or options.tokens <= 0 or options.folds < 2:
         raise InputError("--rows and --tokens must be positive, --folds at least 2")
     if options.utilisation is not None and not 0 < options.utilisation <= 1:
         raise InputError(f"--utilisation {options.utilisation}: a share between 0 and 1 is expected")
-    card = card_named(options.card)
-    recipes, skipped = _planned(Workspace(options.workspace), options.models)
+    gpu = gpu_named(options.card)
+    recipes, skipped = _planned(workspace, options.models)
     if options.data is not None:
         battles = read_battles(options.data)
         lengths, rows, of = lengths_of(battles), len(battles), str(options.data)
     else:
-        lengths, rows = typical_lengths(options.tokens), options.rows
+        lengths = typical_lengths(options.tokens)
         of = f"log-normal lengths of mean {options.tokens:g} tokens"
     shares = {}
     if options.utilisation is not None:
         shares = {"train_utilisation": options.utilisation, "read_utilisation": options.utilisation}
-    work = Work(lengths, rows, options.folds, **shares)
-    made = []
+    workload = Workload(lengths, rows, options.folds, **shares)
+    estimates = []
     for name, recipe in recipes.items():
         log.info("planning %s", name)
-        made.append(estimate(recipe, card, work))
+        estimates.append(estimate(recipe, gpu, workload))
     facts = {
         "estimate": True,
-        "card": card.name,
+        "card": gpu.name,
         "rows": rows,
         "folds": options.folds,
         "mean_tokens": float(lengths.sum(axis=1).mean()),
-        "train_utilisation": work.train_utilisation,
-        "read_utilisation": work.read_utilisation,
-        "recipes": [one.facts() for one in made],
+        "train_utilisation": workload.train_utilisation,
+        "read_utilisation": workload.read_utilisation,
+        "recipes": [one.facts() for one in estimates],
         "skipped": skipped,
     }
     title = (
-        f"ESTIMATES from shapes, nothing run: {rows:,} battles, {of}, {options.folds} folds, one {card.name}"
+        f"ESTIMATES from shapes, nothing run: {rows:,} battles, {of}, {options.folds} folds, one {gpu.name}"
     )
-    return Result(facts, _plan_text(made, title, facts))
+    return Result(facts, _plan_text(estimates, title, facts))
 
 
 def _planned(workspace: Workspace, names: str | None) -> tuple[dict[str, Recipe], dict[str, str]]:
@@ -73,7 +76,7 @@ def _planned(workspace: Workspace, names: str | None) -> tuple[dict[str, Recipe]
     return real, dict(sorted(skipped.items()))
 
 
-def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
+def _plan_text(estimates: list[Any], title: str, facts: dict[str, Any]) -> str:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in (
@@ -92,7 +95,7 @@ def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
         table.add_column(name, justify="right", no_wrap=True)
     units = ["", "B", "M", "GB", "GB", "GB", "GB peak", "GB peak", "fit+read", "GPU-h", "", ""]
     table.add_row(*(Text(unit, style="dim") for unit in units))
-    for one in made:
+    for one in estimates:
         states = one.trained_bytes + one.gradient_bytes + one.optimizer_bytes
         trains = one.fit_seconds > 0
         table.add_row(
@@ -117,7 +120,7 @@ def _plan_text(made: list[Any], title: str, facts: dict[str, Any]) -> str:
     lines.append(
         "recomputation included; 5 % fragmentation and 0.75 GiB of CUDA context; 4 bytes of text per token."
     )
-    lines += [f"{one.name}: {note}" for one in made for note in one.notes]
+    lines += [f"{one.name}: {note}" for one in estimates for note in one.notes]
     if facts["skipped"]:
         lines.append(f"not planned: {', '.join(facts['skipped'])}")
     return "\n".join(lines)

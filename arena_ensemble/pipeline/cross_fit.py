@@ -235,8 +235,7 @@ def _member_card(
     log_probs = predictions.combined().log_probs
     y = job.train.outcomes()
     prior = metrics.prior_log_probs(y, job.folds.fold)
-    found = collapse.find(log_probs, y, prior, job.folds.group)
-    enough = len(y) >= collapse.ENOUGH_ROWS
+    found = collapse.collapse_warnings(log_probs, y, prior, job.folds.group)
     return MemberCard(
         key=first.oof_key.of_all_folds(),
         member=first.member,
@@ -245,10 +244,10 @@ def _member_card(
         learned_unverified=unverified,
         rows=len(job.train),
         standard_error=metrics.standard_error(metrics.row_losses(log_probs, y), job.folds.group),
-        **collapse.facts(log_probs, y, prior),
+        **collapse.prediction_summary(log_probs, y, prior),
         seconds=float(sum(card.seconds for card in folds)),
-        alarms=found if enough else [],
-        notes=[] if enough else found,
+        alarms=found.alarms,
+        notes=found.notes,
         data_notes=list(job.notes),
         learned_from=[card.learned_from for card in folds],
         fold_facts=[card.facts for card in folds],

@@ -109,7 +109,7 @@ class Ensemble:
         for task in tasks.plan(job, name, recipe):
             folder = job.artifacts(name).fitted_folder(task.fit_key)
             assert folder is not None, "planned from the fitted folds"
-            with backbones.explained(folder):
+            with backbones.reraise_os_errors(folder):
                 fitted = backbone.load(folder, recipe=recipe, cache=self.workspace.cache)
             found.append(tasks.predict_fold(backbone, fitted, battles, task))
         return found

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Final
 
+from ..backbones import head_of
 from ..backbones.language import hub
 from ..errors import MemberError
 from ..recipes import Recipe
@@ -74,7 +75,7 @@ def default_jobs(recipes: Iterable[Recipe]) -> int:
         return gpus
     workers = min(len(os.sched_getaffinity(0)), 8)
     for recipe in recipes:
-        if recipe.backbone == "lexical" or recipe.is_tiny:
+        if not head_of(recipe.backbone).needs_base or recipe.is_tiny:
             continue
         size = hub.weight_bytes(recipe)
         if size is None or size > _SMALL_BASE_BYTES:

@@ -247,7 +247,9 @@ def _rendered(battles: Battles, name: str) -> bytes:
     """Every prompt of a template in code points instead of tokens, nothing cut."""
     template = prompts.get_template(name)
     literals = ("opening", "before_a", "before_b", "before_response", "cue", "turn", "marker")
-    pieces = prompts.Pieces(**{literal: _codes(getattr(template, literal)) for literal in literals})
+    pieces = prompts.TokenizedTemplate(
+        **{literal: _codes(getattr(template, literal)) for literal in literals}
+    )
     turns = [
         [[_codes(turn) for turn in battle] for battle in column]
         for column in prompts.turns_of(battles, template)

@@ -136,7 +136,7 @@ def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> No
     if job.train is None:
         return
     cache = job.workspace.cache
-    with backbones.explained(cache):
+    with backbones.reraise_os_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
         backbones.get(recipe.backbone).prepare(
             job.train.without_outcomes(), recipe=recipe, cache=cache, on_progress=on_progress
@@ -159,7 +159,7 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
     if folder is None:
         folder = _fit(job, task, member, backbone, on_progress)
     # What is loaded here is what any later run loads, so load it after training as well.
-    with backbones.explained(folder):
+    with backbones.reraise_os_errors(folder):
         fitted = backbone.load(folder, recipe=task.recipe, cache=job.workspace.cache)
     held = None if job.train is None or job.folds is None else job.train.take(job.folds.rows(task.fold))
     for battles, key in ((held, task.oof_key), (job.test, task.test_key)):
@@ -179,7 +179,7 @@ def _fit(
     data = training_data(job, task)
     partial, resume = member.start_fold(task.fit_key)
     start = time.monotonic()
-    with backbones.explained(partial):
+    with backbones.reraise_os_errors(partial):
         fitted = backbone.fit(
             data.battles,
             valid=job.train.take(job.folds.rows(task.fold)),

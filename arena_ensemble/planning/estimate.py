@@ -7,24 +7,17 @@ assumptions travel with the result.
 
 from __future__ import annotations
 
-import copy
-import functools
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-import torch
-from torch import nn
-
 from ..backbones.language import loading
-from ..backbones.language.adapters import attach, float32_head, head_parameters, layer_of
-from ..backbones.language.heads import ClassifyScorer, GenerateScorer, RewardScorer, Scorer
-from ..errors import RecipeError
+from ..backbones.language.heads import HeadModel
 from ..recipes import Recipe
 from . import flops
-from . import memory as _rehearsal
-from .gpus import GIB, Card
-from .shapes import SHAPES
-from .workload import Work, padded
+from .footprint import footprint, trained_depth
+from .gpus import GIB, Gpu
+from .meta_model import config_of, dtype_on, meta_model
+from .workload import Workload, batch_totals
 
 CONTEXT: Final = int(0.75 * GIB)
 """CUDA context and libraries"""
@@ -33,30 +26,25 @@ EAGER_TRAFFIC: Final = 40.0
 """bytes moved per score and forward pass where attention is not fused: about ten passes over a matrix of
 2 to 4 bytes each (scale, soft-cap, mask, softmax in float32, casts); twice that in the backward pass"""
 BANDWIDTH_SHARE: Final = 0.8
-"""of the card's peak bandwidth, for that traffic"""
-_rehearsals: dict[Any, _rehearsal.Lived] = {}
-_QUANTISED: Final = {"4bit": 0.5 + 1 / 64 + 4 / (64 * 256), "8bit": 1.0}
-"""Bytes per weight. NF4 has one 8-bit scale per 64 weights and a float32 per 256 of those
-(Dettmers et al. 2023, arXiv:2305.14314)."""
-_BYTES: Final = {"fp32": 4, "bf16": 2, "fp16": 2}
-_TORCH: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""of the GPU's peak bandwidth, for that traffic"""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Figures of one recipe on one card. Bytes, seconds and operations; every one an estimate."""
+    """Figures of one recipe on one GPU. Bytes, seconds and operations; every one an estimate."""
 
     name: str
     base: str
     shape_from: str
     card: str
+    """the GPU's name"""
     dtype: str
     attention: str
     parameters: int
     """of base and head, adapters not counted"""
     trained_parameters: int
     weight_bytes: int
-    """frozen weights as stored on the card"""
+    """frozen weights as stored on the GPU"""
     trained_bytes: int
     """adapters and head (or everything), float32"""
     gradient_bytes: int
@@ -65,7 +53,7 @@ class Estimate:
     """kept for the backward pass of the fullest micro-batch, and what passes beside it"""
     logit_bytes: int
     full_vocabulary_logit_bytes: int
-    """what the logits of the whole vocabulary at every place would take; never made here"""
+    """what the logits of the whole vocabulary at every position would take; never computed here"""
     train_peak_bytes: int
     read_peak_bytes: int
     fits_training: bool
@@ -83,7 +71,7 @@ class Estimate:
     fit_seconds: float
     read_seconds: float
     gpu_hours: float
-    """all folds, fitting and reading the held-out rows"""
+    """all folds, fitting, and predicting the held-out rows"""
     notes: tuple[str, ...]
 
     def facts(self) -> dict[str, Any]:
@@ -91,61 +79,21 @@ class Estimate:
         return {"estimate": True, **asdict(self), "notes": list(self.notes)}
 
 
-def config_of(recipe: Recipe) -> tuple[Any, str]:
-    """The base's configuration, and where it came from.
-
-    A local folder first, then what this machine has already downloaded, then the table of published
-    shapes, then the hub.
+def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
+    """Parameters, memory and time of one recipe on one GPU.
 
     Raises
     ------
     RecipeError
-        The base is tiny or lexical (built on the spot), or nothing here knows its shape.
-    """
-    from transformers import AutoConfig
-
-    if not recipe.base or recipe.is_tiny:
-        raise RecipeError(
-            f"member {recipe.name!r}: base {recipe.base!r} is built on the spot; no plan is needed"
-        )
-    source = loading.source_of(recipe)
-    if recipe.base_path() is not None:
-        return loading.load_config(source), source.name
-    try:
-        return AutoConfig.from_pretrained(source.name, local_files_only=True, **source.options), "local cache"
-    except (OSError, ValueError):
-        pass  # never downloaded here
-    if recipe.base in SHAPES:
-        shape = SHAPES[recipe.base]
-        return AutoConfig.for_model(shape.model_type, **shape.values), "table of published shapes"
-    return loading.load_config(source), "hub"
-
-
-def dtype_on(card: Card, recipe: Recipe, config: Any) -> str:
-    """What ``train.precision`` comes to on that card, as the engine's policy decides on the device."""
-    if recipe.train.precision != "auto":
-        return recipe.train.precision
-    if card.bf16:
-        return "bf16"
-    overflows = any(name in str(config.model_type) for name in loading._OVERFLOWS_FP16)
-    return "fp32" if overflows else "fp16"
-
-
-def estimate(recipe: Recipe, card: Card, work: Work) -> Estimate:
-    """Parameters, memory and time of one recipe on one card.
-
-    Raises
-    ------
-    RecipeError
-        As :func:`config_of`, or settings that do not fit the base.
+        As :func:`~.meta_model.config_of`, or settings that do not fit the base.
     """
     config, shape_from = config_of(recipe)
-    dtype = dtype_on(card, recipe, config)
-    model = built(recipe, config, dtype)
+    dtype = dtype_on(gpu, recipe, config)
+    model = meta_model(recipe, config, dtype)
     base: Any = model.model
     attention = str(base.config._attn_implementation)
     fused = attention != "eager"
-    memory = _memory(recipe, config, dtype, model)
+    memory = footprint(recipe, config, dtype, model)
     passes = flops.count(
         model.model,
         config,
@@ -153,37 +101,35 @@ def estimate(recipe: Recipe, card: Card, work: Work) -> Estimate:
         fused=fused,
         checkpointed=recipe.train.gradient_checkpointing,
     )
-    trained, read = padded(recipe, work)
+    trained, read = batch_totals(recipe, workload)
     needed, performed = passes.training(trained) if recipe.train.epochs else (0.0, 0.0)
-    reading = passes.reading(read)
-    card_peak = card.single if dtype == "fp32" else card.half
-    fit_seconds = performed / (card_peak * work.train_utilisation)
-    read_seconds = reading / (card_peak * work.read_utilisation)
-    if not fused:  # whole score matrices wait for memory, not for arithmetic
-        traffic = EAGER_TRAFFIC * int(config.num_attention_heads) / (card.bandwidth * BANDWIDTH_SHARE)
-        layers, depth = int(config.num_hidden_layers), _depth(recipe, config, model)
-        often = layers + depth * (3 if recipe.train.gradient_checkpointing else 2)
-        fit_seconds += traffic * often * trained.squares if recipe.train.epochs else 0.0
-        read_seconds += traffic * layers * read.squares
+    prediction = passes.prediction(read)
+    gpu_peak = gpu.single if dtype == "fp32" else gpu.half
+    fit_seconds = performed / (gpu_peak * workload.train_utilisation)
+    read_seconds = prediction / (gpu_peak * workload.read_utilisation)
+    if not fused:
+        fit_traffic, read_traffic = _eager_seconds(recipe, config, gpu, model)
+        fit_seconds += fit_traffic * trained.squares if recipe.train.epochs else 0.0
+        read_seconds += read_traffic * read.squares
     return Estimate(
         name=recipe.name,
         base=recipe.base,
         shape_from=shape_from,
-        card=card.name,
+        card=gpu.name,
         dtype=dtype,
         attention=attention,
         train_flops=needed,
         performed_flops=performed,
-        read_flops=reading,
-        implied_mfu=needed / (fit_seconds * card_peak) if fit_seconds else 0.0,
+        read_flops=prediction,
+        implied_mfu=needed / (fit_seconds * gpu_peak) if fit_seconds else 0.0,
         fit_seconds=fit_seconds,
         read_seconds=read_seconds,
-        gpu_hours=work.folds * (fit_seconds + read_seconds) / 3600,
+        gpu_hours=workload.folds * (fit_seconds + read_seconds) / 3600,
         padding_share=trained.padding_share if recipe.train.epochs else read.padding_share,
         train_tokens=round(trained.tokens) if recipe.train.epochs else 0,
-        fits_training=_needs(memory.train) <= card.memory,
-        fits_reading=_needs(memory.read) <= card.memory,
-        notes=_notes(recipe, card, config, dtype),
+        fits_training=_needs(memory.train) <= gpu.memory,
+        fits_reading=_needs(memory.read) <= gpu.memory,
+        notes=_notes(recipe, gpu, config, dtype),
         parameters=memory.parameters,
         trained_parameters=memory.trained,
         weight_bytes=memory.weights,
@@ -198,193 +144,29 @@ def estimate(recipe: Recipe, card: Card, work: Work) -> Estimate:
     )
 
 
+def _eager_seconds(recipe: Recipe, config: Any, gpu: Gpu, model: HeadModel) -> tuple[float, float]:
+    """Seconds per squared row length, in training and in prediction, that unfused attention adds.
+
+    Whole score matrices wait for memory, not for arithmetic.
+    """
+    traffic = EAGER_TRAFFIC * int(config.num_attention_heads) / (gpu.bandwidth * BANDWIDTH_SHARE)
+    layers, depth = int(config.num_hidden_layers), trained_depth(recipe, config, model)
+    often = layers + depth * (3 if recipe.train.gradient_checkpointing else 2)
+    return traffic * often, traffic * layers
+
+
 def _needs(bytes_: float) -> int:
     return round(bytes_ * (1 + FRAGMENTATION)) + CONTEXT
 
 
-def _notes(recipe: Recipe, card: Card, config: Any, dtype: str) -> tuple[str, ...]:
+def _notes(recipe: Recipe, gpu: Gpu, config: Any, dtype: str) -> tuple[str, ...]:
     notes = []
-    if dtype == "bf16" and not card.bf16:
-        notes.append(f"bf16 is not native on a {card.name}: far slower than these figures")
-    if dtype == "fp16" and any(name in str(config.model_type) for name in loading._OVERFLOWS_FP16):
+    if dtype == "bf16" and not gpu.bf16:
+        notes.append(f"bf16 is not native on a {gpu.name}: far slower than these figures")
+    if dtype == "fp16" and loading.overflows_fp16(config):
         notes.append("this family overflows fp16")
     if recipe.adapter.quantise != "none":
         notes.append(f"{recipe.adapter.quantise}: the time to unpack weights is not counted")
     if not recipe.train.epochs:
         notes.append("zero-shot: nothing is trained")
     return tuple(notes)
-
-
-def built(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = None) -> Scorer:
-    """The recipe's scorer on the meta device, with adapters, marked for training as the engine does.
-
-    ``layers`` makes it as shallow, every layer adapted: what one layer costs is read off there.
-    """
-    import transformers
-    from transformers.initialization import no_init_weights
-
-    config = copy.deepcopy(config)
-    config.use_cache = False
-    config.pad_token_id = 0 if getattr(config, "pad_token_id", None) is None else config.pad_token_id
-    settings = recipe.adapter
-    if layers is not None:
-        config.num_hidden_layers = layers
-        if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[:layers]
-        settings = settings.model_copy(update={"first_layer": 0})
-    options: dict[str, Any] = {"dtype": _TORCH[dtype]}
-    chosen = recipe.train.attention
-    if getattr(config, "attn_logit_softcapping", None):
-        chosen = "eager"
-    elif chosen == "flash_attention_2":  # counts and keeps the same, and need not be installed here
-        chosen = "sdpa"
-    if chosen != "auto":
-        options["attn_implementation"] = chosen
-    labels = {"classify": 3, "reward": 2}.get(recipe.backbone)
-    if labels is not None:
-        config.num_labels = labels
-    loader = transformers.AutoModelForSequenceClassification if labels else transformers.AutoModelForCausalLM
-    with torch.device("meta"), no_init_weights():
-        model = loader.from_config(config, **options)
-        model.tie_weights()  # a model without values was not tied as it was made
-        head = head_parameters(model, set()) if labels else set()
-        if recipe.train.epochs:
-            attach(model, settings, head)
-        else:
-            model.requires_grad_(False)
-        if dtype != "fp32":
-            float32_head(model, head)
-        return _scorer(recipe, model)
-
-
-def _scorer(recipe: Recipe, model: nn.Module) -> Scorer:
-    if recipe.backbone == "classify":
-        return ClassifyScorer(model)
-    if recipe.backbone == "reward":
-        return RewardScorer(model)
-    own = recipe.adapter.kind == "frozen" and recipe.train.epochs > 0
-    return GenerateScorer(model, (0, 1, 2), own_rows=own)
-
-
-@dataclass(frozen=True)
-class _Memory:
-    parameters: int
-    trained: int
-    weights: int
-    optimizer: int
-    activations: int
-    logits: int
-    full_logits: int
-    train: int
-    read: int
-
-
-def _memory(recipe: Recipe, config: Any, dtype: str, scorer: Scorer) -> _Memory:
-    train = recipe.train
-    trained = sum(p.numel() for p in scorer.parameters() if p.requires_grad)
-    weights, widest = _frozen_bytes(recipe, scorer, dtype)
-    moments = 8 * trained + (4 * trained if train.ema else 0) + (4 * trained if train.early_stopping else 0)
-    optimizer = moments if train.epochs else 0
-    unpacked = widest * _BYTES[dtype] if recipe.adapter.quantise != "none" else 0
-    depth = _depth(recipe, config, scorer)
-    kept = _activations(recipe, config, dtype, depth) if train.epochs else 0
-    rows, length = _shape(recipe, train.predict_tokens)
-    reading = _rehearsed(recipe, config, dtype, 1, rows, length, "read")
-    fit_rows, fit_length = _shape(recipe, train.batch_tokens)
-    vocabulary = int(config.vocab_size) if recipe.backbone == "generate" else 0
-    fixed = weights + 4 * trained + unpacked
-    return _Memory(
-        parameters=sum(p.numel() for name, p in scorer.model.named_parameters() if "lora_" not in name),
-        trained=trained,
-        weights=weights,
-        optimizer=optimizer,
-        activations=kept,
-        logits=fit_rows * 3 * 4,
-        full_logits=fit_rows * fit_length * vocabulary * (_BYTES[dtype] + 4),
-        train=fixed + 4 * trained + optimizer + kept if train.epochs else fixed,
-        read=fixed + reading.kept + reading.passing,
-    )
-
-
-def _frozen_bytes(recipe: Recipe, scorer: Scorer, dtype: str) -> tuple[int, int]:
-    """Bytes of the weights that are not trained, and the largest quantised one's count of weights."""
-    packed = _QUANTISED.get(recipe.adapter.quantise)
-    total, widest = 0.0, 0
-    for name, parameter in scorer.named_parameters():
-        if parameter.requires_grad:
-            continue
-        if packed is not None and parameter.ndim == 2 and layer_of(name) is not None:
-            total += packed * parameter.numel()
-            widest = max(widest, parameter.numel())
-        else:
-            total += _BYTES[dtype] * parameter.numel()
-    return round(total), widest
-
-
-def _depth(recipe: Recipe, config: Any, scorer: Scorer) -> int:
-    """Layers whose activations are kept: those at or above the lowest that is trained."""
-    layers = int(config.num_hidden_layers)
-    lowest = flops._lowest_trained(scorer.model)
-    return 0 if lowest is None else layers - lowest
-
-
-def _shape(recipe: Recipe, budget: int) -> tuple[int, int]:
-    """(sequences, tokens each) of the fullest micro-batch."""
-    length = recipe.prompt.max_tokens
-    paired = recipe.swap == "paired" and recipe.backbone != "reward"
-    together = 2 if recipe.backbone == "reward" or (paired and budget == recipe.train.batch_tokens) else 1
-    return max(1, budget // (length * together)) * together, length
-
-
-def _rehearsed(
-    recipe: Recipe,
-    config: Any,
-    dtype: str,
-    layers: int,
-    rows: int,
-    length: int,
-    act: _rehearsal.Act,
-    checkpointed: bool = False,
-) -> _rehearsal.Lived:
-    # recipes that differ in data or schedule alone share a rehearsal
-    what = (recipe.base, recipe.revision, recipe.backbone, recipe.adapter, recipe.train.attention)
-    key = (*what, bool(recipe.train.epochs), dtype, layers, rows, length, act, checkpointed)
-    if key in _rehearsals:
-        return _rehearsals[key]
-
-    def build() -> Scorer:
-        scorer = built(recipe, config, dtype, layers=layers)
-        if checkpointed:
-            loading.recompute_activations(scorer.model)
-        return scorer
-
-    half = None if dtype == "fp32" else torch.bfloat16  # as wide as float16, and known to a CPU's kernels
-    lived = _rehearsal.rehearse(build, rows, length, act, half)
-    return _rehearsals.setdefault(key, lived)
-
-
-def _activations(recipe: Recipe, config: Any, dtype: str, depth: int) -> int:
-    """Bytes beside weights, gradients and moments at the fullest moment of a micro-batch."""
-    rows, length = _shape(recipe, recipe.train.batch_tokens)
-    rehearse = functools.partial(_rehearsed, recipe, config, dtype)
-    one = rehearse(1, rows, length, "step")
-    if depth == 0:
-        return one.kept + one.passing
-    period = _period(config)
-    checkpointed = recipe.train.gradient_checkpointing
-    if checkpointed:
-        # what lies between layers is kept; one layer at a time lives through its own step
-        first = rehearse(1, rows, length, "keep", True).kept
-        more = rehearse(1 + period, rows, length, "keep", True).kept
-        return round((depth - 1) * (more - first) / period) + one.kept + one.passing
-    more = rehearse(1 + period, rows, length, "keep").kept
-    return round(one.kept + (depth - 1) * (more - one.kept) / period) + one.passing
-
-
-def _period(config: Any) -> int:
-    """Layers after which their kinds repeat (sliding and full attention in turn)."""
-    kinds = list(getattr(config, "layer_types", None) or [])
-    for period in range(1, len(kinds)):
-        if kinds[period:] == kinds[:-period]:
-            return period
-    return 1

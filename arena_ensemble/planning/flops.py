@@ -1,4 +1,4 @@
-"""Arithmetic of one reading, counted from a model's modules: forward, backward, recomputation.
+"""Arithmetic of one pass over an example, counted from a model's modules: forward, backward, recomputation.
 
 A matrix product of (m, k) by (k, n) is 2mkn operations. A frozen weight costs its forward product and,
 where a trained weight lies below it, the product that carries the gradient on; only trained weights
@@ -26,7 +26,7 @@ _FUSED_BACKWARD: Final = 2.5
 
 
 @dataclass(frozen=True)
-class Work:
+class Operations:
     """Operations of a pass over padded batches, by what they grow with."""
 
     per_token: float = 0.0
@@ -35,17 +35,17 @@ class Work:
     per_row: float = 0.0
     per_batch: float = 0.0
 
-    def over(self, padded: Padded) -> float:
+    def over(self, batch_totals: BatchTotals) -> float:
         """Operations in all."""
         return (
-            self.per_token * padded.tokens
-            + self.per_square * padded.squares
-            + self.per_row * padded.rows
-            + self.per_batch * padded.batches
+            self.per_token * batch_totals.tokens
+            + self.per_square * batch_totals.squares
+            + self.per_row * batch_totals.rows
+            + self.per_batch * batch_totals.batches
         )
 
-    def __add__(self, other: Work) -> Work:
-        return Work(
+    def __add__(self, other: Operations) -> Operations:
+        return Operations(
             self.per_token + other.per_token,
             self.per_square + other.per_square,
             self.per_row + other.per_row,
@@ -54,7 +54,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Padded:
+class BatchTotals:
     """How much is computed, padding included: tokens, squared lengths, rows, micro-batches."""
 
     tokens: float
@@ -64,9 +64,11 @@ class Padded:
     real: float
     """tokens that are not padding"""
 
-    def times(self, factor: float) -> Padded:
+    def times(self, factor: float) -> BatchTotals:
         """The same for so many times the rows."""
-        return Padded(*(factor * x for x in (self.tokens, self.squares, self.rows, self.batches, self.real)))
+        return BatchTotals(
+            *(factor * x for x in (self.tokens, self.squares, self.rows, self.batches, self.real))
+        )
 
     @property
     def padding_share(self) -> float:
@@ -78,20 +80,20 @@ class Padded:
 class Passes:
     """What one model costs."""
 
-    forward: Work
-    backward: Work
+    forward: Operations
+    backward: Operations
     """as the model needs it: nothing is computed twice"""
-    again: Work
+    again: Operations
     """computed a second time: by gradient checkpointing, and inside fused attention's backward"""
 
-    def training(self, padded: Padded) -> tuple[float, float]:
+    def training(self, batch_totals: BatchTotals) -> tuple[float, float]:
         """(model, performed) operations of training on these batches."""
-        model = self.forward.over(padded) + self.backward.over(padded)
-        return model, model + self.again.over(padded)
+        model = self.forward.over(batch_totals) + self.backward.over(batch_totals)
+        return model, model + self.again.over(batch_totals)
 
-    def reading(self, padded: Padded) -> float:
+    def prediction(self, batch_totals: BatchTotals) -> float:
         """Operations of prediction."""
-        return self.forward.over(padded)
+        return self.forward.over(batch_totals)
 
 
 def count(model: nn.Module, config: Any, *, causal: bool, fused: bool, checkpointed: bool) -> Passes:
@@ -107,8 +109,8 @@ def count(model: nn.Module, config: Any, *, causal: bool, fused: bool, checkpoin
         Whether the layers are computed again in the backward pass.
     """
     trained = [layer_of(name) for name, p in model.named_parameters() if p.requires_grad]
-    lowest = _lowest_trained(model)
-    forward, backward, again = Work(), Work(), Work()
+    lowest = lowest_trained(model)
+    forward, backward, again = Operations(), Operations(), Operations()
     for name, shape in _linears(model):
         layer = layer_of(f"{name}.")
         # without trained weights below, no gradient is carried on
@@ -117,11 +119,11 @@ def count(model: nn.Module, config: Any, *, causal: bool, fused: bool, checkpoin
             carried = lowest < 0 or _embeddings_trained(model)
         there, back = shape.work(carried)
         if layer is None:
-            forward, backward = forward + Work(per_row=there), backward + Work(per_row=back)
+            forward, backward = forward + Operations(per_row=there), backward + Operations(per_row=back)
             continue
-        forward, backward = forward + Work(per_token=there), backward + Work(per_token=back)
+        forward, backward = forward + Operations(per_token=there), backward + Operations(per_token=back)
         if checkpointed and lowest is not None and layer >= lowest:
-            again += Work(per_token=there)
+            again += Operations(per_token=there)
     attention = _attention(config, causal=causal and fused)
     layers = int(config.num_hidden_layers)
     live = layers - max(lowest, 0) if lowest is not None and any(k is not None for k in trained) else 0
@@ -135,7 +137,7 @@ def count(model: nn.Module, config: Any, *, causal: bool, fused: bool, checkpoin
     return Passes(forward, backward, again)
 
 
-def _lowest_trained(model: nn.Module) -> int | None:
+def lowest_trained(model: nn.Module) -> int | None:
     """The lowest layer that a gradient reaches; None where only the head is trained."""
     layers = [layer_of(name) for name, p in model.named_parameters() if p.requires_grad]
     if _embeddings_trained(model):
@@ -187,22 +189,22 @@ def _linears(model: nn.Module) -> Iterator[tuple[str, _Linear]]:
             yield name, _Linear(inputs, 3 if part is outputs else wide, trained=part.weight.requires_grad)
 
 
-def _attention(config: Any, *, causal: bool) -> tuple[Work, Work]:
+def _attention(config: Any, *, causal: bool) -> tuple[Operations, Operations]:
     """Forward work of one layer's attention: the scores, and disentangled positions where there are any."""
     heads = int(config.num_attention_heads)
     size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
     width = heads * size
-    scores = Work(per_square=4.0 * width * (0.5 if causal else 1.0))
+    scores = Operations(per_square=4.0 * width * (0.5 if causal else 1.0))
     if not getattr(config, "relative_attention", False):
-        return scores, Work()
+        return scores, Operations()
     # He et al. 2021 (arXiv:2006.03654): content to position and position to content, each against 2k places
     kinds = getattr(config, "pos_att_type", None) or ()
     places = 2 * (config.position_buckets if config.position_buckets > 0 else config.max_position_embeddings)
     projections = 4.0 * places * config.hidden_size * width / 2 * len(kinds)
-    return scores, Work(per_token=2.0 * places * width * len(kinds), per_batch=projections)
+    return scores, Operations(per_token=2.0 * places * width * len(kinds), per_batch=projections)
 
 
-def _scaled(work: Work, factor: float) -> Work:
-    return Work(
+def _scaled(work: Operations, factor: float) -> Operations:
+    return Operations(
         work.per_token * factor, work.per_square * factor, work.per_row * factor, work.per_batch * factor
     )

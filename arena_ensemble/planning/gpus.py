@@ -1,4 +1,4 @@
-"""Cards by name: usable memory and dense peak arithmetic, from the vendor's datasheets.
+"""GPUs by name: usable memory and dense peak arithmetic, from the vendor's datasheets.
 
 Peaks are without structured sparsity (datasheets often print twice the dense figure) and, for 16-bit
 types, with float32 accumulation, which is what training uses.
@@ -16,7 +16,7 @@ GIB: Final = 2**30
 
 
 @dataclass(frozen=True)
-class Card:
+class Gpu:
     """One accelerator.
 
     Parameters
@@ -29,7 +29,7 @@ class Card:
     single
         Peak of float32 outside the tensor cores, FLOP/s.
     bandwidth
-        Peak of the card's memory, bytes per second; from the same sheets.
+        Peak of its memory, bytes per second; from the same sheets.
     bf16
         Whether bfloat16 is native.
     """
@@ -42,33 +42,33 @@ class Card:
     bf16: bool = True
 
 
-CARDS: Final = {
-    card.name: card
-    for card in (
+GPUS: Final = {
+    gpu.name: gpu
+    for gpu in (
         # NVIDIA T4 datasheet (2019): 16 GB, 65 TFLOPS mixed precision, 8.1 TFLOPS fp32; no bf16
-        Card("T4", 14.5 * GIB, 65e12, 8.1e12, 320e9, bf16=False),
+        Gpu("T4", 14.5 * GIB, 65e12, 8.1e12, 320e9, bf16=False),
         # NVIDIA L4 datasheet (2023): 24 GB, 242 TFLOPS bf16 with sparsity (121 dense), 30.3 TFLOPS fp32
-        Card("L4", 22 * GIB, 121e12, 30.3e12, 300e9),
+        Gpu("L4", 22 * GIB, 121e12, 30.3e12, 300e9),
         # NVIDIA Ada architecture white paper, appendix A: 24 GB, 165.2 TFLOPS bf16 with fp32 accumulate
-        Card("RTX4090", 23.5 * GIB, 165.2e12, 82.6e12, 1008e9),
+        Gpu("RTX4090", 23.5 * GIB, 165.2e12, 82.6e12, 1008e9),
         # NVIDIA A100 datasheet (2021): 40 or 80 GB, 312 TFLOPS bf16 dense, 19.5 TFLOPS fp32
-        Card("A100-40", 39 * GIB, 312e12, 19.5e12, 1555e9),
-        Card("A100-80", 79 * GIB, 312e12, 19.5e12, 2039e9),
+        Gpu("A100-40", 39 * GIB, 312e12, 19.5e12, 1555e9),
+        Gpu("A100-80", 79 * GIB, 312e12, 19.5e12, 2039e9),
         # NVIDIA H100 datasheet (2023), SXM: 80 GB, 1,979 TFLOPS bf16 with sparsity (989 dense), 67 fp32
-        Card("H100", 78 * GIB, 989e12, 67e12, 3350e9),
+        Gpu("H100", 78 * GIB, 989e12, 67e12, 3350e9),
         # NVIDIA H200 datasheet (2024), SXM: 141 GB, arithmetic as the H100
-        Card("H200", 139 * GIB, 989e12, 67e12, 4800e9),
+        Gpu("H200", 139 * GIB, 989e12, 67e12, 4800e9),
     )
 }
 
 
-def card_named(name: str) -> Card:
-    """The card of that name; case, spaces, hyphens and a trailing GB do not matter.
+def gpu_named(name: str) -> Gpu:
+    """The GPU of that name; case, spaces, hyphens and a trailing GB do not matter.
 
     Raises
     ------
     InputError
-        No such card is in the table.
+        No such GPU is in the table.
     """
 
     def plain(text: str) -> str:
@@ -76,7 +76,7 @@ def card_named(name: str) -> Card:
 
     aliases = {"a100": "A100-80", "4090": "RTX4090", "h10080": "H100"}
     wanted = plain(name)
-    for card in CARDS.values():
-        if wanted == plain(card.name) or aliases.get(wanted) == card.name:
-            return card
-    raise InputError(f"--card {name}: unknown; the table has {', '.join(CARDS)}")
+    for gpu in GPUS.values():
+        if wanted == plain(gpu.name) or aliases.get(wanted) == gpu.name:
+            return gpu
+    raise InputError(f"--card {name}: unknown; the table has {', '.join(GPUS)}")

@@ -8,11 +8,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ..backbones.language.batching import plan_epoch, plan_reading
+from ..backbones import head_of
+from ..backbones.language.batching import plan_epoch, plan_prediction
 from ..battles import Battles
 from ..prompts import get_template, turns_of
 from ..recipes import Recipe
-from .flops import Padded
+from .flops import BatchTotals
 
 BYTES_PER_TOKEN: Final = 4.0
 """UTF-8 bytes of text per token, an assumption: tokenizers of these bases give 3.5 to 4.5 on English"""
@@ -29,8 +30,8 @@ Lengths = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Work:
-    """How much there is to do, and how fast a card is assumed to be.
+class Workload:
+    """How much there is to do, and how fast a GPU is assumed to be.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ class Work:
     rows
         Battles in all.
     train_utilisation, read_utilisation
-        Share of the card's dense peak that the operations performed reach (recomputation included).
+        Share of the GPU's dense peak that the operations performed reach (recomputation included).
     """
 
     lengths: Lengths = field(repr=False)
@@ -70,39 +71,40 @@ def lengths_of(battles: Battles, template: str = "plain-1") -> Lengths:
     return np.asarray(sizes, dtype=np.float64).T.reshape(-1, 3)
 
 
-def padded(recipe: Recipe, work: Work) -> tuple[Padded, Padded]:
-    """What training one fold and reading its held-out rows compute, from the engine's own batches."""
-    lengths = work.lengths[:: max(1, -(-len(work.lengths) // _MOST_ROWS))]
-    readings = _reading_lengths(recipe, lengths)
-    single = recipe.backbone == "reward"
+def batch_totals(recipe: Recipe, workload: Workload) -> tuple[BatchTotals, BatchTotals]:
+    """What training one fold and predicting its held-out rows compute, from the engine's own batches."""
+    lengths = workload.lengths[:: max(1, -(-len(workload.lengths) // _MOST_ROWS))]
+    row_tokens = _example_lengths(recipe, lengths)
+    head = head_of(recipe.backbone)
+    swaps = not head.swap_equivariant
     train = recipe.train
-    together = 2 if recipe.swap == "paired" and not single else 1
-    orders = 2 if recipe.swap != "none" and not single else 1
+    together = 2 if recipe.swap == "paired" and swaps else 1
+    orders = 2 if recipe.swap != "none" and swaps else 1
     steps = plan_epoch(
-        readings.max(axis=1) * readings.shape[1] * together,
+        row_tokens.max(axis=1) * row_tokens.shape[1] * together,
         batch_rows=train.batch_rows,
         batch_tokens=train.batch_tokens,
         window=train.window,
         seed=recipe.seed,
         epoch=0,
     )
-    share = work.rows / len(lengths)
-    fitted = _padded_sum([micro for step in steps for micro in step], readings, together)
+    share = workload.rows / len(lengths)
+    fitted = _padded_sum([micro for step in steps for micro in step], row_tokens, together)
     # a paired unit already holds both orders
     # a frozen base is read once, whatever the epochs
     epochs = 1 if recipe.adapter.kind == "frozen" else max(train.epochs, 1)
-    fitted = fitted.times(share * (work.folds - 1) / work.folds * epochs * orders / together)
-    read_share = 1.0 if single or recipe.read_orders == 1 else 1 + recipe.second_order_share
-    batches = plan_reading(readings.max(axis=1) * readings.shape[1], train.predict_tokens)
-    return fitted, _padded_sum(batches, readings, 1).times(share / work.folds * read_share)
+    fitted = fitted.times(share * (workload.folds - 1) / workload.folds * epochs * orders / together)
+    read_share = 1.0 if not swaps or recipe.read_orders == 1 else 1 + recipe.second_order_share
+    batches = plan_prediction(row_tokens.max(axis=1) * row_tokens.shape[1], train.predict_tokens)
+    return fitted, _padded_sum(batches, row_tokens, 1).times(share / workload.folds * read_share)
 
 
-def _reading_lengths(recipe: Recipe, lengths: Lengths) -> npt.NDArray[np.int64]:
-    """(n, k) tokens of a reading's sequences after the cut: k = 2 for the reward head, else 1."""
+def _example_lengths(recipe: Recipe, lengths: Lengths) -> npt.NDArray[np.int64]:
+    """(n, k) tokens of an example's sequences after the cut; k = 2 where each response has its own."""
     template = get_template(recipe.prompt.template)
     literals = [template.opening, template.before_a, template.before_b, template.cue]
     fixed = sum(map(len, literals)) / BYTES_PER_TOKEN + 2
-    if recipe.backbone == "reward":
+    if head_of(recipe.backbone).sequences_per_battle == 2:
         sums = np.stack([lengths[:, 0] + lengths[:, 1], lengths[:, 0] + lengths[:, 2]], axis=1)
     else:
         sums = lengths.sum(axis=1, keepdims=True)
@@ -110,11 +112,11 @@ def _reading_lengths(recipe: Recipe, lengths: Lengths) -> npt.NDArray[np.int64]:
 
 
 def _padded_sum(
-    batches: list[npt.NDArray[np.int64]], readings: npt.NDArray[np.int64], together: int
-) -> Padded:
+    batches: list[npt.NDArray[np.int64]], row_tokens: npt.NDArray[np.int64], together: int
+) -> BatchTotals:
     tokens = squares = rows = real = 0.0
     for batch in batches:
-        count, width = together * readings.shape[1] * len(batch), float(readings[batch].max())
+        count, width = together * row_tokens.shape[1] * len(batch), float(row_tokens[batch].max())
         tokens, squares, rows = tokens + count * width, squares + count * width**2, rows + count
-        real += together * float(readings[batch].sum())
-    return Padded(tokens, squares, rows, float(len(batches)), real)
+        real += together * float(row_tokens[batch].sum())
+    return BatchTotals(tokens, squares, rows, float(len(batches)), real)

@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 
 from ..calibration.davidson import Problem, solve
+from ..losses import LOG_FLOOR
 from ..metrics import Labels
-from ..predictions import LOG_FLOOR, Floats
+from ..predictions import Floats
 
 _MAX_STEPS: Final = 200
 _WARM_STEPS: Final = 20

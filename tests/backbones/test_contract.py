@@ -15,12 +15,12 @@ from architectures import DECODERS, ENCODERS, battles, recipe, save_base
 from safetensors.torch import load_file, save_file
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones.language import adapters, inference, loading
+from arena_ensemble.backbones.language import adapters, inference
 from arena_ensemble.backbones.language import trainer as _training
-from arena_ensemble.backbones.language.backbone import LanguageModel
-from arena_ensemble.backbones.language.encoder import Reader
-from arena_ensemble.backbones.language.fitted import Member
-from arena_ensemble.backbones.language.sequences import Readings, collate
+from arena_ensemble.backbones.language.model import MemberModel
+from arena_ensemble.backbones.language.opening import open_model
+from arena_ensemble.backbones.language.sequences import TokenSequences, TrainingSet, collate
+from arena_ensemble.backbones.language.training_data import training_set_of
 from arena_ensemble.errors import ArtifactError
 
 pytestmark = pytest.mark.slow
@@ -46,21 +46,10 @@ class Fold:
         )
         self.log_probs = self.module.predict(self.fitted, battles().without_outcomes())
 
-    @property
-    def engine(self) -> LanguageModel:
-        return self.module._model  # type: ignore[attr-defined,no-any-return]
-
-    def untrained(self, **sections: Any) -> tuple[Member, list[str]]:
+    def untrained(self, **sections: Any) -> MemberModel:
         """The same base with fresh adapters."""
         chosen = recipe(self.base, self.recipe.backbone, **sections)
-        reader = Reader.open(chosen, loading.source_of(chosen), self.cache)
-        torch.manual_seed(0)
-        member, head, _ = self.engine._model(reader)
-        return member, head
-
-    def lessons(self, member: Member, **sections: Any) -> _training.Lessons:
-        rows = battles()
-        return self.engine._lessons(member.reader, rows, np.arange(len(rows)), None, None)[0]
+        return open_model(chosen, cache=self.cache)
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +75,15 @@ def test_same_answers_for_any_batch_size_and_order(folds: dict[Any, Fold], case:
 @pytest.mark.parametrize("case", [c for c in CASES if c[0] in DECODERS], ids="-".join)
 def test_same_answers_for_either_padding_side(folds: dict[Any, Fold], case: tuple[str, str]) -> None:
     """Right padding without a mask against left padding with mask and positions."""
-    fold, single = folds[case], case[1] == "reward"
-    reader = fold.fitted.reader
-    readings = Readings.of(*reader.encode(battles(), singles=single), paired=single)
+    fold = folds[case]
+    encoder = fold.fitted.encoder
+    sequences = encoder.joined(encoder.encode(battles()))
     sides = [
-        inference.read(
-            fold.fitted.scorer,
-            readings,
+        inference.predict_logits(
+            fold.fitted.head_model,
+            sequences,
             policy=fold.fitted.policy,
-            pad_id=reader.pad_id,
+            pad_id=encoder.pad_id,
             batch_tokens=4096,
             left=left,
         )
@@ -163,34 +152,34 @@ def test_one_step_moves_every_adapter_and_nothing_frozen(
     folds: dict[Any, Fold], case: tuple[str, str]
 ) -> None:
     fold = folds[case]
-    member, head = fold.untrained(train={"batch_rows": 12})
-    before = {name: p.detach().clone() for name, p in member.scorer.named_parameters()}
-    _trainer(member, fold.lessons(member), head).run()
-    for name, parameter in member.scorer.named_parameters():
+    member = fold.untrained(train={"batch_rows": 12})
+    before = {name: p.detach().clone() for name, p in member.head_model.named_parameters()}
+    _trainer(member, training_set_of(member.encoder, battles())[0]).run()
+    for name, parameter in member.head_model.named_parameters():
         moved = not torch.equal(before[name], parameter)
-        if "lora_B" in name or name in head:
+        if "lora_B" in name or name in member.head_parameters:
             assert moved, f"{name} has not learned"
         elif "lora_" not in name:
             assert not moved, f"{name} is frozen and has moved"
-    assert case[1] == "generate" or head
+    assert case[1] == "generate" or member.head_parameters
 
 
-def _trainer(member: Member, lessons: _training.Lessons, head: list[str]) -> _training.Trainer:
+def _trainer(member: MemberModel, training_set: TrainingSet) -> _training.Trainer:
     return _training.Trainer(
-        member.scorer,
-        lessons,
-        member.reader.recipe.train,
+        member.head_model,
+        training_set,
+        member.encoder.recipe.train,
         policy=member.policy,
         seed=0,
-        pad_id=member.reader.pad_id,
-        head=head,
+        pad_id=member.encoder.pad_id,
+        head=member.head_parameters,
     )
 
 
-def _gradients(member: Member, lessons: _training.Lessons, batch_tokens: int) -> dict[str, torch.Tensor]:
+def _gradients(member: MemberModel, training_set: TrainingSet, batch_tokens: int) -> dict[str, torch.Tensor]:
     """Gradients of the mean loss over all readings, cut into micro-batches of a token budget."""
-    trainer = _trainer(member, lessons, [])
-    settings = member.reader.recipe.train.model_copy(
+    trainer = _trainer(member, training_set)
+    settings = member.encoder.recipe.train.model_copy(
         update={"batch_rows": 64, "batch_tokens": batch_tokens, "max_grad_norm": 0.0, "learning_rate": 1e-12}
     )
     trainer.settings = settings
@@ -201,11 +190,11 @@ def _gradients(member: Member, lessons: _training.Lessons, batch_tokens: int) ->
 
     trainer.optimizer.register_step_pre_hook(lambda *_: keep())
     [step] = trainer.plan(0)
-    member.scorer.train()  # activations are recomputed in training mode only
-    for part in member.scorer.modules():
+    member.head_model.train()  # activations are recomputed in training mode only
+    for part in member.head_model.modules():
         if isinstance(part, torch.nn.Dropout):
             part.p = 0.0  # the comparison is of arithmetic
-    trainer._step(step, 1.0)
+    trainer.train_step(step, 1.0)
     return kept
 
 
@@ -216,10 +205,10 @@ def test_accumulation_and_checkpointing_change_no_gradient(
     fold = folds[case]
     found = []
     for budget, checkpointing in ((1 << 20, False), (128, False), (1 << 20, True)):
-        member, _ = fold.untrained(train={"gradient_checkpointing": checkpointing})
-        recomputed = [bool(getattr(m, "gradient_checkpointing", False)) for m in member.scorer.modules()]
+        member = fold.untrained(train={"gradient_checkpointing": checkpointing})
+        recomputed = [bool(getattr(m, "gradient_checkpointing", False)) for m in member.head_model.modules()]
         assert any(recomputed) == checkpointing
-        found.append(_gradients(member, fold.lessons(member), budget))
+        found.append(_gradients(member, training_set_of(member.encoder, battles())[0], budget))
     whole, cut, checkpointed = found
     assert whole.keys() == cut.keys() == checkpointed.keys()
     scale = max(float(g.abs().max()) for g in whole.values())
@@ -239,14 +228,12 @@ def test_the_true_last_token_is_pooled_whatever_the_pad_token(
     """A base without pad token, or with pad = eos, answers as the one with a pad token of its own."""
     fold, (kind, head) = folds[case], case
     base = save_base(tmp_path / "base", kind, pad=pad, padding_side="left")
-    words = fold.fitted.reader.tokenizer
+    words = fold.fitted.encoder.tokenizer
     module, chosen = backbones.get(head), recipe(base, head)
-    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    torch.manual_seed(chosen.seed)
-    member, _, _ = module._model._model(reader)  # type: ignore[attr-defined]
-    adapters.load_weights(member.scorer, fold.folder / "weights.safetensors")
-    said = module.predict(module._model._ready(member), battles())  # type: ignore[attr-defined]
-    np.testing.assert_allclose(said, fold.log_probs, atol=1e-5)
+    member = open_model(chosen, cache=tmp_path / "cache")
+    adapters.load_weights(member.head_model, fold.folder / "weights.safetensors")
+    predicted = module.predict(member.ready(), battles())
+    np.testing.assert_allclose(predicted, fold.log_probs, atol=1e-5)
     assert words.pad_token_id is not None
 
 
@@ -258,22 +245,22 @@ def test_an_encoder_whose_tokenizer_pads_on_the_left_answers_the_same(
     fold = folds[kind, "classify"]
     base = save_base(tmp_path / "base", kind, padding_side="left")
     (tmp_path / "fold").mkdir()
-    said = fold.module.predict(
+    predicted = fold.module.predict(
         fold.module.fit(battles(), recipe=recipe(base), folder=tmp_path / "fold", cache=tmp_path / "cache"),
         battles().without_outcomes(),
     )
-    assert said.tobytes() == fold.log_probs.tobytes()
+    assert predicted.tobytes() == fold.log_probs.tobytes()
 
 
 def test_collate_masks_only_where_it_must() -> None:
-    readings = Readings(
+    sequences = TokenSequences(
         np.arange(9, dtype=np.int32), np.zeros(9, np.int8), np.array([0, 4, 9]), np.array([[0], [1]])
     )
     settings: dict[str, Any] = {"pad_id": 77, "segment_ids": None}
-    causal = collate(readings, np.array([0, 1]), causal=True, **settings)
+    causal = collate(sequences, np.array([0, 1]), causal=True, **settings)
     assert "attention_mask" not in causal
     assert causal["input_ids"].tolist() == [[0, 1, 2, 3, 77], [4, 5, 6, 7, 8]]
     assert causal["last"].tolist() == [3, 4]
-    both = collate(readings, np.array([0, 1]), causal=False, **settings)
+    both = collate(sequences, np.array([0, 1]), causal=False, **settings)
     assert both["attention_mask"].tolist() == [[1, 1, 1, 1, 0], [1] * 5]
-    assert "attention_mask" not in collate(readings, np.array([1]), causal=False, **settings)
+    assert "attention_mask" not in collate(sequences, np.array([1]), causal=False, **settings)

@@ -1,12 +1,13 @@
 """``arena-ensemble`` with the faulty backbone behind ``backbone = "lexical"``, workers included."""
 
+import dataclasses
 import signal
 import sys
 
-from arena_ensemble import backbones
 from arena_ensemble.__main__ import main
+from arena_ensemble.backbones import HEADS
 
-backbones.MODULES["lexical"] = "faulty_backbone"  # type: ignore[index]
+HEADS["lexical"] = dataclasses.replace(HEADS["lexical"], module="faulty_backbone")
 
 if __name__ == "__main__":
     # A shell's background job (a CI runner's, say) hands down an ignored SIGINT: heed it again.

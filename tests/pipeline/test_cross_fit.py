@@ -19,7 +19,6 @@ from arena_ensemble.artifacts import fold_file
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
-from arena_ensemble.diagnostics import collapse
 from arena_ensemble.errors import ArenaError, ArtifactError, InputError, StaleError
 from arena_ensemble.pipeline import executors, tasks
 from arena_ensemble.pipeline.cross_fit import run_job
@@ -190,20 +189,6 @@ def test_fitted_models_read_new_battles_without_the_training_data(tmp_path: Path
     assert fake.fits == []
     assert MemberArtifacts(job.workspace, "fake").load_test()[0].ids.equals(new.ids)
     assert (job.workspace.oof / "fake" / "oof.parquet").read_bytes() == oof_before
-
-
-def test_a_member_that_learned_nothing_raises_an_alarm() -> None:
-    rng = np.random.default_rng(0)
-    y, groups = rng.integers(0, 3, size=600), np.arange(600)
-    prior = np.full((600, 3), np.log(1 / 3))
-    stuck = normalised(np.tile([5.0, 0.0, 0.0], (600, 1)))
-    found = collapse.find(stuck, y, prior, groups)
-    assert len(found) == 2
-    assert "class A to 100.0%" in found[0]
-    assert "above the class prior's" in found[1]
-    good = normalised(np.log(np.full((600, 3), 0.05) + 0.85 * np.eye(3)[y]))
-    assert collapse.find(good, y, prior, groups) == []
-    assert collapse.facts(good, y, prior)["log_loss"] == pytest.approx(-np.log(0.9))
 
 
 def test_a_share_of_the_rows_is_predicted_in_the_second_order(tmp_path: Path, fake: Remembering) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -32,7 +33,8 @@ def workspace_of(folder: Path, *members: str) -> Path:
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """The faulty backbone in this process too."""
     monkeypatch.syspath_prepend(str(HERE))
-    monkeypatch.setitem(backbones.MODULES, "lexical", "faulty_backbone")
+    faulty = dataclasses.replace(backbones.HEADS["lexical"], module="faulty_backbone")
+    monkeypatch.setitem(backbones.HEADS, "lexical", faulty)
 
 
 def command(folder: Path, jobs: int, *members: str, verb: str = "oof") -> list[str]:

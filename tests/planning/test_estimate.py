@@ -1,4 +1,4 @@
-"""Doctor: plans against reality (counts, operations, memory), and what is said of this machine."""
+"""Plans against reality: counts, operations, memory; and the facts about this machine."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig
 
 from arena_ensemble.backbones.language import loading
-from arena_ensemble.cli import run
 from arena_ensemble.errors import InputError, RecipeError
-from arena_ensemble.planning import estimate, flops, machine, memory, workload
-from arena_ensemble.planning.gpus import CARDS, GIB, card_named
+from arena_ensemble.planning import estimate, flops, footprint, machine, memory, meta_model, workload
+from arena_ensemble.planning.gpus import GIB, GPUS, gpu_named
 from arena_ensemble.planning.shapes import SHAPES
 from arena_ensemble.recipes import Recipe, recipe_from
 
@@ -67,32 +66,32 @@ def a_recipe(**changes: Any) -> Recipe:
     return recipe_from({**values, **changes}, name="a")
 
 
-def real_scorer(recipe: Recipe, config: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def real_head_model(recipe: Recipe, config: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The same scorer with values, through the same code: only the meta device is taken away."""
     config._attn_implementation = "eager"
     device = torch.device
-    monkeypatch.setattr(estimate.torch, "device", lambda name: device("cpu" if name == "meta" else name))
-    scorer = estimate.built(recipe, config, "fp32")
+    monkeypatch.setattr(meta_model.torch, "device", lambda name: device("cpu" if name == "meta" else name))
+    head_model = meta_model.meta_model(recipe, config, "fp32")
     monkeypatch.undo()
-    for parameter in scorer.parameters():
+    for parameter in head_model.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
-    return scorer
+    return head_model
 
 
 @pytest.mark.parametrize("base", PUBLISHED)
 def test_shapes_have_the_published_number_of_parameters(base: str) -> None:
     recipe = a_recipe(backbone="generate", base=base, train={"epochs": 0})
-    config, source = estimate.config_of(recipe)
+    config, source = meta_model.config_of(recipe)
     assert source == "table of published shapes"
-    scorer = estimate.built(recipe, config, "bf16")
-    assert sum(p.numel() for p in scorer.model.parameters()) == PUBLISHED[base]
-    assert all(p.device.type == "meta" for p in scorer.parameters())
+    head_model = meta_model.meta_model(recipe, config, "bf16")
+    assert sum(p.numel() for p in head_model.model.parameters()) == PUBLISHED[base]
+    assert all(p.device.type == "meta" for p in head_model.parameters())
 
 
 def test_encoders_have_the_published_number_of_parameters() -> None:
     def count(base: str) -> list[int]:
         recipe = a_recipe(base=base)
-        model = estimate.built(recipe, estimate.config_of(recipe)[0], "bf16").model
+        model = meta_model.meta_model(recipe, meta_model.config_of(recipe)[0], "bf16").model
         sizes = {name: p.numel() for name, p in model.named_parameters() if "lora_" not in name}
         embeddings = sum(n for name, n in sizes.items() if "word_embeddings" in name)
         return [sum(sizes.values()), embeddings]
@@ -111,30 +110,30 @@ def test_operations_equal_the_counter_of_torch(
 ) -> None:
     recipe = a_recipe(adapter={"kind": adapter, "r": 8}, train={"attention": "eager"})
     config = tiny_config(kind)
-    scorer = real_scorer(recipe, config, monkeypatch)
+    head_model = real_head_model(recipe, config, monkeypatch)
     rows, length = 3, 96
     batch = {"input_ids": torch.ones(rows, length, dtype=torch.long), "last": torch.full((rows,), length - 1)}
     with FlopCounterMode(display=False) as counter:
-        logits = scorer(batch)
+        logits = head_model(batch)
         forward = counter.get_total_flops()
         logits.sum().backward()
-    passes = flops.count(scorer.model, config, causal=scorer.causal, fused=False, checkpointed=False)
-    padded = flops.Padded(rows * length, rows * length**2, rows, 1, rows * length)
-    assert passes.reading(padded) == pytest.approx(forward, rel=0.03)
-    assert passes.training(padded)[0] == pytest.approx(counter.get_total_flops(), rel=0.04)
-    assert passes.training(padded)[0] == passes.training(padded)[1]
+    passes = flops.count(head_model.model, config, causal=head_model.causal, fused=False, checkpointed=False)
+    batch_totals = flops.BatchTotals(rows * length, rows * length**2, rows, 1, rows * length)
+    assert passes.prediction(batch_totals) == pytest.approx(forward, rel=0.03)
+    assert passes.training(batch_totals)[0] == pytest.approx(counter.get_total_flops(), rel=0.04)
+    assert passes.training(batch_totals)[0] == passes.training(batch_totals)[1]
 
 
 def test_lora_costs_two_thirds_of_full_training_and_a_frozen_base_one_third() -> None:
     """Forward 2N; backward 2N for activations and, in full training alone, 2N for weights."""
     config = tiny_config("llama", hidden_size=256, intermediate_size=1024)
-    padded = flops.Padded(1024, 0, 8, 1, 1024)
+    batch_totals = flops.BatchTotals(1024, 0, 8, 1, 1024)
 
     def operations(kind: str) -> float:
         recipe = a_recipe(adapter={"kind": kind, "r": 1})
-        scorer = estimate.built(recipe, config, "bf16")
-        counted = flops.count(scorer.model, config, causal=True, fused=True, checkpointed=False)
-        return counted.training(padded)[0]
+        head_model = meta_model.meta_model(recipe, config, "bf16")
+        counted = flops.count(head_model.model, config, causal=True, fused=True, checkpointed=False)
+        return counted.training(batch_totals)[0]
 
     assert operations("lora") / operations("full") == pytest.approx(2 / 3, rel=0.05)
     assert operations("frozen") / operations("full") == pytest.approx(1 / 3, rel=0.05)
@@ -142,12 +141,14 @@ def test_lora_costs_two_thirds_of_full_training_and_a_frozen_base_one_third() ->
 
 def test_checkpointing_computes_the_layers_again_and_lower_frozen_layers_nothing() -> None:
     config = tiny_config("llama")
-    padded = flops.Padded(1024, 1024 * 128, 8, 1, 1024)
+    batch_totals = flops.BatchTotals(1024, 1024 * 128, 8, 1, 1024)
 
     def counted(checkpointed: bool, first_layer: int = 0) -> tuple[float, float]:
-        scorer = estimate.built(a_recipe(adapter={"r": 4, "first_layer": first_layer}), config, "bf16")
-        passes = flops.count(scorer.model, config, causal=True, fused=False, checkpointed=checkpointed)
-        return passes.training(padded)
+        head_model = meta_model.meta_model(
+            a_recipe(adapter={"r": 4, "first_layer": first_layer}), config, "bf16"
+        )
+        passes = flops.count(head_model.model, config, causal=True, fused=False, checkpointed=checkpointed)
+        return passes.training(batch_totals)
 
     needed, performed = counted(True)
     assert needed == performed - counted(False)[1] + needed - (performed - needed)
@@ -165,10 +166,10 @@ def test_memory_rehearsed_on_shallow_fakes_equals_that_of_the_real_deep_model(
         base=f"tests/{kind}", adapter={"r": 8}, train={"attention": "eager", "batch_tokens": 512}
     )
     config = tiny_config(kind)
-    scorer = real_scorer(recipe, config, monkeypatch)
+    head_model = real_head_model(recipe, config, monkeypatch)
     batch = {"input_ids": torch.ones(4, 128, dtype=torch.long), "last": torch.full((4,), 127)}
-    real = memory._lived(scorer, batch, "step", None)
-    estimated = estimate._activations(recipe, config, "fp32", 5)
+    real = memory.measure(head_model, batch, "step", None)
+    estimated = footprint.activation_bytes(recipe, config, "fp32", 5)
     assert estimated == pytest.approx(real.kept + real.passing, rel=0.15)
 
 
@@ -176,17 +177,17 @@ def test_checkpointed_memory_is_that_of_the_real_checkpointed_model(monkeypatch:
     train = {"attention": "eager", "batch_tokens": 512, "gradient_checkpointing": True}
     recipe = a_recipe(base="tests/checkpointed", adapter={"r": 8}, train=train)
     config = tiny_config("llama")
-    scorer = real_scorer(recipe, config, monkeypatch)
-    loading.recompute_activations(scorer.model)
+    head_model = real_head_model(recipe, config, monkeypatch)
+    loading.recompute_activations(head_model.model)
     batch = {"input_ids": torch.ones(4, 128, dtype=torch.long), "last": torch.full((4,), 127)}
-    real = memory._lived(scorer, batch, "step", None)
-    estimated = estimate._activations(recipe, config, "fp32", 5)
+    real = memory.measure(head_model, batch, "step", None)
+    estimated = footprint.activation_bytes(recipe, config, "fp32", 5)
     assert estimated == pytest.approx(real.kept + real.passing, rel=0.3)
 
 
 def test_an_estimate_adds_up_and_follows_the_recipe(tmp_path: Path) -> None:
-    work = workload.Work(workload.typical_lengths(400, count=500), 1000)
-    card = card_named("h100")
+    work = workload.Workload(workload.typical_lengths(400, count=500), 1000)
+    card = gpu_named("h100")
     tiny_config(
         "llama", hidden_size=512, intermediate_size=2048, max_position_embeddings=512
     ).save_pretrained(tmp_path)
@@ -223,30 +224,30 @@ def test_typical_and_real_lengths() -> None:
 def test_precision_on_a_card_is_the_engines_policy() -> None:
     llama, gemma = SimpleNamespace(model_type="llama"), SimpleNamespace(model_type="gemma2")
     auto, fixed = a_recipe(), a_recipe(train={"precision": "bf16"})
-    assert [estimate.dtype_on(CARDS["T4"], auto, c) for c in (llama, gemma)] == ["fp16", "fp32"]
-    assert [estimate.dtype_on(CARDS["L4"], auto, c) for c in (llama, gemma)] == ["bf16", "bf16"]
-    assert estimate.dtype_on(CARDS["T4"], fixed, llama) == "bf16"
+    assert [meta_model.dtype_on(GPUS["T4"], auto, c) for c in (llama, gemma)] == ["fp16", "fp32"]
+    assert [meta_model.dtype_on(GPUS["L4"], auto, c) for c in (llama, gemma)] == ["bf16", "bf16"]
+    assert meta_model.dtype_on(GPUS["T4"], fixed, llama) == "bf16"
 
 
 def test_a_local_folder_goes_before_the_table(tmp_path: Path) -> None:
     tiny_config("llama").save_pretrained(tmp_path)
-    config, source = estimate.config_of(a_recipe(base=str(tmp_path)))
+    config, source = meta_model.config_of(a_recipe(base=str(tmp_path)))
     assert (config.num_hidden_layers, source) == (5, str(tmp_path))
 
 
 def test_bases_that_cannot_be_planned_say_so() -> None:
     with pytest.raises(RecipeError, match="built on the spot"):
-        estimate.config_of(a_recipe(base="tiny:decoder"))
+        meta_model.config_of(a_recipe(base="tiny:decoder"))
     with pytest.raises(RecipeError, match="cannot load its configuration"):
-        estimate.config_of(a_recipe(base="nobody/knows-this"))
+        meta_model.config_of(a_recipe(base="nobody/knows-this"))
 
 
 def test_cards_by_name() -> None:
-    assert card_named("a100 80GB").name == "A100-80"
-    assert card_named("rtx-4090").name == card_named("4090").name == "RTX4090"
-    assert card_named("A100").name == "A100-80"
+    assert gpu_named("a100 80GB").name == "A100-80"
+    assert gpu_named("rtx-4090").name == gpu_named("4090").name == "RTX4090"
+    assert gpu_named("A100").name == "A100-80"
     with pytest.raises(InputError, match="the table has T4"):
-        card_named("TPU")
+        gpu_named("TPU")
     assert {row.model_type for row in SHAPES.values()} <= {*TINY, "qwen2"}
 
 
@@ -254,54 +255,3 @@ def test_machine_facts_are_plain() -> None:
     facts = machine.device_facts()
     assert json.loads(json.dumps(facts))["device"] in ("cpu", "cuda")
     assert set(machine.extras()) == set(machine.EXTRAS)
-
-
-def test_doctor_says_that_this_machine_is_ready(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["doctor", "--json", "--workspace", str(tmp_path)]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    named = {check["name"]: check for check in facts["checks"]}
-    assert facts["ready"]
-    assert {"python", "torch", "transformers", "device", "disk", "recipes", "members made"} <= named.keys()
-    assert "modernbert-large" in named["recipes"]["value"]
-
-
-def test_doctor_names_what_is_broken_and_how_to_mend_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "models" / "mine").mkdir(parents=True)
-    (tmp_path / "models" / "mine" / "recipe.toml").write_text('backbone = "clasify"\n')
-    (tmp_path / "oof" / "old").mkdir(parents=True)
-    (tmp_path / "oof" / "old" / "card.json").write_text('{"files": {"oof.parquet": "0"}}')
-    assert run(["doctor", "--workspace", str(tmp_path)]) == 1
-    told = capsys.readouterr().out
-    assert "recipe mine" in told
-    assert "clasify" in told
-    assert "oof/old" in told
-    assert "not ready" in told
-
-
-def test_plan_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sample = ["sample", "--rows", "40", "--test-rows", "2", "--out", str(tmp_path / "s")]
-    assert run(sample) == 0
-    capsys.readouterr()
-    arguments = [
-        "doctor",
-        "--plan",
-        "--models",
-        "modernbert-large",
-        "--card",
-        "L4",
-        "--workspace",
-        str(tmp_path),
-    ]
-    assert run([*arguments, "--data", str(tmp_path / "s" / "train.csv"), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    (one,) = facts["recipes"]
-    assert facts["estimate"] is True
-    assert (facts["card"], facts["rows"], one["name"]) == ("L4", 40, "modernbert-large")
-    assert one["fits_training"]
-    assert run([*arguments, "--rows", "1000", "--tokens", "500"]) == 0
-    assert "ESTIMATES" in capsys.readouterr().out
-    assert run([*arguments, "--card", "abacus"]) == 1
-    assert run([*arguments, "--utilisation", "40"]) == 1
-    assert "between 0 and 1" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 
 from arena_ensemble.artifacts.workspace import packaged_models
 from arena_ensemble.backbones.language.adapters import trained_parameters
-from arena_ensemble.planning import estimate
+from arena_ensemble.planning import estimate, meta_model
 from arena_ensemble.planning.shapes import SHAPES
 from arena_ensemble.prompts import get_template
 from arena_ensemble.recipes import Recipe, load_recipe, recipe_from
@@ -91,9 +91,11 @@ def _size(recipe: Recipe) -> int:
 @pytest.mark.parametrize("name", [n for n, r in REAL.items() if r.backbone == "classify"])
 def test_heads_are_trained_in_float32_and_nothing_frozen_is(name: str) -> None:
     recipe = REAL[name]
-    config, _ = estimate.config_of(recipe)
-    scorer = estimate.built(recipe, config, "bf16", layers=2)  # the engine's own adapters, on the meta device
-    trained = trained_parameters(scorer)
+    config, _ = meta_model.config_of(recipe)
+    head_model = meta_model.meta_model(
+        recipe, config, "bf16", layers=2
+    )  # the engine's own adapters, on the meta device
+    trained = trained_parameters(head_model)
     assert any(".score." in key or ".classifier." in key for key in trained)
     assert {str(parameter.dtype) for parameter in trained.values()} == {"torch.float32"}
     if recipe.adapter.kind == "lora":
@@ -101,13 +103,14 @@ def test_heads_are_trained_in_float32_and_nothing_frozen_is(name: str) -> None:
         assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
         assert all("lora_" in key or ".score." in key for key in trained)
     else:
-        assert trained.keys() == {key for key, _ in scorer.named_parameters()}
+        assert trained.keys() == {key for key, _ in head_model.named_parameters()}
 
 
 def test_swap_variants_and_both_heads_are_there() -> None:
     assert {recipe.backbone for recipe in REAL.values()} >= {"classify", "generate"}
-    assert {recipe.swap for recipe in REAL.values()} == {"none", "augment", "paired"}
-    assert {recipe.read_orders for recipe in REAL.values()} == {1, 2, "uncertain"}
+    assert {recipe.swap for recipe in REAL.values()} >= {"none", "augment", "paired"}
+    assert {recipe.read_orders for recipe in REAL.values()} == {1, 2}
+    assert any(recipe.second_order_share < 1 for recipe in REAL.values())
     assert {r.base.split("/")[0] for r in REAL.values()} == {
         "google", "meta-llama", "Qwen", "microsoft", "answerdotai",
     }  # fmt: skip
@@ -115,10 +118,10 @@ def test_swap_variants_and_both_heads_are_there() -> None:
 
 @pytest.mark.slow
 def test_four_bit_recipes_fit_a_t4() -> None:
-    from arena_ensemble.planning.gpus import card_named
-    from arena_ensemble.planning.workload import Work, typical_lengths
+    from arena_ensemble.planning.gpus import gpu_named
+    from arena_ensemble.planning.workload import Workload, typical_lengths
 
-    work = Work(typical_lengths(800, count=200), 1000)
-    made = estimate.estimate(REAL["qwen2.5-7b-4bit"], card_named("T4"), work)  # the larger of the two
+    work = Workload(typical_lengths(800, count=200), 1000)
+    made = estimate.estimate(REAL["qwen2.5-7b-4bit"], gpu_named("T4"), work)  # the larger of the two
     assert made.fits_training
     assert made.dtype == "fp16"

@@ -53,8 +53,8 @@ def plan_epoch(
     return steps
 
 
-def plan_reading(lengths: Index, batch_tokens: int) -> list[Index]:
-    """Micro-batches that read every row once, longest first (so that too little memory shows at once)."""
+def plan_prediction(lengths: Index, batch_tokens: int) -> list[Index]:
+    """Micro-batches of prediction: every row once, longest first, so that too little memory shows at once."""
     return split_by_tokens(np.argsort(-lengths, kind="stable"), lengths, batch_tokens)
 
 
@@ -66,7 +66,7 @@ def padding_share(batches: Sequence[Index], lengths: Index) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Padded:
+class PaddedBatch:
     """One micro-batch as arrays (rows, longest)."""
 
     tokens: Index
@@ -84,7 +84,7 @@ def pad(
     *,
     pad_id: int,
     left: bool = False,
-) -> Padded:
+) -> PaddedBatch:
     """Gather rows that start at ``starts`` into a padded rectangle, without a Python loop."""
     width = int(lengths.max())
     place = np.arange(width)[None, :]
@@ -93,7 +93,7 @@ def pad(
     mask = (place >= 0) & (place < lengths[:, None])
     source = np.where(mask, starts[:, None] + place, 0)
     last = np.full(len(lengths), width - 1) if left else lengths - 1
-    return Padded(
+    return PaddedBatch(
         tokens=np.where(mask, tokens[source], pad_id).astype(np.int64),
         segments=np.where(mask, segments[source], 0).astype(np.int64),
         mask=mask.astype(np.int64),

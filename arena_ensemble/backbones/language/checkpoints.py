@@ -14,18 +14,17 @@ import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from .trainer_state import Resumable
 
 _log = logging.getLogger(__name__)
 _NAME: Final = re.compile(r"checkpoint-(\d+)\Z")
 
 
-def write(trainer: Trainer, folder: Path) -> None:
+def write(trainer: Resumable, folder: Path) -> None:
     """Write the trainer's whole state and drop older checkpoints."""
     from safetensors.torch import save_file
 
@@ -67,7 +66,7 @@ def clear(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
+def _tensors(trainer: Resumable) -> dict[str, torch.Tensor]:
     tensors: dict[str, torch.Tensor] = {"rng": torch.get_rng_state()}
     if trainer.policy.device.type == "cuda":
         tensors["rng_device"] = torch.cuda.get_rng_state(trainer.policy.device)
@@ -83,7 +82,7 @@ def _tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
-def restore(trainer: Trainer, folder: Path) -> bool:
+def restore(trainer: Resumable, folder: Path) -> bool:
     """Continue from the newest whole checkpoint; False where there is none."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -105,7 +104,7 @@ def restore(trainer: Trainer, folder: Path) -> bool:
     return False
 
 
-def _put(trainer: Trainer, meta: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+def _put(trainer: Resumable, meta: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
     device = trainer.policy.device
     state = meta["state"]
     state["best"] = math.inf if state["best"] is None else state["best"]

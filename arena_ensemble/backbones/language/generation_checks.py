@@ -12,51 +12,53 @@ import torch
 
 from ...battles import Battles
 from ...predictions import Floats
-from .fitted import Member
-from .heads import GenerateScorer
-from .sequences import Readings, collate
+from .heads import GenerationHeadModel
+from .model import MemberModel
+from .sequences import TokenSequences, collate
 
 _log = logging.getLogger(__name__)
 ROWS: Final = 16
 _BIAS_ROWS: Final = 512
 
 
-def check(member: Member, readings: Readings) -> dict[str, Any]:
+def check(member: MemberModel, sequences: TokenSequences) -> dict[str, Any]:
     """Hold a generation head against the model's own answers; facts for the card.
 
-    The shortest and the longest reading are compared; the probability that the base gives to anything
-    but a verdict is a mean over :data:`ROWS` readings, short to long.
+    The shortest and the longest example are compared; the probability that the base gives to anything
+    but a verdict is a mean over :data:`ROWS` examples, short to long.
     """
-    scorer, order = member.scorer, np.argsort(readings.lengths, kind="stable")
-    if not isinstance(scorer, GenerateScorer):
+    head_model, order = member.head_model, np.argsort(sequences.lengths, kind="stable")
+    if not isinstance(head_model, GenerationHeadModel):
         return {}
     for row in {int(order[0]), int(order[-1])}:
         batch = collate(
-            readings,
+            sequences,
             np.asarray([row]),
-            pad_id=member.reader.pad_id,
-            segment_ids=scorer.segment_ids,
-            causal=scorer.causal,
+            pad_id=member.encoder.pad_id,
+            segment_ids=head_model.segment_ids,
+            causal=head_model.causal,
             device=member.policy.device,
         )
         with member.policy.context():
-            scorer.check(batch)
+            head_model.check(batch)
     some = order[np.linspace(0, len(order) - 1, min(len(order), ROWS)).astype(np.int64)]
-    features = torch.from_numpy(member.features(replace(readings, sequence=readings.sequence[some])))
-    outside = float(scorer.mass_outside(features.to(member.policy.device)).mean())
+    features = torch.from_numpy(member.features(replace(sequences, sequence=sequences.sequence[some])))
+    outside = float(head_model.mass_outside(features.to(member.policy.device)).mean())
     _log.info(
         "%.1f %% of the base's probability lies outside the verdict words before training", 100 * outside
     )
     return {"mass_outside_verdicts": round(outside, 6)}
 
 
-def zero_shot_shift(member: Member, train: Battles, predict: Callable[[Battles], Floats]) -> Floats | None:
+def zero_shot_shift(
+    member: MemberModel, train: Battles, predict: Callable[[Battles], Floats]
+) -> Floats | None:
     """The verdict words' own bias (3,), from training rows only; None where none is wanted.
 
     ``contextual`` asks about battles without content (Zhao et al. 2021, arXiv:2102.09690); ``batch``
     takes the mean probabilities over training rows (Zhou et al. 2023, arXiv:2309.17249).
     """
-    recipe = member.reader.recipe
+    recipe = member.encoder.recipe
     if recipe.generate.calibration == "none":
         return None
     if recipe.generate.calibration == "contextual":

@@ -1,6 +1,6 @@
 """From token ids to three logits per battle: the classification, generation and reward heads.
 
-A scorer takes a dictionary of tensors (``input_ids``, ``last``, and where needed ``attention_mask``,
+A head model takes a dictionary of tensors (``input_ids``, ``last``, and where needed ``attention_mask``,
 ``token_type_ids``, ``position_ids``) and returns float32 logits (battles, 3), columns A, B, TIE.
 Only the last real position of each row meets a decoder's head, and only three rows of a language
 model's output layer are multiplied.
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ...errors import RecipeError
-from .speedups.last_layer import Places, treat
+from .speedups.last_layer import ReadPositions, patch_last_layer
 
 Batch = Mapping[str, torch.Tensor]
 _EXACT: Final = 1e-3
@@ -24,8 +24,8 @@ _ROUNDED: Final = 0.05
 """Tolerated difference of sliced and full logits, relative to the largest, in float32 and in 16 bits."""
 
 
-class Scorer(nn.Module):
-    """A base and its head: ``features`` is what the base says of each row, ``logits`` the head."""
+class HeadModel(nn.Module):
+    """A base and its head: ``features`` are the base's vectors of the rows, ``logits`` applies the head."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -39,15 +39,15 @@ class Scorer(nn.Module):
             # Where no mask is passed and the last token is pooled here, so nothing may look for pad ids: a
             # pad token equal to eos would hide the true last token.
             config.pad_token_id = None
-        self.places: Places | None = None
+        self.positions: ReadPositions | None = None
 
-    def read_last_layer_in_places(self) -> None:
-        """From now on compute the last layer only where the head reads it, where this is known."""
-        self.places = treat(self.model, self.body[0])
+    def patch_last_layer(self) -> None:
+        """Compute the last layer only at the positions that the head reads, if the architecture is known."""
+        self.positions = patch_last_layer(self.model, self.body[0])
 
     @property
     def head_name(self) -> str:
-        """The module of a classification model that makes labels of features."""
+        """Name of the classification layer inside ``model``."""
         return "score" if self.pools_last else "classifier"
 
     def features(self, batch: Batch) -> torch.Tensor:
@@ -56,8 +56,8 @@ class Scorer(nn.Module):
         row, last = batch.get("row"), batch["last"]
         if row is None:
             row = torch.arange(len(last), device=last.device)
-        if self.places is not None:
-            self.places.at = (row, last if self.pools_last else torch.zeros_like(last))
+        if self.positions is not None:
+            self.positions.at = (row, last if self.pools_last else torch.zeros_like(last))
         if not self.pools_last:
             return self._before_classifier(inputs)
         hidden: torch.Tensor = self.body[0](**inputs).last_hidden_state
@@ -77,16 +77,16 @@ class Scorer(nn.Module):
         """Logits (battles, 3) from features (rows, hidden)."""
         raise NotImplementedError
 
-    def labels(self, features: torch.Tensor) -> torch.Tensor:
-        """The classification head in float32."""
+    def head_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Outputs (rows, labels) of the classification layer, in float32."""
         with torch.autocast(features.device.type, enabled=False):
-            said: torch.Tensor = self.model.get_submodule(self.head_name)(features.float())
-        return said
+            logits: torch.Tensor = self.model.get_submodule(self.head_name)(features.float())
+        return logits
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """Logits (battles, 3), float32; from ``features`` where the batch brings them."""
-        given = batch.get("features")
-        return self.logits(self.features(batch) if given is None else given)
+        """Logits (battles, 3), float32; computed from ``features`` where the batch holds them."""
+        features = batch.get("features")
+        return self.logits(self.features(batch) if features is None else features)
 
 
 def _body(model: nn.Module) -> nn.Module:
@@ -107,15 +107,15 @@ def is_decoder(model: nn.Module) -> bool:
     return hasattr(model, "score") or getattr(model, "lm_head", None) is not None
 
 
-class ClassifyScorer(Scorer):
+class ClassificationHeadModel(HeadModel):
     """Three labels. A decoder is pooled at its last real token; an encoder by its own head."""
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (rows, 3)."""
-        return self.labels(features)
+        return self.head_logits(features)
 
 
-class GenerateScorer(Scorer):
+class GenerationHeadModel(HeadModel):
     """The next token's distribution over the three verdict tokens.
 
     Parameters
@@ -179,7 +179,7 @@ class GenerateScorer(Scorer):
             The model's output layer is more than a matrix, a bias, a scale and a soft-cap.
         """
         inputs = {k: v for k, v in batch.items() if k not in ("last", "row")}
-        with self.places.whole() if self.places else contextlib.nullcontext():
+        with self.positions.whole() if self.positions else contextlib.nullcontext():
             full = self.model(**inputs, logits_to_keep=1).logits[:, -1].float()
         features = self.features(batch)
         own = self.logits(features)
@@ -194,7 +194,7 @@ class GenerateScorer(Scorer):
             )
 
 
-class RewardScorer(Scorer):
+class RewardHeadModel(HeadModel):
     """Each response scored on its own: ``delta = s(A) - s(B)``, ``tau = b + t(A) + t(B)``.
 
     Exchanging the responses negates delta and leaves tau alone, whatever the weights are. The batch
@@ -207,7 +207,7 @@ class RewardScorer(Scorer):
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (battles, 3): ``[delta/2, -delta/2, tau]``."""
-        first, second = self.labels(features).chunk(2)
+        first, second = self.head_logits(features).chunk(2)
         half = (first[:, 0] - second[:, 0]) / 2
         tau = self.tie_bias + first[:, 1] + second[:, 1]
         return torch.stack([half, -half, tau], dim=1)

@@ -1,4 +1,4 @@
-"""What a frozen base says of each row, computed once for all folds, epochs and orders.
+"""A frozen base's vector of each row, computed once for all folds, epochs and orders.
 
 ``cache/hidden/<base>/<table>/`` holds ``keys.npy`` (sorted 16-byte hashes of a row's ids and
 segments) and ``vectors.npy`` (rows, hidden). A row that is in no table is computed, and written as a
@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .sequences import Readings
+from .sequences import TokenSequences
 
 _log = logging.getLogger(__name__)
 _KEY: Final = np.dtype("S16")
@@ -28,14 +28,14 @@ Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Features(Readings):
-    """Readings whose sequences are already vectors (sequences, hidden): one place each."""
+class HiddenStates(TokenSequences):
+    """Examples whose sequences are already vectors (sequences, hidden): one place each."""
 
     vectors: Vectors
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """(n,) a reading takes as many places as it has sequences."""
+        """(n,) an example takes as many places as it has sequences."""
         return np.full(len(self), self.sequence.shape[1], dtype=np.int64)
 
     @property
@@ -44,8 +44,8 @@ class Features(Readings):
         return self.lengths
 
 
-def _keys(readings: Readings) -> npt.NDArray[np.bytes_]:
-    tokens, segments, offsets = readings.tokens, readings.segments, readings.offsets.tolist()
+def _keys(sequences: TokenSequences) -> npt.NDArray[np.bytes_]:
+    tokens, segments, offsets = sequences.tokens, sequences.segments, sequences.offsets.tolist()
     digests = [
         hashlib.blake2b(tokens[a:b].tobytes() + segments[a:b].tobytes(), digest_size=16).digest()
         for a, b in itertools.pairwise(offsets)
@@ -71,15 +71,17 @@ def _tables(folder: Path) -> list[tuple[npt.NDArray[Any], Vectors]]:
     return tables
 
 
-def with_features(readings: Readings, folder: Path, compute: Callable[[Readings], Vectors]) -> Features:
-    """The same readings as vectors, from the cache where they are there.
+def with_features(
+    sequences: TokenSequences, folder: Path, compute: Callable[[TokenSequences], Vectors]
+) -> HiddenStates:
+    """The same examples as vectors, from the cache where they are there.
 
     Parameters
     ----------
     compute
-        Vectors (m, hidden) of m single-sequence readings.
+        Vectors (m, hidden) of m single-sequence examples.
     """
-    keys = _keys(readings)
+    keys = _keys(sequences)
     unique, first, back = np.unique(keys, return_index=True, return_inverse=True)
     found: list[Any] = [None] * len(unique)
     for table, rows in _tables(folder):
@@ -88,16 +90,18 @@ def with_features(readings: Readings, folder: Path, compute: Callable[[Readings]
             found[k] = rows[place[k]]
     missing = np.asarray([k for k, vector in enumerate(found) if vector is None], dtype=np.int64)
     if len(missing):
-        wanted = Readings(readings.tokens, readings.segments, readings.offsets, first[missing][:, None])
+        wanted = TokenSequences(
+            sequences.tokens, sequences.segments, sequences.offsets, first[missing][:, None]
+        )
         vectors = compute(wanted)
         _write(folder, unique[missing], vectors)
         for k, vector in zip(missing.tolist(), vectors, strict=True):
             found[k] = vector
-    return Features(
-        readings.tokens,
-        readings.segments,
-        readings.offsets,
-        readings.sequence,
+    return HiddenStates(
+        sequences.tokens,
+        sequences.segments,
+        sequences.offsets,
+        sequences.sequence,
         np.stack(found).astype(np.float32)[back],
     )
 

@@ -1,4 +1,4 @@
-"""Reading rows with a scorer: longest first, in batches of so many tokens, answers in input order."""
+"""Prediction with a head model: longest rows first, in batches of so many tokens, results in input order."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .batching import Index, plan_reading
-from .heads import Scorer
-from .sequences import Readings, collate
+from .batching import Index, plan_prediction
+from .heads import HeadModel
+from .sequences import TokenSequences, collate
 
 Floats = npt.NDArray[np.float64]
 Progress = Callable[[float, float, str], None]
 
 
-def read(
-    scorer: Scorer,
-    readings: Readings,
+def predict_logits(
+    head_model: HeadModel,
+    sequences: TokenSequences,
     *,
     policy: Any,
     pad_id: int,
@@ -28,40 +28,48 @@ def read(
     left: bool = False,
     packed: bool = False,
 ) -> Floats:
-    """Logits (n, 3) float64 of every reading, in input order."""
+    """Logits (n, 3) float64 of every example, in input order."""
     parts = _in_batches(
-        scorer, readings, policy, pad_id, batch_tokens, on_progress, "reading", left=left, packed=packed
+        head_model,
+        sequences,
+        policy,
+        pad_id,
+        batch_tokens,
+        on_progress,
+        "predicting",
+        left=left,
+        packed=packed,
     )
-    logits = np.empty((len(readings), 3))
-    for rows, said in parts:
-        logits[rows] = said.double().cpu().numpy()
+    logits = np.empty((len(sequences), 3))
+    for rows, output in parts:
+        logits[rows] = output.double().cpu().numpy()
     return logits
 
 
-def read_features(
-    scorer: Scorer,
-    readings: Readings,
+def compute_features(
+    head_model: HeadModel,
+    sequences: TokenSequences,
     *,
     policy: Any,
     pad_id: int,
     batch_tokens: int,
     on_progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
-    """What a frozen base says of each (n, hidden), float32: readings of one sequence each."""
+    """The base's vectors (n, hidden), float32, of examples of one sequence each."""
     found: list[tuple[Index, npt.NDArray[np.float32]]] = []
-    for rows, said in _in_batches(
-        scorer, readings, policy, pad_id, batch_tokens, on_progress, "hidden states", features=True
+    for rows, output in _in_batches(
+        head_model, sequences, policy, pad_id, batch_tokens, on_progress, "hidden states", features=True
     ):
-        found.append((rows, said.float().cpu().numpy()))
-    vectors = np.empty((len(readings), found[0][1].shape[1]), dtype=np.float32)
+        found.append((rows, output.float().cpu().numpy()))
+    vectors = np.empty((len(sequences), found[0][1].shape[1]), dtype=np.float32)
     for rows, part in found:
         vectors[rows] = part
     return vectors
 
 
 def _in_batches(
-    scorer: Scorer,
-    readings: Readings,
+    head_model: HeadModel,
+    sequences: TokenSequences,
     policy: Any,
     pad_id: int,
     batch_tokens: int,
@@ -73,20 +81,20 @@ def _in_batches(
     features: bool = False,
 ) -> Iterator[tuple[Index, torch.Tensor]]:
     done = 0
-    for rows in plan_reading(readings.lengths, batch_tokens):
+    for rows in plan_prediction(sequences.lengths, batch_tokens):
         batch = collate(
-            readings,
+            sequences,
             rows,
             pad_id=pad_id,
-            segment_ids=scorer.segment_ids,
-            causal=scorer.causal,
+            segment_ids=head_model.segment_ids,
+            causal=head_model.causal,
             device=policy.device,
             left=left,
             packed=packed,
         )
         with torch.inference_mode(), policy.context():
-            said = scorer.features(batch) if features else scorer(batch)
+            output = head_model.features(batch) if features else head_model(batch)
         done += len(rows)
         if on_progress:
-            on_progress(done, len(readings), what)
-        yield rows, said
+            on_progress(done, len(sequences), what)
+        yield rows, output

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 
@@ -75,13 +75,8 @@ def choose_policy(recipe: Recipe, config: Any) -> Policy:
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
     if precision == "auto":
-        if not cuda:
-            precision = "fp32"
-        elif torch.cuda.is_bf16_supported(including_emulation=False):
-            precision = "bf16"
-        else:
-            overflows = any(name in str(config.model_type) for name in _OVERFLOWS_FP16)
-            precision = "fp32" if overflows else "fp16"
+        native = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = precision_on_gpu(config, bf16=native) if cuda else "fp32"
     if precision == "fp16" and not cuda:
         raise RecipeError("train.precision = 'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
@@ -101,6 +96,18 @@ def choose_policy(recipe: Recipe, config: Any) -> Policy:
             "use 'auto' or 'eager' (flash_attn knows it from 2.6 on)"
         )
     return Policy(device, dtype, chosen)
+
+
+def precision_on_gpu(config: Any, *, bf16: bool) -> Literal["fp32", "bf16", "fp16"]:
+    """What ``train.precision = "auto"`` comes to on a GPU that has bfloat16 or has not."""
+    if bf16:
+        return "bf16"
+    return "fp32" if overflows_fp16(config) else "fp16"
+
+
+def overflows_fp16(config: Any) -> bool:
+    """Whether a model of this configuration leaves float16's range."""
+    return any(name in str(config.model_type) for name in _OVERFLOWS_FP16)
 
 
 def _soft_capped(config: Any) -> bool:
@@ -144,7 +151,7 @@ def source_of(recipe: Recipe) -> Source:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """transformers' own notices and bars off for a while: what matters is said by us."""
+    """transformers' own notices and bars off for a while: we report what matters."""
     from transformers.utils import logging as notices
 
     level = notices.get_verbosity()
@@ -157,7 +164,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _explained(source: Source, what: str) -> Iterator[None]:
+def _reraise_load_errors(source: Source, what: str) -> Iterator[None]:
     """Read a part of a base; transformers' errors as one line that says what to do."""
     try:
         with quiet():
@@ -200,7 +207,7 @@ def load_config(source: Source) -> Any:
     """The base's configuration."""
     from transformers import AutoConfig
 
-    with _explained(source, "configuration"):
+    with _reraise_load_errors(source, "configuration"):
         return AutoConfig.from_pretrained(source.name, **source.options)
 
 
@@ -208,7 +215,7 @@ def load_tokenizer(source: Source) -> Any:
     """The base's tokenizer."""
     from transformers import AutoTokenizer
 
-    with _explained(source, "tokenizer"):
+    with _reraise_load_errors(source, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
     tokenizer.model_max_length = 10**9  # texts are cut by us, after they are counted
     return tokenizer
@@ -240,7 +247,7 @@ def load_model(
         loader = transformers.AutoModelForSequenceClassification
         options["num_labels"] = labels
         options["ignore_mismatched_sizes"] = True
-    with _explained(source, "weights"):
+    with _reraise_load_errors(source, "weights"):
         try:
             model, report = loader.from_pretrained(source.name, **options)
         except (ValueError, ImportError) as error:

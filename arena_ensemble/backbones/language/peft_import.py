@@ -84,10 +84,10 @@ def _renamed(name: str) -> str:
 def completed(
     tensors: dict[str, torch.Tensor], trained: dict[str, torch.nn.Parameter], folder: Path
 ) -> dict[str, torch.Tensor]:
-    """Add what an adapter of fewer layers leaves out: their updates are zero as they were made.
+    """Add what an adapter of fewer layers leaves out: their updates start at zero.
 
-    A head that is missing is never added: :func:`arena_ensemble.backbones._adapters.put_weights` refuses
-    it. With DoRA a layer without an update cannot be told from a missing file, so none may be missing.
+    A head that is missing is never added: :func:`.adapters.put_weights` refuses it. With DoRA a layer
+    without an update looks like a missing file, so none may be missing.
     """
     dora = any("lora_magnitude_vector" in name for name in trained)
     absent: Collection[str] = [] if dora else [n for n in trained if n not in tensors and ".lora_" in n]

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from ...errors import RecipeError
-from ...prompts import Ids, Pieces, Template, get_template
+from ...prompts import Ids, Template, TokenizedTemplate, get_template
 from ...recipes import PromptSettings
 
 _PROPOSALS: Final = (
@@ -23,7 +23,7 @@ _NO_CLOCK: Final = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 _SLOTS: Final = ("<<slot:prompt>>", "<<slot:a>>", "<<slot:b>>")
 
 
-def encode_literals(tokenizer: Any, settings: PromptSettings, *, causal: bool) -> Pieces:
+def encode_literals(tokenizer: Any, settings: PromptSettings, *, causal: bool) -> TokenizedTemplate:
     """Token ids of every literal, with the special tokens that the tokenizer puts around a text.
 
     A special token at the end (an encoder's ``[SEP]``) is kept only where no next token is read.
@@ -37,7 +37,7 @@ def encode_literals(tokenizer: Any, settings: PromptSettings, *, causal: bool) -
         before_a, before_b = _ids(tokenizer, template.before_a), _ids(tokenizer, template.before_b)
         decoder = causal or not len(after) or getattr(tokenizer, "cls_token", None) is None
         cue = np.concatenate([_ids(tokenizer, template.cue), after[:0] if decoder else after])
-    return Pieces(
+    return TokenizedTemplate(
         opening=opening.astype(np.int32),
         before_a=before_a,
         before_b=before_b,

@@ -2,7 +2,7 @@
 
 ``tiny:encoder`` is a BERT whose segment embeddings say whose text a token is; ``tiny:decoder`` is a
 GPT-2, which adds the embedding of a segment's marker to each of its tokens. Both are saved as any
-checkpoint is and read back through the path that a hub id takes. They are made for rehearsal and for
+checkpoint is and read back through the path that a hub id takes. They are meant for rehearsal and for
 texts of which there are only some hundred: two layers, some ten thousand weights outside the
 embeddings. No outcome is read here.
 """

@@ -1,7 +1,7 @@
-"""One training loop for every head: token ids and plain settings in, a trained scorer out.
+"""One training loop for every head: token ids and plain settings in, a trained model out.
 
 It knows no battles, no recipes and no files but its own checkpoints, so a benchmark can call it with
-torch, transformers, peft and NumPy alone. A step's gradient is the mean over its readings, however
+torch, transformers, peft and NumPy alone. A step's gradient is the mean over its examples, however
 they are cut into micro-batches.
 """
 
@@ -11,140 +11,43 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import nn
-from torch.nn import functional
 
+from ...diagnostics.collapse import collapse_warnings, prediction_summary
 from ...errors import MemberError
+from ...losses import Floats
 from . import checkpoints as _checkpoints
-from .adapters import layer_of, trained_parameters
-from .alarms import ENOUGH_READINGS, Floats, collapse_alarms, standing, vital_signs
+from .adapters import trained_parameters
 from .batching import Index, plan_epoch
-from .heads import Scorer
-from .sequences import Readings, collate
+from .heads import HeadModel
+from .objective import example_loss, parameter_groups, rate_at
+from .sequences import TrainingSet, collate
+from .trainer_state import TrainerState
 
 _log = logging.getLogger(__name__)
 _WATCHES: Final = 10
-"""So often during a run is it looked at whether the member learns anything."""
+"""So often during a run is it checked whether the member learns anything."""
+WATCH_ROWS: Final = 200
+"""Examples that such a check waits for: fewer make a ragged curve."""
 Evaluate = Callable[[], float]
 Progress = Callable[[float, float, str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Lessons:
-    """What is learned from n readings.
-
-    Parameters
-    ----------
-    readings
-        The ids.
-    labels
-        (n,) in {0, 1, 2}, of the order that the reading shows.
-    weights
-        (n,) non-negative.
-    units
-        (u, k) readings that share an optimizer step: k = 2 for paired swap, else 1.
-    names
-        (n,) row ids, for messages.
-    teacher
-        (n, 3) natural-log probabilities of the reading's order; NaN rows have no teacher.
-    voted
-        (n,) whether the label is a vote; if not, the teacher is all that is learned from. None: all are.
-    """
-
-    readings: Readings
-    labels: Index
-    weights: Floats
-    units: Index
-    names: Sequence[Any]
-    teacher: Floats | None = None
-    voted: npt.NDArray[np.bool_] | None = None
-
-
-def reading_loss(
-    logits: torch.Tensor,
-    labels: torch.Tensor,
-    teacher: torch.Tensor | None,
-    *,
-    temperature: float,
-    share: float | torch.Tensor,
-) -> torch.Tensor:
-    """Loss of each reading (n,): cross-entropy, mixed with the teacher's divergence where there is one.
-
-    ``(1 - share) CE + share T^2 KL(teacher_T || model_T)`` with both distributions at temperature T
-    (Hinton, Vinyals and Dean 2015, arXiv:1503.02531). ``share`` is one for all readings, or (n,).
-    """
-    hard = functional.cross_entropy(logits, labels, reduction="none")
-    if teacher is None:
-        return hard
-    taught = ~torch.isnan(teacher).any(dim=1)
-    target = functional.log_softmax(torch.where(taught[:, None], teacher, 0.0) / temperature, dim=1)
-    own = functional.log_softmax(logits / temperature, dim=1)
-    soft = temperature**2 * functional.kl_div(own, target, reduction="none", log_target=True).sum(dim=1)
-    return torch.where(taught, (1 - share) * hard + share * soft, hard)
-
-
-def rate_at(step: int, steps: int, warmup: float, schedule: str) -> float:
-    """Learning rate of a step in [0, steps), relative to its peak."""
-    climb = warmup * steps
-    if step < climb:
-        return (step + 1) / (climb + 1)
-    if schedule == "constant":
-        return 1.0
-    done = (step - climb) / max(1.0, steps - climb)
-    return 0.5 * (1 + math.cos(math.pi * done)) if schedule == "cosine" else 1 - done
-
-
-def parameter_groups(scorer: nn.Module, settings: Any, head: Sequence[str]) -> list[dict[str, Any]]:
-    """Optimizer groups: the head's own rate, layer-wise decay, no weight decay on vectors."""
-    base, top = settings.learning_rate, settings.head_learning_rate or settings.learning_rate
-    named = trained_parameters(scorer)
-    layers = [layer_of(name) for name, _ in scorer.named_parameters()]
-    depth = max((k for k in layers if k is not None), default=0) + 1
-    heads = set(head)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, parameter in named.items():
-        if name in heads:
-            rate = top
-        else:
-            layer = layer_of(name)
-            above = depth if "embed" in name or ".wte" in name or ".wpe" in name else 0
-            rate = base * settings.layer_decay ** (depth - 1 - layer if layer is not None else above)
-        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate, decay), []).append(parameter)
-    return [{"params": p, "lr": r, "peak": r, "weight_decay": d} for (r, d), p in groups.items()]
-
-
-@dataclass
-class _State:
-    """Where a run is; everything here goes into a checkpoint."""
-
-    epoch: int = 0
-    step: int = 0  # within the epoch
-    done: int = 0  # optimizer steps in all
-    best: float = math.inf
-    stale: int = 0  # evaluations since the best
-    real: int = 0
-    padded: int = 0
-    losses: list[float] | None = None  # mean loss of each finished epoch
-    seconds: float = 0.0
+Log = Callable[[int, Mapping[str, float]], None]
+"""``log(step, values)``"""
 
 
 class Trainer:
-    """Trains one scorer. ``run`` may be interrupted at any moment and resumed from its checkpoints.
+    """Trains one head model. ``run`` may be interrupted at any moment and resumed from its checkpoints.
 
     Parameters
     ----------
-    scorer
+    head model
         On its device, with the parameters to train marked.
     lessons
-        What is learned.
+        The examples.
     settings
         As :class:`arena_ensemble.recipes.TrainSettings` (any object with its fields).
     policy
@@ -157,8 +60,8 @@ class Trainer:
 
     def __init__(
         self,
-        scorer: Scorer,
-        lessons: Lessons,
+        head_model: HeadModel,
+        training_set: TrainingSet,
         settings: Any,
         *,
         policy: Any,
@@ -169,24 +72,33 @@ class Trainer:
         soft_share: float = 0.0,
         name: str = "a member in training",
     ) -> None:
-        self.scorer, self.lessons, self.settings, self.policy = scorer, lessons, settings, policy
+        self.head_model, self.training_set, self.settings, self.policy = (
+            head_model,
+            training_set,
+            settings,
+            policy,
+        )
         self.seed, self.pad_id, self.name = seed, pad_id, name
         self.soft_temperature, self.soft_share = soft_temperature, soft_share
-        self.named = trained_parameters(scorer)
+        self.named = trained_parameters(head_model)
         self.parameters = list(self.named.values())
-        groups = parameter_groups(scorer, settings, head)
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        groups = parameter_groups(head_model, settings, head)
+        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+            groups, betas=(0.9, 0.999), eps=1e-8, fused=True
+        )
         self.scaler = torch.amp.GradScaler(enabled=policy.scaled)
         self.ema: list[torch.Tensor] | None = None
         if settings.ema:
             self.ema = [p.detach().clone() for p in self.parameters]
         self.best: list[torch.Tensor] | None = None
-        self.state = _State(losses=[])
-        n = len(lessons.readings)
+        self.state = TrainerState(losses=[])
+        n = len(training_set.sequences)
+        # both orders of a battle are one observation where its predictions are tested
+        self.battle: Index = np.unique([str(name) for name in training_set.names], return_inverse=True)[1]
         self.seen_logits = np.full((n, 3), np.nan)
         self.recent: list[tuple[Index, Floats]] = []  # rows and logits since the last watch
-        unit_lengths = lessons.readings.lengths[lessons.units]
-        self.unit_lengths: Index = np.asarray(unit_lengths.max(axis=1) * lessons.units.shape[1])
+        unit_lengths = training_set.sequences.lengths[training_set.units]
+        self.unit_lengths: Index = np.asarray(unit_lengths.max(axis=1) * training_set.units.shape[1])
 
     @property
     def steps(self) -> int:
@@ -211,7 +123,7 @@ class Trainer:
         resume: bool = False,
         evaluate: Evaluate | None = None,
         on_progress: Progress | None = None,
-        on_log: Callable[[int, Mapping[str, float]], None] | None = None,
+        on_log: Log | None = None,
     ) -> dict[str, Any]:
         """Train to the end and return facts for the card.
 
@@ -225,7 +137,7 @@ class Trainer:
         steps = self.steps
         if resume and checkpoints is not None:
             _checkpoints.restore(self, checkpoints)
-        self.scorer.train()
+        self.head_model.train()
         start = time.perf_counter() - state.seconds
         marks = {round(per_epoch * (k + 1) / settings.evaluations) - 1 for k in range(settings.evaluations)}
         # a run killed between stopping and its end has stopped
@@ -235,17 +147,12 @@ class Trainer:
             if state.step == 0:
                 self.seen_logits[:] = np.nan
             while state.step < len(plan) and not stopped:
-                loss = self._step(
+                loss = self.train_step(
                     plan[state.step], rate_at(state.done, steps, settings.warmup, settings.schedule)
                 )
                 at = state.step
                 state.step, state.done = state.step + 1, state.done + 1
-                if on_progress:
-                    on_progress(state.done, steps, f"loss {loss:.3f}")
-                if on_log:
-                    on_log(state.done, {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]})
-                if state.done % -(-steps // _WATCHES) == 0:
-                    self._watch(on_log, 5 * state.done >= 2 * steps)  # earlier, many a sound run looks bad
+                self._report(loss, steps, on_progress, on_log)
                 if evaluate is not None and settings.early_stopping and at in marks:
                     stopped = self._evaluate(evaluate, on_log)
                 every = settings.checkpoint_every
@@ -261,48 +168,62 @@ class Trainer:
         self._settle()
         return self._facts(steps, stopped)
 
-    def _step(self, micro_batches: list[Index], relative_rate: float) -> float:
-        lessons, device = self.lessons, self.policy.device
-        rows = [lessons.units[units].reshape(-1) for units in micro_batches]
-        total = float(sum(lessons.weights[part].sum() for part in rows)) or 1.0
+    def train_step(self, micro_batches: list[Index], relative_rate: float) -> float:
+        """One optimizer step over micro-batches of units; returns its loss.
+
+        Raises
+        ------
+        MemberError
+            The loss is NaN or infinite.
+        """
+        training_set = self.training_set
+        rows = [training_set.units[units].reshape(-1) for units in micro_batches]
+        total = float(sum(training_set.weights[part].sum() for part in rows)) or 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * relative_rate
-        said, losses = [], []
-        for part in rows:
-            batch = self._batch(part)
-            with self.policy.context():
-                logits = self.scorer(batch)
-            teacher, share = None, torch.tensor(self.soft_share)
-            if lessons.teacher is not None:
-                teacher = torch.from_numpy(lessons.teacher[part]).float().to(device)
-            if lessons.voted is not None:
-                share = torch.where(torch.from_numpy(lessons.voted[part]), share, 1.0)
-            each = reading_loss(
-                logits,
-                torch.from_numpy(lessons.labels[part]).to(device),
-                teacher,
-                temperature=self.soft_temperature,
-                share=share.to(device),
-            )
-            weights = torch.from_numpy(lessons.weights[part]).float().to(device)
-            loss = (each * weights).sum() / total
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            said.append(logits.detach())
-            losses.append(loss.detach())
-            self.state.real += int(lessons.readings.real_tokens[part].sum())
-            shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
-            self.state.padded += int(shape.numel())
+        outputs, losses = zip(*(self._backward(part, total) for part in rows), strict=True)
         values = torch.stack(losses).cpu()  # the step's only wait for the device
         if not bool(torch.isfinite(values).all()):
             bad = rows[int(np.flatnonzero(~torch.isfinite(values).numpy())[0])]
-            ids = sorted({str(lessons.names[k]) for k in bad.tolist()})
+            ids = sorted({str(training_set.names[k]) for k in bad.tolist()})
             raise MemberError(
                 f"the loss is NaN or infinite in a batch of rows {', '.join(ids[:20])}"
                 f"{' …' if len(ids) > 20 else ''}: lower train.learning_rate, or set train.precision = "
                 "'fp32' or 'bf16'"
             )
-        self.recent.append((np.concatenate(rows), torch.cat(said).double().cpu().numpy()))
+        self.recent.append((np.concatenate(rows), torch.cat(outputs).double().cpu().numpy()))
         self.seen_logits[self.recent[-1][0]] = self.recent[-1][1]
+        self._update()
+        return float(values.sum())
+
+    def _backward(self, rows: Index, total: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the gradients of one micro-batch; its logits (n, 3), and its part of the step's mean loss."""
+        training_set, device = self.training_set, self.policy.device
+        batch = self._batch(rows)
+        with self.policy.context():
+            logits = self.head_model(batch)
+        teacher, share = None, torch.tensor(self.soft_share)
+        if training_set.teacher is not None:
+            teacher = torch.from_numpy(training_set.teacher[rows]).float().to(device)
+        if training_set.voted is not None:
+            share = torch.where(torch.from_numpy(training_set.voted[rows]), share, 1.0)
+        each = example_loss(
+            logits,
+            torch.from_numpy(training_set.labels[rows]).to(device),
+            teacher,
+            temperature=self.soft_temperature,
+            share=share.to(device),
+        )
+        weights = torch.from_numpy(training_set.weights[rows]).float().to(device)
+        loss = (each * weights).sum() / total
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.state.real += int(training_set.sequences.real_tokens[rows].sum())
+        shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
+        self.state.padded += int(shape.numel())
+        return logits.detach(), loss.detach()
+
+    def _update(self) -> None:
+        """Clip the gradients, move the parameters, and follow them with the moving average."""
         if self.settings.max_grad_norm:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
@@ -314,39 +235,47 @@ class Trainer:
                 # early averages lean on few steps, so the decay itself warms up
                 decay = min(self.settings.ema, (1 + self.state.done) / (10 + self.state.done))
                 torch._foreach_lerp_(self.ema, [p.detach() for p in self.parameters], 1 - decay)
-        return float(values.sum())
 
     def _batch(self, rows: Index) -> dict[str, torch.Tensor]:
         return collate(
-            self.lessons.readings,
+            self.training_set.sequences,
             rows,
             pad_id=self.pad_id,
-            segment_ids=self.scorer.segment_ids,
-            causal=self.scorer.causal,
+            segment_ids=self.head_model.segment_ids,
+            causal=self.head_model.causal,
             device=self.policy.device,
             packed=self.settings.packing,
         )
 
-    def _watch(self, on_log: Callable[[int, Mapping[str, float]], None] | None, warn: bool) -> None:
-        """Report the vital signs of the readings since the last look, once enough; warn of a collapse."""
-        if sum(len(rows) for rows, _ in self.recent) < ENOUGH_READINGS and self.state.done < self.steps:
+    def _report(self, loss: float, steps: int, on_progress: Progress | None, on_log: Log | None) -> None:
+        done = self.state.done
+        if on_progress:
+            on_progress(done, steps, f"loss {loss:.3f}")
+        if on_log:
+            on_log(done, {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]})
+        if done % -(-steps // _WATCHES) == 0:
+            self._watch(on_log, warn=5 * done >= 2 * steps)  # earlier, many a sound run looks bad
+
+    def _watch(self, on_log: Log | None, warn: bool) -> None:
+        """Report on the examples since the last look, once there are enough; warn of a collapse."""
+        if sum(len(rows) for rows, _ in self.recent) < WATCH_ROWS and self.state.done < self.steps:
             return
         rows, logits = (np.concatenate(part) for part in zip(*self.recent, strict=True))
-        signs, alarms = standing(logits, self.lessons.labels[rows])
         self.recent.clear()
+        log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        labels = self.training_set.labels[rows]
         if on_log:
-            on_log(self.state.done, signs)
-        for alarm in alarms if warn else ():
+            on_log(self.state.done, _curves(prediction_summary(log_probs, labels)))
+        alarms = collapse_warnings(log_probs, labels, groups=self.battle[rows]).alarms if warn else []
+        for alarm in alarms:
             _log.warning("%s, after %d of %d steps: it %s", self.name, self.state.done, self.steps, alarm)
 
-    def _evaluate(
-        self, evaluate: Evaluate, on_log: Callable[[int, Mapping[str, float]], None] | None
-    ) -> bool:
-        """Whether to stop: no better validation loss for ``early_stopping`` readings."""
+    def _evaluate(self, evaluate: Evaluate, on_log: Log | None) -> bool:
+        """Whether to stop: no better validation loss for ``early_stopping`` evaluations."""
         live = self._exchange(self.ema) if self.ema is not None else None
-        self.scorer.eval()
+        self.head_model.eval()
         value = evaluate()
-        self.scorer.train()
+        self.head_model.train()
         state = self.state
         if value < state.best:
             state.best, state.stale = value, 0
@@ -373,7 +302,7 @@ class Trainer:
             self._exchange(self.best)
         elif self.ema is not None and self.state.done:
             self._exchange(self.ema)
-        self.scorer.eval()
+        self.head_model.eval()
 
     def _epoch_log_probs(self) -> tuple[Floats, Index]:
         rows = np.flatnonzero(~np.isnan(self.seen_logits).any(axis=1))
@@ -382,12 +311,12 @@ class Trainer:
 
     def _epoch_loss(self) -> float:
         log_probs, rows = self._epoch_log_probs()
-        return round(float(-log_probs[np.arange(len(rows)), self.lessons.labels[rows]].mean()), 6)
+        return round(float(-log_probs[np.arange(len(rows)), self.training_set.labels[rows]].mean()), 6)
 
     def _facts(self, steps: int, stopped: bool) -> dict[str, Any]:
         state, device = self.state, self.policy.device
         log_probs, rows = self._epoch_log_probs()
-        labels = self.lessons.labels[rows]
+        labels = self.training_set.labels[rows]
         facts: dict[str, Any] = {
             "optimizer_steps": state.done,
             "planned_steps": steps,
@@ -397,11 +326,18 @@ class Trainer:
             "tokens_per_second": round(state.real / state.seconds, 1) if state.seconds else None,
             "padding_share": round(1 - state.real / state.padded, 4) if state.padded else 0.0,
             "epoch_losses": state.losses,
-            "last_epoch": vital_signs(log_probs, labels),
-            "alarms": collapse_alarms(log_probs, labels),
+            "last_epoch": {"rows": len(rows), **prediction_summary(log_probs, labels)},
+            "alarms": collapse_warnings(log_probs, labels, groups=self.battle[rows]).alarms,
         }
         if math.isfinite(state.best):
             facts["refined_validation_loss"] = round(state.best, 6)
         if device.type == "cuda":
             facts["peak_device_bytes"] = torch.cuda.max_memory_allocated(device)
         return facts
+
+
+def _curves(summary: Mapping[str, Any]) -> dict[str, float]:
+    """A summary as flat numbers for loss curves."""
+    shares = {f"share_{name.lower()}": float(share) for name, share in summary["predicted_shares"].items()}
+    losses = {name: float(summary[name]) for name in ("log_loss", "prior_log_loss")}
+    return losses | {"entropy": float(summary["mean_entropy"])} | shares

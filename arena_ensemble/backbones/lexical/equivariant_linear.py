@@ -23,19 +23,19 @@ Matrix = Any
 
 
 @dataclass(frozen=True, eq=False)
-class Design:
+class FeatureBlocks:
     """Blocks of columns over the same n rows, sparse or dense, each (n, k)."""
 
     odd: tuple[Matrix, ...]
     even: tuple[Matrix, ...]
 
-    def take(self, rows: npt.NDArray[np.int64]) -> Design:
+    def take(self, rows: npt.NDArray[np.int64]) -> FeatureBlocks:
         """The given rows."""
-        return Design(tuple(m[rows] for m in self.odd), tuple(m[rows] for m in self.even))
+        return FeatureBlocks(tuple(m[rows] for m in self.odd), tuple(m[rows] for m in self.even))
 
-    def scaled(self, scale: float) -> Design:
+    def scaled(self, scale: float) -> FeatureBlocks:
         """Every column times ``scale``: the prior standard deviation of all coefficients."""
-        return Design(tuple(m * scale for m in self.odd), tuple(m * scale for m in self.even))
+        return FeatureBlocks(tuple(m * scale for m in self.odd), tuple(m * scale for m in self.even))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Coefficients:
         odd, even = tuple(v * factor for v in self.odd), tuple(v * factor for v in self.even)
         return Coefficients(odd, even, self.intercept)
 
-    def log_probs(self, design: Design) -> Floats:
+    def log_probs(self, design: FeatureBlocks) -> Floats:
         """Log-probabilities (n, 3)."""
         delta = _product(design.odd, self.odd)
         return from_delta_tau(delta, _product(design.even, self.even) + self.intercept)
@@ -65,7 +65,7 @@ def _product(blocks: tuple[Matrix, ...], vectors: tuple[Floats, ...]) -> Floats:
 
 
 def fit(
-    design: Design,
+    design: FeatureBlocks,
     target: Floats,
     *,
     weights: Floats | None = None,
@@ -145,7 +145,7 @@ def _inverse(scale: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class Waves:
+class RandomFourierFeatures:
     """Random Fourier features (Rahimi and Recht 2007, NIPS) split into odd and even halves.
 
     With z = odd @ P and c = even @ Q + phase, cos(z + c) = cos z cos c - sin z sin c: the first
@@ -158,7 +158,7 @@ class Waves:
     phase: Floats
 
     @classmethod
-    def draw(cls, odd: int, even: int, count: int, *, width: float, seed: int) -> Waves:
+    def draw(cls, odd: int, even: int, count: int, *, width: float, seed: int) -> RandomFourierFeatures:
         """``count`` waves over unit-scaled columns; ``width`` is the kernel's, in unit distances."""
         rng = np.random.default_rng(seed)
         sigma = 1.0 / (width * np.sqrt(max(odd + even, 1)))

@@ -1,8 +1,8 @@
 """The member that needs no GPU: TF-IDF difference, length and formatting; seconds on a CPU.
 
 Delta is linear in what changes sign when the responses change places (difference of TF-IDF rows,
-odd features, odd random waves over the features), tau in what does not (absolute difference, even
-features, even waves): equivariant by construction, in one reading. All is fitted on the training
+odd features, odd random Fourier features), tau in what does not (absolute difference, even
+features, even random features): equivariant by construction. All is fitted on the training
 rows alone; the strength of the ridge is chosen by grouped folds inside them. Nothing is pickled:
 vocabulary and settings are JSON, numbers are safetensors.
 """
@@ -31,7 +31,7 @@ from ...metrics import standard_error
 from ...predictions import Floats
 from ...recipes import LexicalSettings, Recipe
 from ..base import Progress, labels_of
-from .equivariant_linear import Coefficients, Design, Scaler, Waves
+from .equivariant_linear import Coefficients, FeatureBlocks, RandomFourierFeatures, Scaler
 from .equivariant_linear import fit as fit_coefficients
 from .tfidf import Tfidf
 
@@ -58,7 +58,7 @@ class Lexical:
 
     words: Tfidf
     scaler: Scaler | None
-    waves: Waves | None
+    fourier: RandomFourierFeatures | None
     coefficients: Coefficients
     feature_names: tuple[tuple[str, ...], tuple[str, ...]]
     facts: dict[str, Any]
@@ -91,11 +91,13 @@ def fit(
     tell(1, steps, f"{len(words.idf)} terms")
     features = extract(train)
     scaler = Scaler.fit(features) if settings.length else None
-    waves = None
+    fourier = None
     if settings.length and settings.interactions:
         shape = features.odd.shape[1], features.even.shape[1]
-        waves = Waves.draw(*shape, settings.interactions, width=WAVE_WIDTH, seed=recipe.seed)
-    design = _design(train, features, words, scaler, waves)
+        fourier = RandomFourierFeatures.draw(
+            *shape, settings.interactions, width=WAVE_WIDTH, seed=recipe.seed
+        )
+    design = _design(train, features, words, scaler, fourier)
     tell(2, steps, "features")
     target = _targets(train, soft_targets, recipe)
     outcomes = labels_of(train, soft_targets)[0]
@@ -112,7 +114,7 @@ def fit(
         "inner_log_loss": losses,
     }
     names = (features.odd_names, features.even_names)
-    fitted = Lexical(words, scaler, waves, coefficients, names, facts)
+    fitted = Lexical(words, scaler, fourier, coefficients, names, facts)
     _write(fitted, folder)
     tell(steps, steps, "done")
     return fitted
@@ -120,7 +122,7 @@ def fit(
 
 def predict(fitted: Lexical, battles: Battles, *, on_progress: Progress | None = None) -> Floats:
     """Log-probabilities (n, 3), float64, rows normalised; exactly equivariant under a swap."""
-    design = _design(battles, extract(battles), fitted.words, fitted.scaler, fitted.waves)
+    design = _design(battles, extract(battles), fitted.words, fitted.scaler, fitted.fourier)
     if on_progress:
         on_progress(1, 1, "")
     return fitted.coefficients.log_probs(design)
@@ -147,7 +149,7 @@ def load(folder: Path, *, recipe: Recipe, cache: Path) -> Lexical:
 
 
 def _fit_words(train: Battles, settings: LexicalSettings) -> Tfidf:
-    texts = pl.concat([_text(train, "response_a"), _text(train, "response_b")])
+    texts = pl.concat([side_text(train, "response_a"), side_text(train, "response_b")])
     return Tfidf.fit(
         texts,
         max_features=settings.max_features,
@@ -156,16 +158,20 @@ def _fit_words(train: Battles, settings: LexicalSettings) -> Tfidf:
     )
 
 
-def _text(battles: Battles, column: str) -> pl.Series:
+def side_text(battles: Battles, column: str) -> pl.Series:
     """All turns of a side, joined by a line break; a null turn is left out."""
     joined = pl.col(column).list.join("\n", ignore_nulls=True).fill_null("")
     return battles.frame.select(joined.alias("text"))["text"]
 
 
 def _design(
-    battles: Battles, features: Features, words: Tfidf, scaler: Scaler | None, waves: Waves | None
-) -> Design:
-    a, b = (words.transform(_text(battles, column)) for column in ("response_a", "response_b"))
+    battles: Battles,
+    features: Features,
+    words: Tfidf,
+    scaler: Scaler | None,
+    fourier: RandomFourierFeatures | None,
+) -> FeatureBlocks:
+    a, b = (words.transform(side_text(battles, column)) for column in ("response_a", "response_b"))
     lead = (a - b).tocsr()
     odd: list[Any] = [lead * WORD_SCALE["odd"]]
     even: list[Any] = [abs(lead) * WORD_SCALE["even"]]
@@ -173,11 +179,11 @@ def _design(
         odd_columns, even_columns = scaler.apply(features)
         odd.append(odd_columns * FEATURE_SCALE)
         even.append(even_columns * FEATURE_SCALE)
-        if waves is not None:
-            odd_waves, even_waves = waves.apply(odd_columns, even_columns)
+        if fourier is not None:
+            odd_waves, even_waves = fourier.apply(odd_columns, even_columns)
             odd.append(odd_waves * WAVE_SCALE)
             even.append(even_waves * WAVE_SCALE)
-    return Design(tuple(odd), tuple(even))
+    return FeatureBlocks(tuple(odd), tuple(even))
 
 
 def _targets(train: Battles, soft_targets: Floats | None, recipe: Recipe) -> Floats:
@@ -198,7 +204,7 @@ def _targets(train: Battles, soft_targets: Floats | None, recipe: Recipe) -> Flo
 
 def _choose_strength(
     train: Battles,
-    design: Design,
+    design: FeatureBlocks,
     target: Floats,
     outcomes: npt.NDArray[np.int64],
     weights: Floats | None,
@@ -240,8 +246,8 @@ def _choose_strength(
     best, usual = int(np.argmin(mean)), STRENGTHS.index(1.0)
     doubt = standard_error(losses[:, best] - losses[:, usual], groups[rows]) if best != usual else 0.0
     chosen = best if mean[usual] - mean[best] > doubt else usual
-    told = {f"{f * settings.C:g}": round(float(m), 6) for f, m in zip(STRENGTHS, mean, strict=True)}
-    return STRENGTHS[chosen] * settings.C, told
+    losses_by_c = {f"{f * settings.C:g}": round(float(m), 6) for f, m in zip(STRENGTHS, mean, strict=True)}
+    return STRENGTHS[chosen] * settings.C, losses_by_c
 
 
 def _some_rows(groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
@@ -275,8 +281,8 @@ def _write(fitted: Lexical, folder: Path) -> None:
     if fitted.scaler is not None:
         scaler = fitted.scaler
         arrays.update(odd_scale=scaler.odd_scale, even_mean=scaler.even_mean, even_scale=scaler.even_scale)
-    if fitted.waves is not None:
-        arrays.update(wave_p=fitted.waves.p, wave_q=fitted.waves.q, wave_phase=fitted.waves.phase)
+    if fitted.fourier is not None:
+        arrays.update(wave_p=fitted.fourier.p, wave_q=fitted.fourier.q, wave_phase=fitted.fourier.phase)
     text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
     (folder / VOCABULARY).write_text(text, encoding="utf-8")
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / WEIGHTS)
@@ -297,7 +303,7 @@ def _restored(plain: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Lex
         raise ValueError("words, pairs and idf differ in number, or a word repeats")
     if len(words.pairs) and (words.pairs.min() < 0 or words.pairs.max() >= len(terms)):
         raise ValueError("a pair names a word that is not there")
-    scaler = waves = None
+    scaler = fourier = None
     widths = {"words": (len(words.idf), len(words.idf)), "features": (k, m)}
     if "features" in blocks:
         parts = (arrays["odd_scale"], k), (arrays["even_mean"], m), (arrays["even_scale"], m)
@@ -305,7 +311,9 @@ def _restored(plain: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Lex
     if "waves" in blocks:
         phase = _checked(arrays["wave_phase"], (-1,))
         count = len(phase)
-        waves = Waves(_checked(arrays["wave_p"], (k, count)), _checked(arrays["wave_q"], (m, count)), phase)
+        fourier = RandomFourierFeatures(
+            _checked(arrays["wave_p"], (k, count)), _checked(arrays["wave_q"], (m, count)), phase
+        )
         widths["waves"] = (count, count)
     if blocks != list(_BLOCKS[: len(blocks)]) or not blocks:
         raise ValueError(f"unknown blocks {blocks!r}")
@@ -316,7 +324,7 @@ def _restored(plain: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Lex
     )
     if not np.isfinite(coefficients.intercept):
         raise ValueError("the intercept is not finite")
-    return Lexical(words, scaler, waves, coefficients, names, dict(plain["facts"]))
+    return Lexical(words, scaler, fourier, coefficients, names, dict(plain["facts"]))
 
 
 def _checked(array: npt.NDArray[Any], shape: tuple[int, ...], dtype: Any = np.float64) -> npt.NDArray[Any]:

@@ -25,12 +25,12 @@ def adapted(bias: bool = True, **settings: Any) -> nn.Module:
     return model
 
 
-def told(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+def outputs_and_gradients(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
     x = x.clone().requires_grad_(True)
-    said = model(x)
-    said.square().sum().backward()
+    predicted = model(x)
+    predicted.square().sum().backward()
     assert x.grad is not None
-    return [said.detach(), x.grad, *(p.grad for p in model.parameters() if p.grad is not None)]
+    return [predicted.detach(), x.grad, *(p.grad for p in model.parameters() if p.grad is not None)]
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -39,7 +39,7 @@ def test_same_values_and_gradients_as_peft(bias: bool, rslora: bool) -> None:
     x = torch.randn(2, 5, 12)
     theirs, ours = adapted(bias, use_rslora=rslora), adapted(bias, use_rslora=rslora)
     assert fuse(ours) == 2
-    one, other = told(theirs, x), told(ours, x)
+    one, other = outputs_and_gradients(theirs, x), outputs_and_gradients(ours, x)
     assert len(one) == len(other) == 6
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(b, a, atol=1e-5 * float(a.abs().max()), rtol=1e-5)

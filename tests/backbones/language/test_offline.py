@@ -52,7 +52,8 @@ def test_a_whole_offline_run_opens_no_socket(data: Path) -> None:
         [sys.executable, str(HERE / "offline_cli.py"), *command(data, "small,lexical"), "--jobs", "1"],
         capture_output=True, text=True, check=False, env={**names, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    # 4: two optimizer steps teach nothing, and the collapse alarm says so
+    assert done.returncode in (0, 4), done.stderr
     assert "SOCKET" not in done.stderr
     assert Workspace(data / "w").member_names() == ["lexical", "small"]
 
@@ -67,10 +68,10 @@ def test_a_hub_base_that_is_not_cached_is_named_at_once(
     before = sorted((data / "w").rglob("*"))
     start = time.monotonic()
     assert cli.run(command(data, "big")) == 1
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert time.monotonic() - start < 10
-    assert "config.json of 'some-org/some-model' is not in the hub's cache" in told
-    assert "hf download some-org/some-model" in told
+    assert "config.json of 'some-org/some-model' is not in the hub's cache" in output
+    assert "hf download some-org/some-model" in output
     assert sorted(p for p in (data / "w").rglob("*") if p.name != ".arena-lock") == before
 
 
@@ -90,7 +91,7 @@ def test_online_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_code_that_travels_with_a_checkpoint_never_runs() -> None:
     package = HERE.parents[1] / "arena_ensemble"
-    told = [line.strip() for path in package.rglob("*.py") for line in path.read_text().splitlines()]
-    found = [line for line in told if "trust_remote_code" in line]
+    lines = [line.strip() for path in package.rglob("*.py") for line in path.read_text().splitlines()]
+    found = [line for line in lines if "trust_remote_code" in line]
     assert found
     assert all("False" in line for line in found)

@@ -12,11 +12,9 @@ import pytest
 import torch
 from architectures import DECODERS, battles, recipe, save_base
 
-from arena_ensemble import backbones
 from arena_ensemble.backbones.language import loading
-from arena_ensemble.backbones.language.encoder import Reader
-from arena_ensemble.backbones.language.inference import read
-from arena_ensemble.backbones.language.sequences import Readings
+from arena_ensemble.backbones.language.inference import predict_logits
+from arena_ensemble.backbones.language.opening import open_model
 from arena_ensemble.errors import RecipeError
 
 LLAMA = SimpleNamespace(model_type="llama")
@@ -96,16 +94,15 @@ def test_flash_attention_that_knows_the_soft_cap_is_taken(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("kind", DECODERS)
 def test_packed_rows_say_what_rows_alone_say(tmp_path: Path, kind: str) -> None:
     chosen = recipe(save_base(tmp_path / kind, kind))
-    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    torch.manual_seed(0)
-    member, _, facts = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
+    member = open_model(chosen, cache=tmp_path / "cache")
+    facts = member.facts
     assert facts["device"]
     assert facts["dtype"]
     assert facts["attention"] == ("eager" if kind == "gemma2" else "sdpa")
-    readings = Readings.of(*reader.encode(battles()))
-    options: dict[str, Any] = {"policy": member.policy, "pad_id": reader.pad_id}
-    alone = read(member.scorer, readings, batch_tokens=1, **options)
-    packed = read(member.scorer, readings, batch_tokens=1 << 20, packed=True, **options)
+    sequences = member.encoder.joined(member.encoder.encode(battles()))
+    options: dict[str, Any] = {"policy": member.policy, "pad_id": member.encoder.pad_id}
+    alone = predict_logits(member.head_model, sequences, batch_tokens=1, **options)
+    packed = predict_logits(member.head_model, sequences, batch_tokens=1 << 20, packed=True, **options)
     np.testing.assert_allclose(packed, alone, atol=2e-5)
     assert alone.std(axis=0).min() > 1e-3
 

@@ -18,7 +18,8 @@ from arena_ensemble import backbones
 from arena_ensemble.artifacts import fold_file
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.language import adapters, loading
-from arena_ensemble.backbones.language.encoder import Reader
+from arena_ensemble.backbones.language.encoder import PromptEncoder
+from arena_ensemble.backbones.language.opening import open_model
 from arena_ensemble.backbones.language.trainer import Trainer
 from arena_ensemble.errors import RecipeError
 from arena_ensemble.pipeline import tasks
@@ -51,10 +52,10 @@ def test_all_that_is_trained_is_float32_on_a_bf16_base(
     }
     assert moments == {torch.float32}
     assert {t.dtype for t in load_file(tmp_path / "fold" / "weights.safetensors").values()} == {torch.float32}
-    said = module.predict(fitted, battles().without_outcomes())
-    assert np.isfinite(said).all()
+    predicted = module.predict(fitted, battles().without_outcomes())
+    assert np.isfinite(predicted).all()
     if adapter.get("kind") != "full":
-        layer = fitted.scorer.model.get_submodule("model.layers.0.mlp.up_proj")  # type: ignore[attr-defined]
+        layer = fitted.head_model.model.get_submodule("model.layers.0.mlp.up_proj")  # type: ignore[attr-defined]
         assert layer.get_base_layer().weight.dtype is torch.bfloat16, "the frozen base stays small"
 
 
@@ -77,10 +78,9 @@ def test_a_bf16_base_learns_as_a_float32_one_does(tmp_path: Path) -> None:
 def test_full_training_starts_from_the_checkpoint_unrounded(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base", "llama")
     chosen = recipe(base, train={"precision": "bf16"}, adapter={"kind": "full"})
-    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    member, _, _ = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
+    member = open_model(chosen, cache=tmp_path / "cache")
     kept = load_file(base / "model.safetensors")["model.layers.0.mlp.up_proj.weight"]
-    assert torch.equal(member.scorer.model.model.layers[0].mlp.up_proj.weight, kept)
+    assert torch.equal(member.head_model.model.model.layers[0].mlp.up_proj.weight, kept)
 
 
 def test_one_base_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,11 +145,9 @@ def test_a_decoder_that_looks_both_ways_is_masked(tmp_path: Path) -> None:
     config.use_bidirectional_attention = True
     config.save_pretrained(base)
     chosen = recipe(base)
-    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    torch.manual_seed(0)
-    member, _, _ = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
-    assert member.scorer.pools_last
-    assert not member.scorer.causal
+    member = open_model(chosen, cache=tmp_path / "cache")
+    assert member.head_model.pools_last
+    assert not member.head_model.causal
     module = backbones.get("classify")
     together = module.predict(member, battles().without_outcomes())
     alone = np.concatenate(
@@ -165,14 +163,13 @@ def test_a_decoder_that_looks_both_ways_is_masked(tmp_path: Path) -> None:
 def test_roberta_counts_its_positions_from_the_pad_id_on(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base", "roberta")
     with pytest.raises(RecipeError, match=r"at most 255 tokens"):
-        Reader.open(
+        PromptEncoder.open(
             recipe(base, prompt={"max_tokens": 256}), loading.source_of(recipe(base)), tmp_path / "cache"
         )
     chosen = recipe(base, prompt={"max_tokens": 255})
-    reader = Reader.open(chosen, loading.source_of(chosen), tmp_path / "cache")
-    member, _, _ = backbones.get("classify")._model._model(reader)  # type: ignore[attr-defined]
+    member = open_model(chosen, cache=tmp_path / "cache")
     ids = torch.full((1, 255), 5)
-    assert torch.isfinite(member.scorer({"input_ids": ids, "last": torch.tensor([254])})).all()
+    assert torch.isfinite(member.head_model({"input_ids": ids, "last": torch.tensor([254])})).all()
 
 
 def test_weights_in_the_middle_of_a_file_count(tmp_path: Path) -> None:

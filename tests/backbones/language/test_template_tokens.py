@@ -17,10 +17,10 @@ from arena_ensemble import backbones
 from arena_ensemble.backbones.language.batching import (
     padding_share,
     plan_epoch,
-    plan_reading,
+    plan_prediction,
     split_by_tokens,
 )
-from arena_ensemble.backbones.language.heads import GenerateScorer
+from arena_ensemble.backbones.language.heads import GenerationHeadModel
 from arena_ensemble.backbones.language.template_tokens import encode_literals, verdict_ids
 from arena_ensemble.backbones.language.token_cache import TokenStore, plain_encoder
 from arena_ensemble.errors import RecipeError
@@ -44,9 +44,9 @@ def test_verdicts_of_several_tokens_are_shown_and_others_proposed() -> None:
     words = tokenizer("llama")
     with pytest.raises(RecipeError) as caught:
         verdict_ids(words, PromptSettings(verdicts=("A", "B", "undecided")))
-    said = str(caught.value)
-    assert "'undecided' = [" in said
-    assert "prompt.verdicts = ['A', 'B', 'tie'] would do" in said
+    predicted = str(caught.value)
+    assert "'undecided' = [" in predicted
+    assert "prompt.verdicts = ['A', 'B', 'tie'] would do" in predicted
     with pytest.raises(RecipeError, match="three different single tokens"):
         verdict_ids(words, PromptSettings(verdicts=("A", "A", "tie")))
 
@@ -106,12 +106,12 @@ def test_three_rows_are_three_columns_of_the_whole(cap: float | None, bias: bool
         model.lm_head.weight.mul_(40)
     if bias:
         model.lm_head.bias = torch.nn.Parameter(torch.randn(90))
-    scorer = GenerateScorer(model, (7, 3, 50)).eval()
+    head_model = GenerationHeadModel(model, (7, 3, 50)).eval()
     batch = {"input_ids": torch.randint(3, 90, (4, 9)), "last": torch.tensor([8, 3, 5, 0])}
     with torch.inference_mode():
         full = model(input_ids=batch["input_ids"]).logits[torch.arange(4), batch["last"]]
-        sliced = scorer(batch)
-        outside = scorer.mass_outside(scorer.features(batch))
+        sliced = head_model(batch)
+        outside = head_model.mass_outside(head_model.features(batch))
     torch.testing.assert_close(sliced, full[:, [7, 3, 50]], atol=1e-5, rtol=0)
     torch.testing.assert_close(outside, 1 - torch.softmax(full, -1)[:, [7, 3, 50]].sum(-1), atol=1e-5, rtol=0)
     assert full.abs().max() > 1
@@ -122,12 +122,12 @@ def test_an_output_layer_that_does_more_is_refused(tmp_path: Path) -> None:
 
     base = save_base(tmp_path / "base", "llama")
     model = transformers.AutoModelForCausalLM.from_pretrained(base).eval()
-    scorer = GenerateScorer(model, (7, 3, 50)).eval()
+    head_model = GenerationHeadModel(model, (7, 3, 50)).eval()
     batch = {"input_ids": torch.tensor([[5, 6, 7]]), "last": torch.tensor([2])}
-    scorer.check(batch)
+    head_model.check(batch)
     model.lm_head.register_forward_hook(lambda _, __, out: out * 3)
     with pytest.raises(RecipeError, match="use backbone = 'classify'"):
-        scorer.check(batch)
+        head_model.check(batch)
 
 
 @given(LENGTHS, st.integers(1, 9), st.integers(50, 900), st.integers(1, 5), st.integers(0, 3))
@@ -149,7 +149,7 @@ def test_epochs_differ_and_windows_hold_little_padding() -> None:
     first, second = (plan_epoch(lengths, epoch=k, **settings) for k in (0, 1))
     assert [b.tolist() for b in first[0]] != [b.tolist() for b in second[0]]
     assert padding_share([b for step in first for b in step], lengths) < 0.05
-    assert padding_share(plan_reading(lengths, 16384), lengths) < 0.02
+    assert padding_share(plan_prediction(lengths, 16384), lengths) < 0.02
 
 
 @given(LENGTHS, st.integers(1, 500))
@@ -197,10 +197,10 @@ def test_tiny_bases_know_their_verdicts_on_any_text(tmp_path: Path) -> None:
     module.prepare(battles(60).without_outcomes(), recipe=chosen, cache=tmp_path)
     (tmp_path / "fold").mkdir()
     fitted = module.fit(battles(), recipe=chosen, folder=tmp_path / "fold", cache=tmp_path)
-    said = module.predict(fitted, battles())
-    assert said.shape == (12, 3)
+    predicted = module.predict(fitted, battles())
+    assert predicted.shape == (12, 3)
     moved = tmp_path / "elsewhere"
     (tmp_path / "fold").rename(moved)  # a fold of a tiny base brings its base along
     other = module.load(moved, recipe=chosen, cache=tmp_path / "empty")
-    assert module.predict(other, battles()).tobytes() == said.tobytes()
+    assert module.predict(other, battles()).tobytes() == predicted.tobytes()
     assert recipe("x").backbone == "classify"

@@ -16,8 +16,7 @@ import torch
 from architectures import battles, recipe, save_base
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones.language import alarms as _alarms
-from arena_ensemble.backbones.language import trainer
+from arena_ensemble.backbones.language import objective
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArtifactError, DependencyError, InputError, MemberError, RecipeError
 
@@ -82,8 +81,8 @@ def test_killed_inside_a_fold_and_resumed_says_the_same_bits(base: Path, tmp_pat
     (killed / "checkpoint-99").mkdir()  # an empty checkpoint of a higher number must not win
     (killed / "checkpoint-98.tmp-1").mkdir()
     assert start(killed).wait() == 0
-    said = [np.load(tmp_path / name / "said.npy").tobytes() for name in ("whole", "killed")]
-    assert said[0] == said[1]
+    predicted = [np.load(tmp_path / name / "said.npy").tobytes() for name in ("whole", "killed")]
+    assert predicted[0] == predicted[1]
     assert not list(killed.glob("checkpoint-*"))
     weights = [(tmp_path / n / "fold" / "weights.safetensors").read_bytes() for n in ("whole", "killed")]
     assert weights[0] == weights[1]
@@ -99,8 +98,8 @@ def test_same_seed_same_bits_and_input_order_is_kept(base: Path, tmp_path: Path)
 
 
 def test_outcomes_are_never_read_at_prediction(base: Path, tmp_path: Path) -> None:
-    fitted, said = fit(base, tmp_path / "a")
-    assert backbones.get("classify").predict(fitted, battles()).tobytes() == said.tobytes()
+    fitted, predicted = fit(base, tmp_path / "a")
+    assert backbones.get("classify").predict(fitted, battles()).tobytes() == predicted.tobytes()
 
 
 def test_soft_targets_pull_towards_the_teacher(base: Path, tmp_path: Path) -> None:
@@ -119,7 +118,7 @@ def test_soft_loss_is_the_divergence_it_says() -> None:
     logits = torch.tensor([[1.0, 0.2, -0.5], [0.0, 0.3, 0.1]], dtype=torch.float64)
     teacher = torch.log(torch.tensor([[0.2, 0.5, 0.3], [float("nan")] * 3], dtype=torch.float64))
     labels = torch.tensor([1, 2])
-    loss = trainer.reading_loss(logits, labels, teacher, temperature=2.0, share=0.25)
+    loss = objective.example_loss(logits, labels, teacher, temperature=2.0, share=0.25)
     p = np.exp(teacher[0].numpy() / 2)
     p /= p.sum()
     q = np.exp(logits[0].numpy() / 2)
@@ -127,7 +126,7 @@ def test_soft_loss_is_the_divergence_it_says() -> None:
     hard = -torch.log_softmax(logits, 1)[[0, 1], labels].numpy()
     expected = [0.75 * hard[0] + 0.25 * 4 * (p * np.log(p / q)).sum(), hard[1]]
     np.testing.assert_allclose(loss.numpy(), expected, rtol=1e-12)
-    whole = trainer.reading_loss(
+    whole = objective.example_loss(
         logits, labels, teacher, temperature=2.0, share=torch.tensor([1.0, 1.0], dtype=torch.float64)
     )
     np.testing.assert_allclose(whole[0], 4 * (p * np.log(p / q)).sum(), rtol=1e-12)
@@ -166,11 +165,11 @@ def test_a_broken_loss_names_its_rows(base: Path, tmp_path: Path) -> None:
 
 def test_early_stopping_holds_out_prompts_and_keeps_the_best(base: Path, tmp_path: Path) -> None:
     train = {"epochs": 12, "early_stopping": 1, "learning_rate": 0.05}
-    fitted, said = fit(base, tmp_path / "a", data=battles(40), train=train)
+    fitted, predicted = fit(base, tmp_path / "a", data=battles(40), train=train)
     assert fitted.facts["stopped_early"]
     assert fitted.facts["optimizer_steps"] < fitted.facts["planned_steps"]
     assert 0 < fitted.facts["inner_validation_rows"] < 20
-    assert np.isfinite(said).all()
+    assert np.isfinite(predicted).all()
     same = Battles.from_rows([{**row, "prompt": ["same"]} for row in battles().frame.to_dicts()])
     with pytest.raises(RecipeError, match="too few different prompts"):
         fit(base, tmp_path / "b", data=same, train=train)
@@ -181,7 +180,7 @@ def test_average_of_weights_differs_and_is_what_is_kept(base: Path, tmp_path: Pa
     fitted, averaged = fit(base, tmp_path / "ema", train={"epochs": 4, "ema": 0.99})
     assert np.abs(plain - averaged).max() > 1e-5
     loaded = backbones.get("classify").load(
-        tmp_path / "ema", recipe=fitted.reader.recipe, cache=tmp_path / "cache"
+        tmp_path / "ema", recipe=fitted.encoder.recipe, cache=tmp_path / "cache"
     )
     again = backbones.get("classify").predict(loaded, battles().without_outcomes())
     assert again.tobytes() == averaged.tobytes()
@@ -199,18 +198,18 @@ def test_swap_training_reads_both_orders(base: Path, tmp_path: Path, swap: str) 
 
 
 def test_reward_head_is_equivariant(base: Path, tmp_path: Path) -> None:
-    fitted, said = fit(base, tmp_path / "a", "reward")
+    fitted, predicted = fit(base, tmp_path / "a", "reward")
     swapped = backbones.get("reward").predict(fitted, battles().swapped().without_outcomes())
-    np.testing.assert_allclose(swapped[:, [1, 0, 2]], said, atol=1e-6)
+    np.testing.assert_allclose(swapped[:, [1, 0, 2]], predicted, atol=1e-6)
 
 
 @pytest.mark.parametrize("head", ["classify", "generate"])
 @pytest.mark.parametrize("kind", ["frozen", "full"])
 def test_other_kinds_of_training(base: Path, tmp_path: Path, head: str, kind: str) -> None:
-    fitted, said = fit(base, tmp_path / "a", head, adapter={"kind": kind}, train={"epochs": 3})
+    fitted, predicted = fit(base, tmp_path / "a", head, adapter={"kind": kind}, train={"epochs": 3})
     module = backbones.get(head)
-    loaded = module.load(tmp_path / "a", recipe=fitted.reader.recipe, cache=tmp_path / "cache")
-    assert module.predict(loaded, battles().without_outcomes()).tobytes() == said.tobytes()
+    loaded = module.load(tmp_path / "a", recipe=fitted.encoder.recipe, cache=tmp_path / "cache")
+    assert module.predict(loaded, battles().without_outcomes()).tobytes() == predicted.tobytes()
     size = fitted.facts["trained_parameters"] / fitted.facts["parameters"]
     assert size < 0.02 if kind == "frozen" else size >= 1
     if kind == "frozen":
@@ -220,10 +219,10 @@ def test_other_kinds_of_training(base: Path, tmp_path: Path, head: str, kind: st
 
 
 def test_hidden_states_change_nothing_but_the_time(base: Path, tmp_path: Path) -> None:
-    fitted, said = fit(base, tmp_path / "a", adapter={"kind": "frozen"})
+    fitted, predicted = fit(base, tmp_path / "a", adapter={"kind": "frozen"})
     fitted.hidden = None
     again = backbones.get("classify").predict(fitted, battles())
-    np.testing.assert_allclose(again, said, atol=1e-5)
+    np.testing.assert_allclose(again, predicted, atol=1e-5)
 
 
 def test_packed_rows_do_not_see_each_other(base: Path, tmp_path: Path) -> None:
@@ -234,14 +233,14 @@ def test_packed_rows_do_not_see_each_other(base: Path, tmp_path: Path) -> None:
 
 def test_layers_below_the_adapters_are_left_alone(base: Path, tmp_path: Path) -> None:
     fitted, _ = fit(base, tmp_path / "a", adapter={"first_layer": 1})
-    names = [name for name, p in fitted.scorer.named_parameters() if p.requires_grad]
+    names = [name for name, p in fitted.head_model.named_parameters() if p.requires_grad]
     assert all("layers.1." in name or "score" in name for name in names)
-    below = fitted.scorer.model.model.layers[0]
+    below = fitted.head_model.model.model.layers[0]
     seen: list[bool] = []
     hook = below.register_forward_hook(
         lambda _, __, out: seen.append(bool(torch.is_tensor(out) and out.requires_grad))
     )
-    fitted.scorer({"input_ids": torch.tensor([[5, 6, 7]]), "last": torch.tensor([2])})
+    fitted.head_model({"input_ids": torch.tensor([[5, 6, 7]]), "last": torch.tensor([2])})
     hook.remove()
     assert seen == [False], "a frozen lower layer keeps a graph"
     with pytest.raises(RecipeError, match="leaves no linear layer"):
@@ -250,17 +249,17 @@ def test_layers_below_the_adapters_are_left_alone(base: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("calibration", ["none", "contextual", "batch"])
 def test_zero_shot_reads_without_training(base: Path, tmp_path: Path, calibration: str) -> None:
-    fitted, said = fit(
+    fitted, predicted = fit(
         base, tmp_path / "a", "generate", train={"epochs": 0}, generate={"calibration": calibration}
     )
     assert not (tmp_path / "a" / "weights.safetensors").exists()
     loaded = backbones.get("generate").load(
-        tmp_path / "a", recipe=fitted.reader.recipe, cache=tmp_path / "cache"
+        tmp_path / "a", recipe=fitted.encoder.recipe, cache=tmp_path / "cache"
     )
     again = backbones.get("generate").predict(loaded, battles())
-    assert again.tobytes() == said.tobytes()
+    assert again.tobytes() == predicted.tobytes()
     if calibration == "batch":
-        shares = np.exp(said).mean(axis=0)
+        shares = np.exp(predicted).mean(axis=0)
         assert shares.max() < 0.75, "the verdict words' own bias is gone"
 
 
@@ -302,52 +301,3 @@ def test_a_fold_of_another_base_is_refused(base: Path, tmp_path: Path) -> None:
     other = save_base(tmp_path / "other", "mistral")
     with pytest.raises(ArtifactError, match="another base model"):
         backbones.get("classify").load(tmp_path / "a", recipe=recipe(other), cache=tmp_path / "cache")
-
-
-def test_alarms_name_a_member_that_says_one_thing() -> None:
-    outcomes = np.arange(300) % 3
-    stuck = np.log(np.tile([0.9, 0.05, 0.05], (300, 1)))
-    alarms = _alarms.collapse_alarms(stuck, outcomes)
-    assert len(alarms) == 2
-    assert "gives A to 100%" in alarms[0]
-    assert "worse than the prior" in alarms[1]
-    good = np.log(np.where(np.eye(3)[outcomes] > 0, 0.6, 0.2))
-    assert _alarms.collapse_alarms(good, outcomes) == []
-    assert _alarms.prior_loss(outcomes) == pytest.approx(np.log(3))
-
-
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's own call
-@pytest.mark.parametrize("head", ["classify", "generate"])
-def test_adapters_of_other_tools_say_what_peft_says(base: Path, tmp_path: Path, head: str) -> None:
-    """PEFT's own model is the oracle."""
-    import peft
-    import transformers
-
-    task = {"classify": "SEQ_CLS", "generate": "CAUSAL_LM"}[head]
-    settings = peft.LoraConfig(
-        r=3, lora_alpha=5, target_modules=["q_proj", "down_proj"], task_type=task, init_lora_weights=False
-    )
-    torch.manual_seed(4)
-    if head == "classify":
-        whole = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)
-    else:
-        whole = transformers.AutoModelForCausalLM.from_pretrained(base)
-    theirs = peft.get_peft_model(whole, settings).eval()
-    theirs.save_pretrained(tmp_path / "adapter")
-    chosen = recipe(base, head, adapter={"r": 3, "alpha": 5})
-    (tmp_path / "fold").mkdir()
-    module: Any = backbones.get(head)
-    fitted = module.adopt(tmp_path / "adapter", recipe=chosen, folder=tmp_path / "fold", cache=tmp_path / "c")
-    fitted = module.load(tmp_path / "fold", recipe=chosen, cache=tmp_path / "c")
-    said = module.predict(fitted, battles())
-    [rows] = fitted.reader.encode(battles())
-    for k in (0, 5):
-        ids = torch.from_numpy(rows.tokens[rows.offsets[k] : rows.offsets[k + 1]].astype(np.int64))[None]
-        with torch.inference_mode():
-            logits = theirs(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
-        if head == "generate":
-            logits = logits[-1, fitted.scorer.verdicts]
-        np.testing.assert_allclose(said[k], torch.log_softmax(logits, -1).numpy(), atol=1e-5)
-    other = recipe(base, head)
-    with pytest.raises(RecipeError, match="write r = 3, alpha = 5"):
-        module.adopt(tmp_path / "adapter", recipe=other, folder=tmp_path / "fold", cache=tmp_path / "c")

@@ -17,7 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from arena_ensemble.backbones.lexical import model as lexical
-from arena_ensemble.backbones.lexical.equivariant_linear import Design, Waves
+from arena_ensemble.backbones.lexical.equivariant_linear import FeatureBlocks, RandomFourierFeatures
 from arena_ensemble.backbones.lexical.equivariant_linear import fit as fit_coefficients
 from arena_ensemble.backbones.lexical.tfidf import END, START, TOKEN, Tfidf
 from arena_ensemble.battles import Battles
@@ -76,7 +76,7 @@ def member(tmp_path_factory: pytest.TempPathFactory) -> tuple[lexical.Lexical, P
 
 def test_tfidf_is_that_of_scikit_learn() -> None:
     battles = arena(60, 1)
-    texts = pl.concat([lexical._text(battles, "response_a"), lexical._text(battles, "response_b")])
+    texts = pl.concat([lexical.side_text(battles, "response_a"), lexical.side_text(battles, "response_b")])
 
     def terms(text: str) -> list[str]:
         words = pl.Series([text]).str.to_lowercase().str.extract_all(TOKEN)[0].to_list()
@@ -117,7 +117,7 @@ def test_coefficients_are_those_of_scikit_learn_on_both_orders() -> None:
     oracle = LogisticRegression(C=strength, tol=1e-10, max_iter=10_000)
     oracle.fit(both, np.concatenate([y, np.array([1, 0, 2])[y]]))
     scale_odd, scale_even = np.sqrt(4 * strength), np.sqrt(3 * strength)
-    design = Design((sparse.csr_matrix(odd * scale_odd),), (even * scale_even,))
+    design = FeatureBlocks((sparse.csr_matrix(odd * scale_odd),), (even * scale_even,))
     ours = fit_coefficients(design, np.eye(3)[y], tolerance=1e-14, max_steps=2000)
     expected = oracle.predict_log_proba(np.hstack([odd, even]))
     np.testing.assert_allclose(ours.log_probs(design), expected, atol=1e-4)
@@ -126,20 +126,20 @@ def test_coefficients_are_those_of_scikit_learn_on_both_orders() -> None:
 def test_waves_are_odd_and_even() -> None:
     rng = np.random.default_rng(0)
     odd, even = rng.normal(size=(20, 4)), rng.normal(size=(20, 3))
-    waves = Waves.draw(4, 3, 16, width=1.0, seed=1)
-    first, second = waves.apply(odd, even), waves.apply(-odd, even)
+    fourier = RandomFourierFeatures.draw(4, 3, 16, width=1.0, seed=1)
+    first, second = fourier.apply(odd, even), fourier.apply(-odd, even)
     assert np.array_equal(first[0], -second[0])
     assert np.array_equal(first[1], second[1])
-    assert not np.array_equal(Waves.draw(4, 3, 16, width=1.0, seed=2).phase, waves.phase)
+    assert not np.array_equal(RandomFourierFeatures.draw(4, 3, 16, width=1.0, seed=2).phase, fourier.phase)
 
 
 def test_learns_what_the_words_say(member: tuple[lexical.Lexical, Path]) -> None:
     test = arena(300, 7)
-    said = lexical.predict(member[0], test.without_outcomes())
-    assert said.shape == (300, 3)
-    np.testing.assert_allclose(np.exp(said).sum(axis=1), 1, atol=1e-12)
+    predicted = lexical.predict(member[0], test.without_outcomes())
+    assert predicted.shape == (300, 3)
+    np.testing.assert_allclose(np.exp(predicted).sum(axis=1), 1, atol=1e-12)
     prior = np.log(np.bincount(arena(400, 0).outcomes(), minlength=3) / 400)
-    assert loss(said, test) < loss(np.tile(prior, (300, 1)), test) - 0.1
+    assert loss(predicted, test) < loss(np.tile(prior, (300, 1)), test) - 0.1
 
 
 def test_swapped_battles_give_swapped_predictions_to_the_bit(member: tuple[lexical.Lexical, Path]) -> None:
@@ -195,18 +195,21 @@ def test_weights_count_rows_and_a_teacher_is_heard(tmp_path: Path) -> None:
     settings = recipe(inner_folds=0, interactions=0, min_count=1)
     doubled = np.full(90, 2.0)
 
-    def said(name: str, battles: Battles, **given: Any) -> np.ndarray:
+    def predicted(name: str, battles: Battles, **given: Any) -> np.ndarray:
         (tmp_path / name).mkdir()
         made = lexical.fit(battles, recipe=settings, folder=tmp_path / name, cache=tmp_path, **given)
         return lexical.predict(made, test)
 
-    plain = said("plain", train)
+    plain = predicted("plain", train)
     # Weight two is two copies, up to the copies' effect on the vocabulary's idf.
-    by_weight, by_copy = said("weight", train, weights=doubled), said("copy", twice)
+    by_weight, by_copy = predicted("weight", train, weights=doubled), predicted("copy", twice)
     assert np.abs(by_weight - by_copy).max() < np.abs(plain - by_copy).max() / 3
     teacher = np.tile(np.log([0.05, 0.05, 0.9]), (90, 1))
     teacher[:45] = np.nan
-    assert delta_tau(said("taught", train, soft_targets=teacher))[1].mean() > delta_tau(plain)[1].mean() + 0.1
+    assert (
+        delta_tau(predicted("taught", train, soft_targets=teacher))[1].mean()
+        > delta_tau(plain)[1].mean() + 0.1
+    )
 
 
 def test_odd_training_sets_do_not_break_it(tmp_path: Path) -> None:
@@ -216,8 +219,8 @@ def test_odd_training_sets_do_not_break_it(tmp_path: Path) -> None:
             for i in range(9)
         ]
     )
-    said = lexical.predict(fitted_in(tmp_path / "m", same), arena(5, 1))
-    assert np.isfinite(said).all()
+    predicted = lexical.predict(fitted_in(tmp_path / "m", same), arena(5, 1))
+    assert np.isfinite(predicted).all()
     few = arena(30, 1)
     no_tie = few.take(np.flatnonzero(few.outcomes() != 2))
     assert np.isfinite(lexical.predict(fitted_in(tmp_path / "n", no_tie), arena(5, 1))).all()

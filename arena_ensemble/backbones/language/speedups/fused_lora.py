@@ -2,7 +2,7 @@
 
 PEFT writes ``base(x) + B(A(x)) * scaling``: two products, a scaling and a sum, each a pass over the
 activations, and the same again backward. Here the update is added to the weight first, which costs
-r / tokens of a product, and made again backward, so that nothing is kept but the input. The arithmetic
+r / tokens of a product, and computed again backward, so that nothing is kept but the input. The arithmetic
 is the same up to the order of sums. Used where no autocast, no quantisation, no dropout and no variant
 of LoRA is at work; everything else keeps PEFT's own forward.
 """
@@ -41,7 +41,9 @@ class _Adapted(torch.autograd.Function):
         scaling = context.scaling
         to_x = None
         if context.needs_input_grad[0]:
-            to_x = above @ torch.addmm(weight, b, a, alpha=scaling)  # made again: not a second base in memory
+            to_x = above @ torch.addmm(
+                weight, b, a, alpha=scaling
+            )  # computed again: not a second base in memory
         below = (above @ b).mul_(scaling)
         return to_x, None, None, below.T @ x, (above.T @ (x @ a.T)).mul_(scaling), None
 
@@ -85,7 +87,7 @@ def _fused(part: Any, forward: Callable[..., torch.Tensor]) -> Callable[..., tor
         base = part.get_base_layer()
         weights = (base.weight, base.bias, part.lora_A[name].weight, part.lora_B[name].weight)
         flat = x.reshape(-1, x.shape[-1])
-        said: torch.Tensor = _Adapted.apply(flat, *weights, part.scaling[name])  # type: ignore[no-untyped-call]
-        return said.view(*x.shape[:-1], said.shape[-1])
+        output: torch.Tensor = _Adapted.apply(flat, *weights, part.scaling[name])  # type: ignore[no-untyped-call]
+        return output.view(*x.shape[:-1], output.shape[-1])
 
     return fused

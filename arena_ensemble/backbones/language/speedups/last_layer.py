@@ -1,12 +1,12 @@
-"""The last layer, only where it is read.
+"""The last layer, computed only at the positions that a head reads.
 
 A head reads one position of a row: a decoder's last real token, an encoder's first. The last layer's
 keys and values are needed everywhere, but its queries, scores, output projection and feed-forward
-block only there; what they would say elsewhere is read by nobody. The answers are the same, and so
+block only there; their values elsewhere are never used. The results are the same, and so
 are the gradients. Of L like layers this saves nearly one: a quarter of a base of four, one part in
 forty of a 9B model, and the memory of its widest activations.
 
-Only architectures that the contract tests compare with the whole layer are treated; others run whole.
+Only architectures that the contract tests compare with the whole layer are patched; others run whole.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _ATTENTION: Final = ("sdpa", "eager")
 Forward = Callable[..., torch.Tensor]
 
 
-class Places:
+class ReadPositions:
     """Where the last layer is read in the batch at hand: rows and positions, (n,) each."""
 
     def __init__(self) -> None:
@@ -56,8 +56,8 @@ class Places:
             self.on = before
 
 
-def treat(model: nn.Module, body: nn.Module) -> Places | None:
-    """Make the last layer of ``body`` look at the places that the returned object is told.
+def patch_last_layer(model: nn.Module, body: nn.Module) -> ReadPositions | None:
+    """Make the last layer of ``body`` look at the positions that the returned object holds.
 
     None where the architecture is not among those known; nothing is changed then.
     """
@@ -68,21 +68,21 @@ def treat(model: nn.Module, body: nn.Module) -> Places | None:
     layer = _last_layer(body)
     if layer is None:
         return None
-    places = Places()
+    positions = ReadPositions()
     if kind in _PRE_NORM:
         attention, projection = _PRE_NORM[kind]
         part = layer.get_submodule(attention)
-        _at_places(part.get_submodule(projection), places)
-        _at_places(layer.get_submodule("mlp"), places)
-        _attend(part, config, places)
+        _at_places(part.get_submodule(projection), positions)
+        _at_places(layer.get_submodule("mlp"), positions)
+        _attend(part, config, positions)
     elif kind in _POST_NORM:
         attention_block = layer.get_submodule("attention")
-        _first_only(attention_block.get_submodule("output"), places)
+        _first_only(attention_block.get_submodule("output"), positions)
         if kind == "bert":
-            _attend(attention_block.get_submodule("self"), config, places)
+            _attend(attention_block.get_submodule("self"), config, positions)
     else:
         return None
-    return places
+    return positions
 
 
 def _last_layer(body: nn.Module) -> nn.Module | None:
@@ -94,31 +94,31 @@ def _last_layer(body: nn.Module) -> nn.Module | None:
     return None
 
 
-def _at_places(module: nn.Module, places: Places) -> None:
-    """Let a module that treats positions alike see the places alone; elsewhere it says zero."""
+def _at_places(module: nn.Module, positions: ReadPositions) -> None:
+    """Let a module that treats positions alike see the places alone; elsewhere the output is zero."""
     forward: Forward = module.forward
 
     def some(x: torch.Tensor, *rest: Any, **named: Any) -> torch.Tensor:
-        at = places.now
+        at = positions.now
         if at is None:
             return forward(x, *rest, **named)
-        said = forward(x[at][None], *rest, **named)[0]
-        return said.new_zeros(*x.shape[:2], said.shape[-1]).index_put(at, said)
+        output = forward(x[at][None], *rest, **named)[0]
+        return output.new_zeros(*x.shape[:2], output.shape[-1]).index_put(at, output)
 
     module.forward = some
 
 
-def _first_only(module: nn.Module, places: Places) -> None:
+def _first_only(module: nn.Module, positions: ReadPositions) -> None:
     """Cut what flows through (tensors (rows, length, hidden)) to the first position, for good."""
     forward: Forward = module.forward
 
     def some(*tensors: torch.Tensor) -> torch.Tensor:
-        return forward(*tensors) if places.now is None else forward(*(x[:, :1] for x in tensors))
+        return forward(*tensors) if positions.now is None else forward(*(x[:, :1] for x in tensors))
 
     module.forward = some
 
 
-def _attend(module: nn.Module, config: Any, places: Places) -> None:
+def _attend(module: nn.Module, config: Any, positions: ReadPositions) -> None:
     """Let an attention module that takes transformers' attention functions ask for the places alone."""
     from transformers import AttentionInterface
 
@@ -129,7 +129,7 @@ def _attend(module: nn.Module, config: Any, places: Places) -> None:
     AttentionInterface.register(_NAME, _queries_at_places)
     own._attn_implementation = _NAME
     module.config = own
-    module._arena = (places, kind)  # type: ignore[assignment]
+    module._arena = (positions, kind)  # type: ignore[assignment]
 
 
 def _queries_at_places(
@@ -138,15 +138,15 @@ def _queries_at_places(
     """Attention (rows, length, heads, width) whose queries are the places alone; elsewhere zero."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    places, kind = module._arena
+    positions, kind = module._arena
     attend = ALL_ATTENTION_FUNCTIONS.get_interface(
         kind, getattr(sys.modules[type(module).__module__], "eager_attention_forward", None)
     )
-    at = places.now
+    at = positions.now
     causal = bool(getattr(module, "is_causal", False))
     if at is None or (mask is None and causal and kind == "eager"):
-        said, _ = attend(module, query, key, value, mask, **named)
-        return said, None
+        output, _ = attend(module, query, key, value, mask, **named)
+        return output, None
     row, place = at
     packed = len(query) == 1 and len(row) > 1  # all rows lie in one
     asked = query[row, :, place]  # (n, heads, width)
@@ -158,6 +158,6 @@ def _queries_at_places(
         mask = mask.expand(len(query), *mask.shape[1:])
         mask = mask[row, :, place]  # (n, heads or 1, keys)
         mask = mask.transpose(0, 1)[None] if packed else mask[:, :, None]
-    said, _ = attend(module, asked, key, value, mask, **named)  # (rows, asked, heads, width)
-    said = said[0] if packed else said[:, 0]
-    return said.new_zeros(len(query), query.shape[2], *said.shape[1:]).index_put(at, said), None
+    output, _ = attend(module, asked, key, value, mask, **named)  # (rows, asked, heads, width)
+    output = output[0] if packed else output[:, 0]
+    return output.new_zeros(len(query), query.shape[2], *output.shape[1:]).index_put(at, output), None

@@ -1,0 +1,85 @@
+"""A language model with its head: log-probabilities and features of encoded battles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import ArenaError
+from ...predictions import Floats, normalised
+from ..base import Progress
+from . import adapters, loading
+from .encoder import PromptEncoder
+from .heads import HeadModel
+from .hidden_cache import Vectors, with_features
+from .inference import compute_features, predict_logits
+from .sequences import TokenSequences
+
+
+@dataclass(eq=False)
+class MemberModel:
+    """A base with its head and adapters, on its device, and the encoder of its prompts."""
+
+    encoder: PromptEncoder
+    head_model: HeadModel
+    policy: loading.Policy
+    head_parameters: list[str] = field(default_factory=list)
+    """names of the head's own parameters in ``head_model``"""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """plain JSON values for the card"""
+    hidden: Path | None = None
+    """where a frozen base's vectors are kept, or None when the base runs every time"""
+    shift: Floats | None = None
+    """(3,) subtracted from the log-probabilities: zero-shot calibration"""
+
+    def log_probs(self, sequences: TokenSequences, on_progress: Progress | None = None) -> Floats:
+        """Log-probabilities (n, 3) of examples, in their order.
+
+        Raises
+        ------
+        ArenaError
+            A logit is NaN or infinite.
+        """
+        recipe = self.encoder.recipe
+        logits = predict_logits(
+            self.head_model,
+            self.from_frozen(sequences, on_progress),
+            policy=self.policy,
+            pad_id=self.encoder.pad_id,
+            batch_tokens=self.policy.micro_batch(recipe.train.predict_tokens),
+            on_progress=on_progress,
+            packed=recipe.train.packing,
+        )
+        if not np.isfinite(logits).all():
+            row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
+            raise ArenaError(f"row {row + 1}: the model's logits are NaN or infinite; try precision = 'fp32'")
+        log_probs = normalised(logits)
+        return log_probs if self.shift is None else normalised(log_probs - self.shift)
+
+    def features(self, sequences: TokenSequences, on_progress: Progress | None = None) -> Vectors:
+        """The base's vectors (n, hidden) of examples of one sequence each."""
+        return compute_features(
+            self.head_model,
+            sequences,
+            policy=self.policy,
+            pad_id=self.encoder.pad_id,
+            batch_tokens=self.policy.micro_batch(self.encoder.recipe.train.predict_tokens),
+            on_progress=on_progress,
+        )
+
+    def from_frozen(self, sequences: TokenSequences, on_progress: Progress | None = None) -> TokenSequences:
+        """Vectors instead of token ids where the base is frozen; else the examples unchanged."""
+        if self.hidden is None:
+            return sequences
+        return with_features(sequences, self.hidden, lambda wanted: self.features(wanted, on_progress))
+
+    def ready(self) -> MemberModel:
+        """The same, ready to predict: evaluation mode, adapters merged where that is exact enough."""
+        recipe = self.encoder.recipe
+        self.head_model.eval()
+        if recipe.train.epochs and recipe.adapter.kind == "lora" and not self.policy.autocast:
+            adapters.merge_adapters(self.head_model)
+        return self

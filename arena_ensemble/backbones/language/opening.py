@@ -1,0 +1,122 @@
+"""From a recipe to a model on its device, before any training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...recipes import Recipe
+from ..registry import engine_of
+from . import adapters, loading, tiny
+from .encoder import PromptEncoder
+from .heads import HeadModel
+from .model import MemberModel
+from .speedups.fused_lora import fuse
+
+BuildHead = Callable[[Any, Recipe, Any], HeadModel]
+"""``build(model, recipe, tokenizer)``: the head over a loaded model. ``tokenizer`` is None where only shapes
+matter, as in a plan."""
+
+
+def open_encoder(recipe: Recipe, cache: Path, source: loading.Source | None = None) -> PromptEncoder:
+    """The recipe's tokenizer and template. ``source`` is where the base lies, if not where the recipe says.
+
+    Raises
+    ------
+    RecipeError, ArtifactError
+        No such base, a window that it cannot take, or a tiny base that was not built yet.
+    """
+    if source is None:
+        source = tiny.prepared(recipe, cache) if recipe.is_tiny else loading.source_of(recipe)
+    return PromptEncoder.open(recipe, source, cache)
+
+
+def open_model(recipe: Recipe, *, cache: Path, source: loading.Source | None = None) -> MemberModel:
+    """The recipe's base with fresh adapters and a fresh head, seeded by the recipe, in evaluation mode.
+
+    Parameters
+    ----------
+    cache
+        Folder of token ids, tiny bases and hidden states; a tiny base must have been prepared there.
+    source
+        Where the base lies, if not where the recipe says.
+
+    Raises
+    ------
+    RecipeError, ArtifactError
+        As :func:`open_encoder`, or the head is not registered or stands on no language model.
+    """
+    build: BuildHead = engine_of(recipe.backbone).build
+    return fresh_model(open_encoder(recipe, cache, source), build)
+
+
+def fresh_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
+    """As :func:`open_model`, of an encoder that is open already."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(encoder.recipe.seed)
+        return build_model(encoder, build)
+
+
+def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
+    """Base, adapters and head on the device; what is fresh is drawn from torch's current random state."""
+    recipe = encoder.recipe
+    policy = loading.choose_policy(recipe, encoder.config)
+    model, fresh = loading.load_model(encoder.source, recipe, policy, labels=encoder.head.labels)
+    head = adapters.head_parameters(model, fresh) if encoder.head.labels is not None else set()
+    if recipe.train.epochs:
+        adapters.attach(model, recipe.adapter, head)
+        if recipe.adapter.kind == "lora" and not policy.autocast:
+            fuse(model)
+    else:
+        model.requires_grad_(False)
+    if policy.autocast:
+        adapters.float32_head(model, head)
+        adapters.leave_casts_to_autocast(model)
+    if recipe.train.gradient_checkpointing:
+        loading.recompute_activations(model)
+    head_model = build(model, recipe, encoder.tokenizer).to(policy.device)
+    if recipe.loader == "transformers":
+        head_model.patch_last_layer()
+    head_model.eval()
+    names = [f"model.{name}" for name in head]
+    names += [name for name, _ in head_model.named_parameters() if not name.startswith("model.")]
+    member = MemberModel(encoder, head_model, policy, names, _facts(model, head_model, policy, names))
+    if recipe.adapter.kind == "frozen" and recipe.train.epochs and _only_last_layer(head_model, head):
+        member.hidden = _hidden_folder(member)
+    return member
+
+
+def _facts(model: Any, head_model: HeadModel, policy: loading.Policy, names: list[str]) -> dict[str, Any]:
+    on_cpu = policy.device.type == "cpu"
+    return {
+        "device": str(policy.device) if on_cpu else torch.cuda.get_device_name(policy.device),
+        "dtype": str(policy.dtype).removeprefix("torch."),
+        "attention": str(getattr(model.config, "_attn_implementation", policy.attention)),
+        "architecture": type(model).__name__,
+        "last_layer": "where it is read" if head_model.positions else "whole",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "head_parameters": sorted(names),
+    }
+
+
+def _hidden_folder(member: MemberModel) -> Path:
+    """The folder of a frozen base's vectors: one for each base, type and way to load it."""
+    encoder, recipe = member.encoder, member.encoder.recipe
+    kind = [loading.fingerprint(encoder.source), member.facts["dtype"], member.facts["architecture"]]
+    kind += [recipe.loader, recipe.adapter.quantise]
+    return encoder.cache / "hidden" / hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]
+
+
+def _only_last_layer(head_model: HeadModel, head: set[str]) -> bool:
+    """Whether all that a frozen base's head trains stands after its features, so these can be kept."""
+    names = {name.rpartition(".")[0] for name in head}
+    if not head:
+        return True
+    return names == {head_model.head_name} and isinstance(
+        head_model.model.get_submodule(head_model.head_name), torch.nn.Linear
+    )

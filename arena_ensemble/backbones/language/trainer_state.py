@@ -1,0 +1,42 @@
+"""How far a training run is, and what of a trainer a checkpoint keeps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+
+@dataclass
+class TrainerState:
+    """How far a run is; everything here goes into a checkpoint."""
+
+    epoch: int = 0
+    step: int = 0  # within the epoch
+    done: int = 0  # optimizer steps in all
+    best: float = math.inf
+    stale: int = 0  # evaluations since the best
+    real: int = 0
+    padded: int = 0
+    losses: list[float] | None = None  # mean loss of each finished epoch
+    seconds: float = 0.0
+
+
+class Resumable(Protocol):
+    """What a checkpoint writes and restores: a :class:`~.trainer.Trainer` seen from outside."""
+
+    state: TrainerState
+    seed: int
+    policy: Any
+    named: dict[str, nn.Parameter]
+    """the parameters in training, by name"""
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    ema: list[torch.Tensor] | None
+    best: list[torch.Tensor] | None
+    seen_logits: npt.NDArray[np.float64]

@@ -1,0 +1,82 @@
+"""One member's training run: its trainer, early stopping on held-out prompts, loss curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...battles import Battles
+from ...calibration import fit_temperature
+from ...metrics import log_loss
+from ..base import Progress
+from .model import MemberModel
+from .reporting import reporter
+from .sequences import TrainingSet
+from .trainer import Trainer
+
+
+def train_member(
+    member: MemberModel,
+    training_set: TrainingSet,
+    held: Battles,
+    *,
+    folder: Path,
+    resume: bool,
+    on_progress: Progress | None,
+) -> dict[str, Any]:
+    """Train the model in place and return facts for the card.
+
+    Parameters
+    ----------
+    held
+        Battles with outcomes that early stopping evaluates on; empty where it is off.
+    folder
+        Where checkpoints lie; its name also tells the runs of one member apart in reports.
+    """
+    recipe, fold = member.encoder.recipe, folder.name.removesuffix(".partial")
+    trainer = Trainer(
+        member.head_model,
+        replace(training_set, sequences=member.from_frozen(training_set.sequences, on_progress)),
+        recipe.train.model_copy(
+            update={"batch_tokens": member.policy.micro_batch(recipe.train.batch_tokens)}
+        ),
+        policy=member.policy,
+        seed=recipe.seed,
+        pad_id=member.encoder.pad_id,
+        head=member.head_parameters,
+        soft_temperature=recipe.soft.temperature,
+        soft_share=recipe.soft.weight,
+        name=f"{recipe.name or 'a member'} {fold}",
+    )
+    log = close = None
+    if recipe.train.report_to:
+        place = member.encoder.cache / "reports" / (recipe.name or recipe.digest()[:12]) / fold
+        log, close = reporter(recipe.train.report_to, place, trainer.steps)
+    try:
+        facts = trainer.run(
+            checkpoints=folder,
+            resume=resume,
+            evaluate=_refined_loss(member, held) if len(held) else None,
+            on_progress=on_progress,
+            on_log=log,
+        )
+    finally:
+        if close is not None:
+            close()
+    if len(held):
+        facts["inner_validation_rows"] = len(held)
+    return facts
+
+
+def _refined_loss(member: MemberModel, held: Battles) -> Callable[[], float]:
+    """Log-loss on held-out rows at the best temperature, which the ensemble would mend anyway."""
+    outcomes = held.outcomes()
+    sequences = member.encoder.joined(member.encoder.encode(held))
+
+    def evaluate() -> float:
+        log_probs = member.log_probs(sequences)
+        return log_loss(fit_temperature(log_probs, outcomes).apply(log_probs), outcomes)
+
+    return evaluate
