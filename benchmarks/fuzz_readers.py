@@ -199,14 +199,14 @@ def counted(content: bytes) -> int:
 def child(first: int, count: int, folder: Path) -> None:
     """Run cases; the seed in hand is written before each, and a tally at the end."""
     from arena_ensemble.errors import ArenaError
-    from arena_ensemble.io import read, read_labels, read_predictions
+    from arena_ensemble.io import load_battles, read_labels, read_predictions
 
     files = good_files()
     names = list(files)
     # Parquet is first tried in a process of its own, a hundred times the cost of a case: it comes up less.
     weights = [0.25 if name.endswith(".parquet") else 1.0 for name in names]
     use: dict[str, Callable[[Path], int]] = {
-        "battles": lambda path: len(read(path).battles),
+        "battles": lambda path: len(load_battles(path).battles),
         "predictions": lambda path: len(next(iter(read_predictions(path).values()))),
         "labels": lambda path: read_labels(path).height,
     }

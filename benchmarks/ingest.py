@@ -100,7 +100,7 @@ def ours(path: Path) -> dict[str, Any]:
     """Run in a process of its own, so that the peak of memory is its own."""
     from arena_ensemble import folds
     from arena_ensemble.features import extract
-    from arena_ensemble.io import read
+    from arena_ensemble.io import load_battles
 
     seconds: dict[str, float] = {}
     start = last = time.perf_counter()
@@ -113,7 +113,7 @@ def ours(path: Path) -> dict[str, Any]:
         seconds[name], last = now - last, now
         cpu[name], last_cpu = now_cpu - last_cpu, now_cpu
 
-    loaded = read(path, need_outcomes=True)
+    loaded = load_battles(path, need_outcomes=True)
     battles = loaded.battles
     lap("read_and_validate")
     group = folds.grouping(battles)

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from ..errors import ArenaError, InputError
+from ..io.format_names import FORMAT_NAMES
 from . import doctor_arguments
 
 INTERRUPTED: Final = 130
@@ -80,7 +81,7 @@ def _river(parser: argparse.ArgumentParser, source: argparse._MutuallyExclusiveG
 def _format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", metavar="NAME",
-        help="kaggle, wsdm, arena, pairs or rewardbench (default: told from the columns)",
+        help=f"{', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]} (default: decided by the columns)",
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from ..artifacts import store
 from ..errors import InputError
-from ..io import people_csv, read, suspicious_rows
+from ..io import load_battles, spreadsheet_csv, suspicious_rows
 from . import Result, tables
 
 
@@ -32,11 +32,11 @@ def sample(options: argparse.Namespace) -> Result:
 
 def validate(options: argparse.Namespace) -> Result:
     """Say what a file of battles holds."""
-    reading = read(options.file, format=options.format)
-    facts = reading.report.as_dict()
+    loaded = load_battles(options.file, format=options.format, isolated=True)
+    facts = loaded.report.as_dict()
     if options.suspicious is not None:
-        rows = suspicious_rows(reading.battles)
-        store.write_bytes(options.suspicious, people_csv(rows.columns, rows.iter_rows()))
+        rows = suspicious_rows(loaded.battles)
+        store.write_bytes(options.suspicious, spreadsheet_csv(rows.columns, rows.iter_rows()))
     return Result(facts, tables.facts_table(list(facts.items()), title=str(options.file)))
 
 

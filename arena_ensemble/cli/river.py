@@ -16,7 +16,7 @@ from ..backbones.language import hub
 from ..battles import Battles
 from ..errors import InputError, MemberError
 from ..folds import NEAR_DUPLICATES, Folds
-from ..io import COLUMNS, WINNER_COLUMNS, check_sample, read, read_battles, read_predictions
+from ..io import COLUMNS, WINNER_COLUMNS, check_sample, load_battles, read_battles, read_predictions
 from ..pipeline import ensemble, executors, external, lessons, oof
 from ..pipeline import submission as submit
 from ..predictions import Floats
@@ -157,8 +157,8 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
     _check_bases(recipes, options)
     _check_jobs(options.jobs)
     near_duplicates = _near_duplicates(options.near_duplicates)
-    reading = read(options.data, format=options.format, need_outcomes=True)
-    train, outcomes = reading.battles, reading.outcomes
+    loaded = load_battles(options.data, format=options.format, need_outcomes=True)
+    train, outcomes = loaded.battles, loaded.n_classes
     test = None if options.test is None else read_battles(options.test, format=options.format)
     if test is not None and getattr(options, "sample_submission", None) is not None:
         columns = WINNER_COLUMNS if outcomes == 2 else COLUMNS
@@ -183,7 +183,7 @@ def _cross_fitted(workspace: store.Workspace, options: argparse.Namespace) -> _R
         folds,
         [lessons.named_pseudo(text) for text in options.pseudo],
     )
-    job = oof.Job(workspace.root, train, folds, test, extra, outcomes, reading.report.notes)
+    job = oof.Job(workspace.root, train, folds, test, extra, outcomes, loaded.report.notes)
     with Bars(_tasks_left(job, recipes)) as bars:
         outcome = executors.cross_fit(job, recipes, jobs=options.jobs, on_event=bars)
     outcome.finished += imported

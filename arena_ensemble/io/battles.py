@@ -16,7 +16,7 @@ from ..errors import InputError
 from .battle_formats import FORMATS, Format, detect, require_columns, shared_columns
 from .cells import ReadRow, RowProblem
 from .tables import Row, Table, open_table
-from .validation import Report, describe
+from .validation import BattlesReport, describe
 
 _SHOWN_PROBLEMS: Final = 3
 _WHOLE_NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,18})\Z")
@@ -26,24 +26,26 @@ _INT64: Final = 1 << 63
 
 
 @dataclass(frozen=True)
-class Reading:
+class LoadedBattles:
     """The battles of a file and what the reader saw while it read them."""
 
     battles: Battles
-    report: Report
+    report: BattlesReport
 
     @property
-    def outcomes(self) -> int:
+    def n_classes(self) -> int:
         """How many outcomes the task has: 3, or 2 where a tie cannot be voted."""
         return self.report.task_outcomes
 
 
 def read_battles(path: Path, *, format: str | None = None, need_outcomes: bool = False) -> Battles:
-    """The battles of a file; see :func:`read`."""
-    return read(path, format=format, need_outcomes=need_outcomes).battles
+    """The battles of a file; see :func:`load_battles`."""
+    return load_battles(path, format=format, need_outcomes=need_outcomes).battles
 
 
-def read(path: Path, *, format: str | None = None, need_outcomes: bool = False) -> Reading:
+def load_battles(
+    path: Path, *, format: str | None = None, need_outcomes: bool = False, isolated: bool = False
+) -> LoadedBattles:
     """Read a battles file and report on it.
 
     Rows keep the file's order and none is dropped. Ids are integers where every id is a plain whole
@@ -58,6 +60,8 @@ def read(path: Path, *, format: str | None = None, need_outcomes: bool = False) 
         A key of ``FORMATS``; by default told from the columns.
     need_outcomes
         Refuse a file without outcomes, or with one outcome only: nothing can be trained on it.
+    isolated
+        Read a parquet file in another process first; see :func:`tables.open_table`.
 
     Raises
     ------
@@ -65,7 +69,7 @@ def read(path: Path, *, format: str | None = None, need_outcomes: bool = False) 
         The file cannot be read, fits no format, or has rows that cannot be used: the first few are
         named by row number (1 = the first row of data) and id, and all are counted.
     """
-    table = open_table(Path(path))
+    table = open_table(Path(path), isolated=isolated)
     form = _format_of(table, format)
     columns, numbered = _columns_of(table, form)
     parts: list[pl.DataFrame] = []
@@ -98,7 +102,7 @@ def read(path: Path, *, format: str | None = None, need_outcomes: bool = False) 
     battles = Battles(frame.select("id", "prompt", "response_a", "response_b", "outcome", *known))
     if need_outcomes:
         _check_outcomes(table, battles)
-    return Reading(battles, describe(battles, table, form, surrogates))
+    return LoadedBattles(battles, describe(battles, table, form, surrogates))
 
 
 def _format_of(table: Table, wanted: str | None) -> Format:

@@ -40,15 +40,15 @@ class Member:
 def read_predictions(path: Path) -> dict[str, Predictions]:
     """The members of a predictions file, by name; of a row per (id, fold), the mean over folds.
 
-    See :func:`read_readings`, which keeps the folds apart.
+    See :func:`read_fold_predictions`, which keeps the folds apart.
     """
     return {
         name: parts[0] if len(parts) == 1 else average_folds(parts)
-        for name, parts in read_readings(path).items()
+        for name, parts in read_fold_predictions(path).items()
     }
 
 
-def read_readings(path: Path) -> dict[str, list[Predictions]]:
+def read_fold_predictions(path: Path) -> dict[str, list[Predictions]]:
     """The members of a predictions file, by name: one reading, or one of each fold's model.
 
     The columns say what the numbers are; values never do. Read are ``id`` with Kaggle's

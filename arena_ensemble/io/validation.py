@@ -29,7 +29,7 @@ _SCRIPT_CHARS: Final = 400
 
 
 @dataclass(frozen=True)
-class Spread:
+class CharacterQuantiles:
     """Characters of a row (all turns): quantiles."""
 
     median: int
@@ -39,7 +39,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class SuspiciousRows:
     """Rows that can be used but that a person should look at."""
 
     what: str
@@ -49,7 +49,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True)
-class Report:
+class BattlesReport:
     """What was found in a file; rows are counted, texts are not kept."""
 
     file: str
@@ -63,7 +63,7 @@ class Report:
     """rows by outcome: ``A``, ``B``, ``tie``, and ``none`` where the file has no outcome"""
     turns: dict[int, int]
     """rows by number of turns"""
-    characters: dict[str, Spread]
+    characters: dict[str, CharacterQuantiles]
     longer_wins: float | None
     """share of decided battles, of different length, won by the longer response"""
     duplicate_battles: int
@@ -76,7 +76,7 @@ class Report:
     languages: dict[str, int]
     scripts: dict[str, int]
     """rows by the commonest script of the first 400 characters of the prompt"""
-    suspicious: tuple[Suspicion, ...]
+    suspicious: tuple[SuspiciousRows, ...]
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Report:
         return asdict(self)
 
 
-def describe(battles: Battles, table: Table, form: Format, surrogates: int) -> Report:
+def describe(battles: Battles, table: Table, form: Format, surrogates: int) -> BattlesReport:
     """Count what the battles hold; vectorised, a second or two for 57,477 rows."""
     frame = battles.frame
     sides = _sides(frame)
@@ -97,7 +97,7 @@ def describe(battles: Battles, table: Table, form: Format, surrogates: int) -> R
     languages = (
         frame["language"].drop_nulls().value_counts(sort=True) if "language" in frame.columns else None
     )
-    return Report(
+    return BattlesReport(
         file=str(table.path),
         format=form.name,
         kind=table.kind,
@@ -150,9 +150,9 @@ def _sides(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _spread(chars: pl.Series) -> Spread:
+def _spread(chars: pl.Series) -> CharacterQuantiles:
     median, p90, p99 = (int(chars.quantile(q, "nearest") or 0) for q in (0.5, 0.9, 0.99))
-    return Spread(median, p90, p99, int(chars.max() or 0))  # type: ignore[arg-type]
+    return CharacterQuantiles(median, p90, p99, int(chars.max() or 0))  # type: ignore[arg-type]
 
 
 def _longer_wins(sides: pl.DataFrame) -> float | None:
@@ -198,12 +198,12 @@ _CHECKS: Final = {
 }
 
 
-def _suspicious(sides: pl.DataFrame) -> tuple[Suspicion, ...]:
+def _suspicious(sides: pl.DataFrame) -> tuple[SuspiciousRows, ...]:
     found = []
     for what, check in _CHECKS.items():
         ids = sides.filter(check)["id"]
         if len(ids):
-            found.append(Suspicion(what, len(ids), tuple(ids.head(5).to_list())))
+            found.append(SuspiciousRows(what, len(ids), tuple(ids.head(5).to_list())))
     return tuple(found)
 
 

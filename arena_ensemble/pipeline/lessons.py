@@ -22,7 +22,7 @@ from ..artifacts import members, store
 from ..battles import Battles
 from ..errors import InputError, RecipeError, StaleError
 from ..folds import Folds, may_train
-from ..io import read_battles, read_predictions, read_readings
+from ..io import read_battles, read_fold_predictions, read_predictions
 from ..predictions import LOG_FLOOR, Floats, Predictions, average_folds
 from ..recipes import Recipe
 
@@ -161,7 +161,7 @@ def _pseudo_labels(battles: Battles, path: Path, folds: Folds) -> tuple[Floats, 
     k learns from what fold k's own model said: that one never saw a row of fold k. Otherwise every fold
     learns from the mean, and a model that saw the fold's votes may whisper them back: this is said.
     """
-    held = read_readings(path)
+    held = read_fold_predictions(path)
     if len(held) > 1:
         raise InputError(f"{path} holds the members {', '.join(held)}; --pseudo takes a file of one")
     parts = [part.aligned_to(battles.ids, name=str(path)) for part in next(iter(held.values()))]

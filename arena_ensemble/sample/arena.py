@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from . import texts
 from ..battles import Battles
-from ..predictions import Floats
-from ..predictions import from_delta_tau
+from ..predictions import Floats, from_delta_tau
+from . import texts
 
 MODELS: Final = ("aster-70b", "birch-34b", "cedar-13b", "delta-8b", "elder-7b", "fern-2b")
 _SKILL: Final = (0.90, 0.82, 0.72, 0.62, 0.52, 0.42)

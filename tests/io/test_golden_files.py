@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import zstandard
 
-from arena_ensemble.io import read
+from arena_ensemble.io import load_battles
 
 Row = dict[str, Any]
 
@@ -150,9 +150,9 @@ def test_ten_battles_of_every_published_file(shape: str, container: str, tmp_pat
     rows = [make(k) for k in range(10)]
     path = tmp_path / "file"  # its name says nothing
     path.write_bytes(CONTAINERS[container](rows))
-    reading = read(path)
-    assert (reading.report.format, reading.outcomes, reading.report.rows) == (name, outcomes, 10)
-    found = list(reading.battles.frame.select("prompt", "response_a", "response_b", "outcome").iter_rows())
+    loaded = load_battles(path)
+    assert (loaded.report.format, loaded.n_classes, loaded.report.rows) == (name, outcomes, 10)
+    found = list(loaded.battles.frame.select("prompt", "response_a", "response_b", "outcome").iter_rows())
     for k, (asked, a, b, outcome) in enumerate(found):
         first, second, third, y = BATTLES[k]
         if name in ("wsdm", "rewardbench"):
@@ -165,6 +165,6 @@ def test_ten_battles_of_every_published_file(shape: str, container: str, tmp_pat
         else:  # the order of a pair is drawn: the chosen answer won on whichever side it stands
             assert (a, b) == ((second, third) if outcome == 0 else (third, second))
     key = next((key for key in ("id", "question_id") if key in rows[0]), None)
-    assert reading.battles.ids.to_list() == [row[key] if key else k for k, row in enumerate(rows, start=1)]
+    assert loaded.battles.ids.to_list() == [row[key] if key else k for k, row in enumerate(rows, start=1)]
     if "language" in rows[0]:
-        assert reading.battles.frame["language"].to_list() == LANGUAGES
+        assert loaded.battles.frame["language"].to_list() == LANGUAGES

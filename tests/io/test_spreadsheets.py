@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena_ensemble import cli
-from arena_ensemble.io import people_csv, write_winners
+from arena_ensemble.io import spreadsheet_csv, write_winners
 
 FORMULAS = (
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =cmd|' /C calc'!A0", "\x00=1", "\ufeff=1",
@@ -27,14 +27,14 @@ def read_back(content: bytes) -> list[list[str]]:
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_a_formula_becomes_a_text(text: str) -> None:
-    (_, (cell, number)) = read_back(people_csv(["=a", "n"], [(text, -1.5)]))
+    (_, (cell, number)) = read_back(spreadsheet_csv(["=a", "n"], [(text, -1.5)]))
     assert cell.startswith("'")
     assert number == "-1.5"
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=[]), max_size=20), min_size=1, max_size=4))
 def test_no_cell_can_begin_a_formula_and_rows_stay_rows(cells: list[str]) -> None:
-    content = people_csv([f"c{k}" for k in range(len(cells))], [cells, cells])
+    content = spreadsheet_csv([f"c{k}" for k in range(len(cells))], [cells, cells])
     rows = read_back(content)
     assert [len(row) for row in rows] == [len(cells)] * 3
     for cell in rows[1]:
