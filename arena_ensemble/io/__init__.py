@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from .battle_formats import FORMATS, Format
     from .battles import LoadedBattles, load_battles, read_battles
     from .columns import read_columns
-    from .predictions import read_fold_predictions, read_labels, read_predictions
+    from .labels import read_labels
+    from .predictions import LoadedPredictions, load_predictions, read_fold_predictions, read_predictions
+    from .repeated_rows import average_seeds
     from .spreadsheets import spreadsheet_csv
     from .submission import (
         COLUMNS,
@@ -35,14 +37,17 @@ _HOME: Final = {
     "CharacterQuantiles": "validation",
     "Format": "battle_formats",
     "LoadedBattles": "battles",
+    "LoadedPredictions": "predictions",
     "SuspiciousRows": "validation",
+    "average_seeds": "repeated_rows",
     "check_sample": "submission",
     "check_submission": "submission",
     "load_battles": "battles",
+    "load_predictions": "predictions",
     "read_battles": "battles",
     "read_columns": "columns",
     "read_fold_predictions": "predictions",
-    "read_labels": "predictions",
+    "read_labels": "labels",
     "read_predictions": "predictions",
     "spreadsheet_csv": "spreadsheets",
     "suspicious_rows": "validation",
@@ -59,10 +64,13 @@ __all__ = [
     "CharacterQuantiles",
     "Format",
     "LoadedBattles",
+    "LoadedPredictions",
     "SuspiciousRows",
+    "average_seeds",
     "check_sample",
     "check_submission",
     "load_battles",
+    "load_predictions",
     "read_battles",
     "read_columns",
     "read_fold_predictions",

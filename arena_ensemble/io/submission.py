@@ -16,7 +16,7 @@ import polars as pl
 
 from ..errors import InputError
 from ..predictions import normalised
-from .cells import WINNERS
+from .column_names import WINNERS
 from .tables import open_table
 
 COLUMNS: Final = ("id", *WINNERS)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arena_ensemble.errors import InputError
 from arena_ensemble.io import load_battles, read_battles
-from arena_ensemble.io.battles import replaced_surrogates
+from arena_ensemble.io.ids import replaced_surrogates
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -91,9 +91,10 @@ def test_many_bad_rows_are_counted_and_the_first_few_named(tmp_path: Path) -> No
     with pytest.raises(InputError) as caught:
         load_battles(path)
     assert str(caught.value) == (
-        "train.csv: 5 of 10 rows cannot be used: row 2 (id 1): winner columns sum to 2, expected 1; "
-        "row 4 (id 3): winner columns sum to 2, expected 1; "
-        "row 6 (id 5): winner columns sum to 2, expected 1; and 2 more"
+        "train.csv: 5 of 10 rows cannot be used: row 2 (id 1): winner columns sum to 2, expected 1; mark "
+        "one outcome with 1; "
+        "row 4 (id 3): winner columns sum to 2, expected 1; mark one outcome with 1; "
+        "row 6 (id 5): winner columns sum to 2, expected 1; mark one outcome with 1; and 2 more"
     )
 
 

@@ -32,7 +32,8 @@ def test_every_verdict(word: str, outcome: int, tmp_path: Path) -> None:
 
 
 def test_conversations_keep_every_message() -> None:
-    from arena_ensemble.io.cells import RowProblem, conversation
+    from arena_ensemble.io.cells import RowProblem
+    from arena_ensemble.io.messages import conversation
 
     talk = [
         {"role": "system", "content": "Be brief."},
