@@ -119,10 +119,11 @@ def load_predictions(
     stem = path.name.split(".")[0]
     if is_array_file(path):
         numbers = _from_arrays(path, ids)
-    elif ids is not None:
-        raise InputError(f"{path} is a table and names its own rows; leave out the file of ids (--ids)")
     else:
-        numbers = _from_table(open_table(path), stem)
+        table = open_table(path)
+        if ids is not None:
+            raise InputError(f"{path} is a table and names its own rows; leave out the file of ids (--ids)")
+        numbers = _from_table(table, stem)
     notes = numbers.notes
     given = numbers.ids.to_list()
     found: dict[str, list[Predictions]] = {}
