@@ -44,13 +44,13 @@ def read_arrays(path: Path) -> tuple[dict[str, Floats], Any]:
     with explained(path):
         try:
             held = _loaded(path)
-        except (ValueError, OSError, EOFError, KeyError, SyntaxError, RuntimeError) as error:
-            if isinstance(error, (FileNotFoundError, PermissionError)):
-                raise
+        except (FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:  # the header is Python's text: NumPy lets its parser's errors through
+            reason = str(error).splitlines()[0][:100] if str(error) else "damaged"
             raise InputError(
-                f"{path} cannot be read as NumPy arrays "
-                f"({str(error).splitlines()[0][:100] if str(error) else 'damaged'}); "
-                "save it again with numpy.save, as plain numbers"
+                f"{path} cannot be read as NumPy arrays ({reason}); save it again with "
+                "numpy.save, as plain numbers"
             ) from None
     ids = next((held.pop(name) for name in _IDS if name in held), None)
     found = {name: _checked(path, name, array) for name, array in held.items() if np.ndim(array) != 1}

@@ -10,7 +10,7 @@ from ..errors import InputError
 from .battle_formats import FORMATS, Format, Layout
 from .cells import LIST, MESSAGES, PLAIN, RowProblem, column_kinds, is_missing
 from .column_names import MAKE, WINNERS, Columns
-from .messages import message_list, role_of, transcript
+from .messages import last_text, message_list, role_of, transcript
 from .questions import Question, find_question, holds_messages, question_columns
 from .tables import Table
 from .votes import VoteColumns, Votes, vote_columns
@@ -100,11 +100,8 @@ def _fitting(
     talks = not columns.lacking(FORMATS["arena"].required)
     pairs = not columns.lacking(FORMATS["pairs"].required)
     if texts and talks:
-        raise InputError(
-            f"{columns.file} fits two formats: {_named(columns, ('response_a', 'conversation_a'))} both "
-            "hold answers; "
-            "say which to read with --format kaggle, wsdm or arena"
-        )
+        _check_answers_twice(columns, head)
+        talks = False
     if pairs and (texts or talks):
         _check_pairs_beside(columns, places, head, "arena" if talks else "kaggle or wsdm")
     if texts:
@@ -121,16 +118,28 @@ def _named(columns: Columns, fields: Sequence[str]) -> str:
     return " and ".join(str(columns.find(field)) for field in fields)
 
 
+def _check_answers_twice(columns: Columns, head: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse a file whose two kinds of answers are not the same ones."""
+    for response, talk in (("response_a", "conversation_a"), ("response_b", "conversation_b")):
+        names = [str(columns.find(field)) for field in (response, talk)]
+        for row, cells in enumerate(zip(*(head[name] for name in names), strict=True), start=1):
+            if last_text(cells[0]) != last_text(cells[1]):
+                raise InputError(
+                    f"{columns.file} fits two formats and they disagree: {names[0]} and {names[1]} hold "
+                    "different "
+                    f"answers in row {row}; say which to read with --format kaggle, wsdm or arena"
+                )
+
+
 def _check_pairs_beside(
     columns: Columns, places: Sequence[VoteColumns], head: Mapping[str, Sequence[Any]], other: str
 ) -> None:
     """Votes beat chosen and rejected, but must be there and not say the opposite."""
     file, pair = columns.file, _named(columns, ("chosen", "rejected"))
     votes = Votes(file, places, head)
-    sides = [columns.find("response_a"), columns.find("response_b")]
-    sides = sides if None not in sides else [columns.find("conversation_a"), columns.find("conversation_b")]
-    names = [*sides, columns.find("chosen"), columns.find("rejected")]
-    rows = list(zip(*(head[name] for name in names if name is not None), strict=True))
+    sides = ("conversation_a", "conversation_b") if other == "arena" else ("response_a", "response_b")
+    names = [str(columns.find(field)) for field in (*sides, "chosen", "rejected")]
+    rows = zip(*(head[name] for name in names), strict=True)
     cells = list(zip(*(head[name] for name in votes.columns), strict=True)) if votes.columns else []
     voted = against = first = 0
     for number, (row, vote) in enumerate(zip(rows, cells, strict=False), start=1):
@@ -139,8 +148,11 @@ def _check_pairs_beside(
         except RowProblem:
             continue
         voted += outcome is not None
-        if outcome in (0, 1) and row[0] != row[1] and row[2] == row[1 - outcome] and row[3] == row[outcome]:
-            first, against = first or number, against + 1
+        if outcome in (0, 1):
+            a, b, chosen, rejected = map(last_text, row)
+            winner, loser = (a, b) if outcome == 0 else (b, a)
+            if winner != loser and (chosen, rejected) == (loser, winner):
+                first, against = first or number, against + 1
     if not voted:
         raise InputError(
             f"{file} fits two formats: two answers without votes, and {pair}; say which to read with "
@@ -150,9 +162,9 @@ def _check_pairs_beside(
     if against:
         raise InputError(
             f"{file} fits two formats and they disagree: in {against} of the first {voted} votes, first in "
-            f"row {first}, "
-            f"the vote goes against {pair}; say which to read with --format {other} (the votes) or --format "
-            "pairs"
+            "row "
+            f"{first}, the vote goes against {pair}; say which to read with --format {other} (the votes) or "
+            "--format pairs"
         )
 
 

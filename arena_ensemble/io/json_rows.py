@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -66,8 +67,10 @@ def records(path: Path, compression: str, layout: str) -> Iterator[Record]:
     if layout == LINES:
         yield from _lines(path, compression)
     elif layout == WHOLE:
-        value = next(_objects(path, compression))[1]
-        yield from enumerate(oriented(value) or [], start=1)
+        values = list(islice(_objects(path, compression), 2))
+        if len(values) > 1:
+            raise InputError(f"{path.name}: a second value after the table in one object; remove it")
+        yield from enumerate(oriented(values[0][1]) or [], start=1)
     else:
         yield from _objects(path, compression, array=layout == ARRAY)
 

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final
 
-from .cells import RowProblem, Turns, decoded, json_kind, plain
+from .cells import RowProblem, Turns, decoded, json_kind, plain, turns
 
 _ROLES: Final = {
     "system": "system",
@@ -137,6 +137,19 @@ def message_list(value: Any) -> list[Any] | None:
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
         return value
     return None
+
+
+def last_text(value: Any) -> Any:
+    """The last answer of a cell, however it is written: to compare cells of different columns."""
+    messages = message_list(value) or transcript(value)
+    if messages and is_message(messages[-1]):
+        return messages[-1].get("content", messages[-1].get("value"))
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = turns(value, "")
+        except RowProblem:
+            return value
+    return value[-1] if isinstance(value, list) and value else value
 
 
 def transcript(value: Any) -> list[dict[str, str]] | None:

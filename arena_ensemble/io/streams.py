@@ -49,8 +49,15 @@ def open_binary(path: Path, compression: str) -> Iterator[IO[bytes]]:
         elif compression == "zstd":
             yield io.BufferedReader(_Limited(open_zstd(file), limit, path), SNIFF_BYTES)
         else:
-            with zipfile.ZipFile(file) as archive, archive.open(_only_file(archive, path)) as inner:
+            with _archive(file) as archive, archive.open(_only_file(archive, path)) as inner:
                 yield io.BufferedReader(_Limited(inner, limit, path), SNIFF_BYTES)
+
+
+def _archive(file: IO[bytes]) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except OSError as error:  # a directory that points before the beginning of the file
+        raise zipfile.BadZipFile(str(error)) from None
 
 
 def _only_file(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:

@@ -95,9 +95,38 @@ def test_answers_without_votes_beside_pairs_are_refused(tmp_path: Path) -> None:
 def test_two_kinds_of_answers_are_refused(tmp_path: Path) -> None:
     rows = [{**row, "prompt": "q", "response_a": "a", "response_b": "b"} for row in ARENA]
     path = written(tmp_path, rows, "jsonl")
-    with pytest.raises(InputError, match=r"fits two formats: response_a and conversation_a .* --format"):
+    message = r"they disagree: response_a and conversation_a hold different answers in row 1; .* --format"
+    with pytest.raises(InputError, match=message):
         read_battles(path)
     assert texts(path, format="arena")[1] == (["q"], ["a"], ["b"], 2)
+
+
+def test_two_kinds_that_hold_the_same_are_read(tmp_path: Path) -> None:
+    rows = [
+        {
+            **row,
+            "prompt": row["conversation_a"][0]["content"],
+            "response_a": row["conversation_a"][-1]["content"],
+            "response_b": row["conversation_b"][-1]["content"],
+        }
+        for row in ARENA[1:]
+    ]
+    for kind in ("csv", "jsonl"):
+        assert texts(written(tmp_path, rows, kind)) == [(["q"], ["a"], ["b"], 2), (["z"], ["a"], ["b"], 0)]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_answers_beside_conversations_are_compared_by_their_text(kind: str, tmp_path: Path) -> None:
+    rows = [
+        {
+            **row,
+            "chosen": row["conversation_b"][-1]["content"],
+            "rejected": row["conversation_a"][-1]["content"],
+        }
+        for row in ARENA
+    ]
+    with pytest.raises(InputError, match=r"in 1 of the first 3 votes, first in row 3, the vote goes against"):
+        read_battles(written(tmp_path, rows, kind))
 
 
 # ---- case 17: MT-bench human judgements
