@@ -36,15 +36,16 @@ class Layout:
     kinds: Mapping[str, str] = field(default_factory=dict)
     """field of text → ``list``, ``plain`` or ``messages``"""
     question: Question | None = None
-    plain_lists: bool = False
-    """both responses and the question hold text only, no messages: the fast and usual way"""
+    texts_only: bool = False
+    """both answers and the question hold text only, no messages: the fast and usual way"""
 
 
 @dataclass(frozen=True)
 class Format:
     """How one kind of file is recognised and read.
 
-    ``required`` fields must all be there; ``optional`` ones are read where they are. ``outcomes`` is
+    ``required`` fields must all be there, the first two hold the answers; ``optional`` ones are read where
+    they are. ``outcomes`` is
     how many outcomes the task has: 3, or 2 where no tie can be voted (a tie in the file makes it 3).
     """
 
@@ -61,15 +62,22 @@ class Format:
     needs_id: bool = True
     votes: str | None = None
     """the field of the vote that is taken when this format is asked for by name"""
+    paired: bool = False
+    """whether the columns themselves say who won, so that no vote is read"""
     note: str = ""
     """what a reader of the report should know"""
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The fields that hold the answers."""
+        return self.required[:2]
 
 
 def _texts(cells: Cells, layout: Layout) -> BattleRow:
     question, kinds = layout.question, layout.kinds
     assert question is not None
     asked = question.read(cells)
-    if layout.plain_lists:
+    if layout.texts_only:
         answers = [text_cell(cells[name], name, kinds[name]) for name in ("response_a", "response_b")]
         battle = paired(asked, *answers)
     else:
@@ -205,6 +213,7 @@ FORMATS: Final[dict[str, Format]] = {
             _pairs,
             asks=False,
             needs_id=False,
+            paired=True,
             note=_DRAWN,
         ),
         Format(
@@ -217,6 +226,7 @@ FORMATS: Final[dict[str, Format]] = {
             _pairs,
             asks=True,
             needs_id=False,
+            paired=True,
             note=_DRAWN,
         ),
     )

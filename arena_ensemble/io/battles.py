@@ -109,7 +109,7 @@ def load_battles(
     if groups is not None or rows.judged:
         frame, note = _judged_turns(frame, rows.turns)
         notes += [note] if note else []
-    if "chosen" in found.form.required or (found.layout.question and found.layout.question.kind != LIST):
+    if found.form.paired or (found.layout.question and found.layout.question.kind != LIST):
         _check_questions(table, found, frame)
     unvoted = np.flatnonzero(frame["outcome"].is_null().to_numpy())
     if 0 < len(unvoted) < len(frame) and (skip_unvoted or need_outcomes or need_votes):

@@ -188,7 +188,7 @@ class Votes:
         *,
         prefer: str | None = None,
     ) -> None:
-        good = [place for place in places if _readable(place, head)]
+        good = [place for place in places if holds_votes(place, head)]
         asked = [place for place in places if place.field == prefer]
         ordered = asked or good or list(places)
         self.file = file
@@ -256,7 +256,7 @@ class Votes:
             )
 
 
-def _readable(place: VoteColumns, head: Mapping[str, Sequence[Any]]) -> bool:
+def holds_votes(place: VoteColumns, head: Mapping[str, Sequence[Any]]) -> bool:
     """Whether most of the cells that are filled in are votes."""
     good = bad = 0
     for cells in zip(*(head.get(name, ()) for name in place.names), strict=True):

@@ -9,6 +9,8 @@ from data_files import ARENA, ARENA_TURNS, KAGGLE, WRITERS, WSDM, Rows, csv_text
 
 from arena_ensemble.errors import InputError
 from arena_ensemble.io import FORMAT_NAMES, FORMATS, load_battles, read_battles
+from arena_ensemble.io.battle_formats import Format, Layout
+from arena_ensemble.io.cells import BattleRow, Cells
 
 
 @pytest.mark.parametrize("kind", [k for k in WRITERS if k != "csv-gzip-parts"])
@@ -132,3 +134,17 @@ def test_the_format_can_be_given(tmp_path: Path) -> None:
 
 def test_the_names_for_the_help_text_are_those_of_the_formats() -> None:
     assert tuple(FORMATS) == FORMAT_NAMES
+
+
+def test_a_new_format_needs_its_function_and_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(cells: Cells, layout: Layout) -> BattleRow:
+        return BattleRow([cells["asked"]], [cells["left"]], [cells["right"]])
+
+    form = Format("sides", "Two sides", ("left", "right", "asked"), (), ("id",), 3, read, asks=False)
+    monkeypatch.setitem(FORMATS, "sides", form)
+    path = tmp_path / "x.csv"
+    path.write_text("id,Asked,left,right,winner\n5,q,a,b,tie\n")
+    assert triples(read_battles(path)) == [(5, ["q"], ["a"], ["b"], 2)]
+    path.write_text("id,asked,left,right,conversation_a,conversation_b\n5,q,a,b,x,y\n")
+    with pytest.raises(InputError, match="fits the formats arena, sides; say which to read with --format"):
+        read_battles(path)
