@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import math
 import re
+import tokenize
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -17,8 +19,9 @@ LIST, PLAIN, MESSAGES = "list", "plain", "messages"
 _MISSING: Final = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>"})
 # As Python's repr writes a list of strings and None. Strings without a comma between them, as NumPy
 # prints an array, do not match: Python would join them into one.
-_ITEM: Final = r"""(?:'(?:[^'\\\n]|\\[\\'"nrtxuU])*'|"(?:[^"\\\n]|\\[\\'"nrtxuU])*"|None)"""
-_PYTHON_LIST: Final = re.compile(rf"\s*\[\s*{_ITEM}(?:\s*,\s*{_ITEM})*\s*\]\s*")
+_ITEM: Final = r"""(?:'(?:[^'\\\n]++|\\[\\'"nrtxuU])*+'|"(?:[^"\\\n]++|\\[\\'"nrtxuU])*+"|None)"""
+_PYTHON_LIST: Final = re.compile(rf"\s*\[\s*{_ITEM}(?:\s*,\s*{_ITEM})*+\s*\]\s*")
+_PYTHON_MESSAGES: Final = re.compile(r"\s*\[?\s*\{'")
 _LOOKS_LISTED: Final = re.compile(r"""\s*\[\s*(?:["'\[\]{]|null\b|None\b)""")
 _FEW: Final = 3
 """with fewer cells than this a column does not decide alone how it is written"""
@@ -90,11 +93,11 @@ def decoded(text: str, name: str) -> Any:
     except json.JSONDecodeError as error:
         if not text.strip():
             raise RowProblem(f"{name} is empty, expected a JSON list; write [null] for no text") from None
-        found = _python_list(text)
+        found = python_value(text)
         if found is not None:
             return found
         if "'" in text[:3]:
-            remedy = "it looks like a printed NumPy array, whose ends of strings are lost; write it as JSON"
+            remedy = "it looks like a printed NumPy array, or Python with other values; write it as JSON"
         else:
             remedy = "the cell is cut off or was edited: fetch it again, or --format wsdm for plain text"
         raise RowProblem(
@@ -104,14 +107,32 @@ def decoded(text: str, name: str) -> Any:
         raise RowProblem(f"{name} is JSON with a number of too many digits; write it as a string") from None
 
 
-def _python_list(text: str) -> Turns | None:
-    if not _PYTHON_LIST.fullmatch(text):
+def python_value(text: str) -> list[Any] | dict[str, Any] | None:
+    """A list of strings and None, or messages, as Python writes them; None for anything else.
+
+    Only literals are read, so nothing runs. Strings side by side, as NumPy prints an array, are refused:
+    Python would join them into one.
+    """
+    if not (_PYTHON_LIST.fullmatch(text) or (_PYTHON_MESSAGES.match(text) and _no_strings_meet(text))):
         return None
     try:
         found = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
-    return found if isinstance(found, list) else None
+    return found if isinstance(found, (list, dict)) else None
+
+
+def _no_strings_meet(text: str) -> bool:
+    before = -1
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):
+            if token.type == before == tokenize.STRING:
+                return False
+            if token.type not in (tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT):
+                before = token.type
+    except (tokenize.TokenError, SyntaxError):
+        return False
+    return True
 
 
 def plain(value: Any, name: str) -> Turns:

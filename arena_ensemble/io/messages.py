@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final
 
-from .cells import RowProblem, Turns, decoded, json_kind, plain, turns
+from .cells import RowProblem, Turns, decoded, json_kind, plain, python_value, turns
 
 _ROLES: Final = {
     "system": "system",
@@ -131,7 +131,7 @@ def message_list(value: Any) -> list[Any] | None:
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
-            return None
+            value = python_value(value)
     if is_message(value):
         return [value]
     if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):

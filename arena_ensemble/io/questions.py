@@ -81,4 +81,4 @@ def holds_messages(cells: Sequence[Any]) -> bool:
 
 
 def _cut_messages(cell: Any) -> bool:
-    return isinstance(cell, str) and cell.lstrip().startswith('[{"')
+    return isinstance(cell, str) and cell.lstrip().startswith(('[{"', "[{'"))

@@ -71,6 +71,8 @@ def _only_file(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     ]
     if not held:
         raise InputError(f"{path} is a zip archive without a file; fetch it again")
+    if any(info.filename.startswith("xl/") for info in held):
+        raise InputError(f"{path} is an Excel workbook; save it as CSV (UTF-8)")
     if len(held) > 1:
         names = ", ".join(info.filename[:60] for info in held[:_SHOWN_FILES])
         more = f" and {len(held) - _SHOWN_FILES} more" if len(held) > _SHOWN_FILES else ""

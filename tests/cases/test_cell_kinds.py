@@ -136,3 +136,31 @@ def test_other_python_is_refused(cell: str, tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match=r"6 of 6 rows cannot be used: .*response_b is not whole JSON"):
         read_battles(written(tmp_path, rows))
+
+
+@pytest.mark.parametrize("keys", [("role", "content"), ("from", "value")])
+def test_python_messages_are_read(keys: tuple[str, str], tmp_path: Path) -> None:
+    def talk(*words: str | None) -> str:
+        return str(
+            [dict(zip(keys, (("user", "assistant")[k % 2], w), strict=True)) for k, w in enumerate(words)]
+        )
+
+    rows = [{"id": k, "conversation_a": talk("it's", 'say "x"\n'), "conversation_b": talk("it's", None),
+             "winner": "tie"} for k in range(5)]  # fmt: skip
+    assert texts(written(tmp_path, rows))[0] == (["it's"], ['say "x"\n'], [None], 2)
+    pairs = [{"messages": talk("q"), "chosen": talk("q", "good"), "rejected": talk("q", "bad")}] * 5
+    assert texts(written(tmp_path, pairs))[0][0] == ["q"]
+    good, bad = (str({keys[0]: "assistant", keys[1]: word}) for word in ("good", "bad"))
+    one = [{"prompt": "q", "chosen": good, "rejected": bad}] * 5
+    assert sorted(texts(written(tmp_path, one))[0][1:3]) == [["bad"], ["good"]]
+
+
+@pytest.mark.parametrize("cell", [
+    "[{'role': 'user', 'content': 'a' 'b'}]", "[{'role': 'user', 'content': ['a'\n 'b']}]",
+    "[{'role': 'user', 'content': 'q'}\n {'role': 'assistant', 'content': 'a'}]",
+    "[{'role': 'user', 'content': array(['a'])}]", "[{'role': 'user', 'content': 'cut",
+])  # fmt: skip
+def test_messages_as_numpy_prints_them_are_refused(cell: str, tmp_path: Path) -> None:
+    rows = [{"id": k, "conversation_a": cell, "conversation_b": cell, "winner": "tie"} for k in range(5)]
+    with pytest.raises(InputError, match=r"conversation_a is not whole JSON .*write it as JSON"):
+        read_battles(written(tmp_path, rows))

@@ -106,6 +106,10 @@ def test_a_zip_of_several_files_names_them(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (zipped(), "a zip archive without a file"),
+        (
+            zipped(("[Content_Types].xml", b"x"), ("xl/workbook.xml", b"x")),
+            "an Excel workbook; save it as CSV",
+        ),
         (zipped(("x.csv", CSV))[:-30], "broken or cut-off zip archive"),
         (
             zipped(("x.csv", CSV))[:40] + b"\xff" * 40 + zipped(("x.csv", CSV))[80:],
