@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=57_477)
     parser.add_argument("--usual-python", help="an interpreter that can import pandas")
     parser.add_argument(
-        "--repeats", type=int, default=3, help="runs of each side, in turns (medians are told)"
+        "--repeats", type=int, default=3, help="runs of each side, in turns (medians are shown)"
     )
     parser.add_argument("--growth", type=int, default=0, metavar="ROWS", help="our side on so many rows too")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="write the files here, or use those there")

@@ -1,4 +1,4 @@
-"""Files ↔ nouns: battles, predictions, labels, the submission. The only room that knows column names.
+"""Files ↔ battles, predictions, labels, the submission. The only room that knows column names.
 
 The public names below are imported when they are first used: ``--help`` needs the names of the formats,
 not the readers.

@@ -26,7 +26,7 @@ _SCRIPTS: Final = {
     "Latin": r"\p{Latin}",
 }
 _SCRIPT_CHARS: Final = 400
-"""characters of the first turn from which the script is told"""
+"""characters of the first turn by which the script is decided"""
 
 
 @dataclass(frozen=True)

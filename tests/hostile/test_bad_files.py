@@ -93,11 +93,11 @@ def test_a_bad_file_is_one_clear_error(case: Case, tmp_path: Path) -> None:
     before = sorted(tmp_path.iterdir())
     with pytest.raises(ArenaError) as caught:
         use(case, path, tmp_path)
-    told = str(caught.value)
-    assert re.search(case.message, told), told
-    assert "\n" not in told
-    assert len(told) < 600
-    assert path.name in told or case.role == "train"  # what the folds say has no file
+    message = str(caught.value)
+    assert re.search(case.message, message), message
+    assert "\n" not in message
+    assert len(message) < 600
+    assert path.name in message or case.role == "train"  # what the folds say has no file
     assert sorted(tmp_path.iterdir()) == before
 
 

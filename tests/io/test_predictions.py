@@ -23,10 +23,10 @@ def test_predictions_of_one_member(names: tuple[str, ...], kind: str, tmp_path: 
     path.write_bytes(WRITERS[kind](rows))
     found = read_predictions(path)
     assert list(found) == ["their model"]
-    said = found["their model"]
-    assert said.ids.to_list() == [1, 2]
-    assert said.fold.tolist() == [-1, -1]
-    np.testing.assert_allclose(said.probs, [[0.5, 0.25, 0.25], [0, 1, 0]], atol=1e-14)
+    predictions = found["their model"]
+    assert predictions.ids.to_list() == [1, 2]
+    assert predictions.fold.tolist() == [-1, -1]
+    np.testing.assert_allclose(predictions.probs, [[0.5, 0.25, 0.25], [0, 1, 0]], atol=1e-14)
 
 
 def test_our_own_file_is_read_as_logarithms_with_folds_and_swap(tmp_path: Path) -> None:
@@ -35,18 +35,18 @@ def test_our_own_file_is_read_as_logarithms_with_folds_and_swap(tmp_path: Path) 
     data |= {f"logp_{c}": logs[:, k] for k, c in enumerate(("a", "b", "tie"))}
     data |= {f"swap_logp_{c}": swap[:, k] for k, c in enumerate(("a", "b", "tie"))}
     pl.DataFrame(data).write_parquet(tmp_path / "oof.parquet")
-    said = read_predictions(tmp_path / "oof.parquet")["oof"]
-    assert said.fold.tolist() == [0, 1, 0, 1]
-    np.testing.assert_allclose(said.log_probs, logs, atol=1e-12)
-    assert said.swap_log_probs is not None
-    np.testing.assert_allclose(said.swap_log_probs, swap, atol=1e-12)
-    # a row per (id, fold): the folds' readings are averaged, joined by id
+    predictions = read_predictions(tmp_path / "oof.parquet")["oof"]
+    assert predictions.fold.tolist() == [0, 1, 0, 1]
+    np.testing.assert_allclose(predictions.log_probs, logs, atol=1e-12)
+    assert predictions.swap_log_probs is not None
+    np.testing.assert_allclose(predictions.swap_log_probs, swap, atol=1e-12)
+    # a row per (id, fold): the folds' predictions are averaged, joined by id
     data["id"] = ["a", "b", "b", "a"]
     data["fold"] = [0, 0, 1, 1]
     pl.DataFrame(data).write_parquet(tmp_path / "test.parquet")
     mean = read_predictions(tmp_path / "test.parquet")["test"]
     assert mean.ids.to_list() == ["a", "b"]
-    both = [said.combined().log_probs[[0, 3]], said.combined().log_probs[[1, 2]]]
+    both = [predictions.combined().log_probs[[0, 3]], predictions.combined().log_probs[[1, 2]]]
     for row, pair in enumerate(both):
         pooled = np.exp(pair.mean(axis=0))
         np.testing.assert_allclose(mean.probs[row], pooled / pooled.sum(), atol=1e-12)
@@ -54,7 +54,7 @@ def test_our_own_file_is_read_as_logarithms_with_folds_and_swap(tmp_path: Path) 
 
 def test_real_out_of_fold_files(shared_data: Path) -> None:
     found = read_predictions(shared_data / "oof" / "oof_3members_2874.csv")
-    assert {name: len(said) for name, said in found.items()} == dict.fromkeys(
+    assert {name: len(predictions) for name, predictions in found.items()} == dict.fromkeys(
         ["llm_3", "lexical_lr", "minilm_lr"], 2874
     )
     labels = read_labels(shared_data / "oof" / "labels_57477.csv")

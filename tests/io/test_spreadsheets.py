@@ -61,10 +61,10 @@ def test_suspicious_rows_are_written_for_people_and_the_submission_stays_raw(
     path, out = tmp_path / "x.jsonl", tmp_path / "look.csv"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert cli.run(["validate", str(path), "--suspicious", str(out), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["suspicious"]
+    reported = json.loads(capsys.readouterr().out)["suspicious"]
     found = read_back(out.read_bytes())
     assert found[0] == ["why", "id", "outcome", "prompt", "response_a", "response_b"]
-    assert [row[0] for row in found[1:]] == [one["what"] for one in told for _ in range(one["rows"])]
+    assert [row[0] for row in found[1:]] == [one["what"] for one in reported for _ in range(one["rows"])]
     assert found[1][1:] == ["'=1+1", "0", "'=HYPERLINK(1)", "", "'@x"]
     submission = tmp_path / "submission.csv"
     write_winners(submission, pl.Series(["=1+1"]), [[0.0, -1.0, -9.0]])
