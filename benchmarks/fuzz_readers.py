@@ -2,7 +2,8 @@
 
 Every case takes one good file (each format, each container), damages it (bytes flipped, cut, doubled,
 moved; quotes, newlines, NULs and numbers put in), and reads it as battles, predictions or labels. The
-outcome must be an ``ArenaError``, or a table with as many rows as an independent counter finds.
+outcome must be an ``ArenaError``, or a table with as many rows, and the votes, that an independent
+reader finds (``fuzz_files.py``).
 Cases run in child processes, so that a signal or a hang is seen and named by its seed; a case that
 takes 10 s of processor time is a hang and ends its process. There is no peer: what others do with
 such files is mostly a traceback.
@@ -14,108 +15,23 @@ from __future__ import annotations
 
 import argparse
 import collections
-import gzip
-import io
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from fuzz_files import good_files, second_reading, second_votes
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 
 LIMIT_S = 10
 BATCH = 1000
-
-
-def good_files() -> dict[str, tuple[str, bytes]]:
-    """Name → (role, content)."""
-    import csv
-
-    import polars as pl
-    import zstandard
-
-    turns = [["why?", "and?"], ['say "hi",\nthen'], ["привет 😀"], [None], ["x" * 50]]
-    winners = ("winner_model_a", "winner_model_b", "winner_tie")
-    kaggle = [
-        {"id": k * 11, "prompt": t, "response_a": [f"a{k}"] * len(t), "response_b": [None] * len(t),
-         **{name: int(k % 3 == j) for j, name in enumerate(winners)}}
-        for k, t in enumerate(turns)
-    ]  # fmt: skip
-    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-    arena = [
-        {
-            "question_id": f"q{k}",
-            "conversation_a": talk,
-            "conversation_b": talk,
-            "winner": w,
-            "language": "English",
-        }
-        for k, w in enumerate(["model_a", "tie", "tie (bothbad)", "model_b"])
-    ]
-    wsdm = [
-        {"id": f"w{k}", "prompt": f"p, {k}", "response_a": 'a "q"', "response_b": "b\nb", "winner": "model_a"}
-        for k in range(4)
-    ]
-    pairs = [{"prompt": f"p{k}", "chosen": "good", "rejected": "bad"} for k in range(4)]
-    parts = [
-        {
-            "id": f"p{k}",
-            "conversation_a": [
-                {"role": m["role"], "content": [{"type": "text", "text": m["content"]}]} for m in talk
-            ],
-            "conversation_b": talk,
-            "winner": w,
-        }
-        for k, w in enumerate(["both_bad", "model_a", "tie"])
-    ]
-    bench = [{**row, "chosen_model": "m", "rejected_model": "n", "id": k} for k, row in enumerate(pairs)]
-    probs = [{"id": k, "winner_model_a": 0.5, "winner_model_b": 0.25, "winner_tie": 0.25} for k in range(5)]
-    logs = [
-        {"id": k, "fold": k % 2, "logp_a": -1.0986123, "logp_b": -1.0986123, "logp_tie": -1.0986123}
-        for k in range(5)
-    ]
-    labels = [{"id": k, "label": k % 3} for k in range(5)]
-
-    def table(rows: list[dict[str, Any]]) -> bytes:
-        out = io.StringIO()
-        writer = csv.DictWriter(out, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(
-            {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
-        )
-        return out.getvalue().encode()
-
-    def lines(rows: list[dict[str, Any]]) -> bytes:
-        return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-    def parquet(rows: list[dict[str, Any]]) -> bytes:
-        out = io.BytesIO()
-        pl.DataFrame(rows).write_parquet(out)
-        return out.getvalue()
-
-    files: dict[str, tuple[str, bytes]] = {}
-    for name, role, rows in [
-        ("kaggle", "battles", kaggle), ("arena", "battles", arena), ("wsdm", "battles", wsdm),
-        ("pairs", "battles", pairs), ("bench", "battles", bench), ("probs", "predictions", probs),
-        ("logs", "predictions", logs),
-        ("labels", "labels", labels),
-    ]:  # fmt: skip
-        files[f"{name}.csv"] = (role, table(rows))
-        files[f"{name}.jsonl"] = (role, lines(rows))
-        files[f"{name}.parquet"] = (role, parquet(rows))
-        files[f"{name}.csv.gz"] = (role, gzip.compress(table(rows), mtime=0))
-        files[f"{name}.csv.zst"] = (role, zstandard.compress(table(rows)))
-        files[f"{name}.jsonl.zst"] = (role, zstandard.compress(lines(rows)))
-    files["parts.jsonl"] = ("battles", lines(parts))
-    files["parts.jsonl.gz"] = ("battles", gzip.compress(lines(parts), mtime=0))
-    return files
 
 
 INSERTS = [
@@ -124,6 +40,12 @@ INSERTS = [
     b" ", b"\t", b"'", b"\xc3", b"0", b"1",
 ]  # fmt: skip
 
+WORDS = [
+    b"0", b"1", b"2", b"0.0", b"1.0", b"true", b"false", b"True", b"model_a", b"model_b", b"tie", b'""',
+    b"null", b"winner", b"label", b"prompt", b"chosen", b"id", b"NaN",
+]  # fmt: skip
+"""what stands for a vote or a column: one is put for another, and most such files can still be read"""
+
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
     """One to three random damages."""
@@ -131,7 +53,7 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
         if not content:
             return content
         i, j = sorted((rng.randrange(len(content) + 1), rng.randrange(len(content) + 1)))
-        kind = rng.randrange(7)
+        kind = rng.randrange(10)
         if kind == 0:
             content = content[:i]
         elif kind == 1:
@@ -148,68 +70,44 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
         elif kind == 5:
             place = rng.randrange(len(content))
             content = content[:place] + bytes([rng.randrange(256)]) + content[place + 1 :]
-        else:
+        elif kind == 6:
             content = content[:i] + content[j : j + 20] + content[i:j] + content[j + 20 :]
-    return content
-
-
-def unpacked(content: bytes) -> bytes:
-    """The plain bytes of a gzip or zstandard file, by the libraries' one-shot functions."""
-    import zstandard
-
-    if content[:2] == b"\x1f\x8b":
-        return gzip.decompress(content)
-    if content[:2] == b"\x28\xb5":
-        plain = b""
-        while content:
-            frame = zstandard.ZstdDecompressor().decompressobj()
-            plain += frame.decompress(content)
-            content = frame.unused_data
-        return plain
-    return content
-
-
-def counted(content: bytes) -> int:
-    """Rows of data, by a counter that shares no code with the readers."""
-    import polars as pl
-
-    if content[:4] == b"PAR1":
-        return pl.scan_parquet(io.BytesIO(content)).select(pl.len()).collect().item()
-    text = unpacked(content).decode("utf-8", "surrogatepass").removeprefix("\ufeff")
-    if text.lstrip()[:1] == "{":
-        return sum(not line.isspace() for line in io.StringIO(text, newline=None))
-    rows, quoted, fresh, closed, seen = 0, False, True, False, False
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    for char in text:
-        if quoted:
-            # a doubled quote closes here and opens again at the next character
-            quoted, closed = char != '"', char == '"'
-            continue
-        # a quote opens a cell only at its beginning; inside a cell without quotes it is a letter
-        opens, closed = char == '"' and (fresh or closed), False
-        if opens:
-            quoted, fresh, seen = True, False, True
-        elif char == "\n":
-            rows, fresh, seen = rows + seen, True, False
+        elif kind == 7:
+            lines = content.split(b"\n")
+            a, b = rng.randrange(len(lines)), rng.randrange(len(lines))
+            lines[a], lines[b] = lines[b], lines[a]
+            content = b"\n".join(lines)
         else:
-            fresh, seen = char == ",", True
-    return rows + seen - 1
+            old, new = rng.choice(WORDS), rng.choice(WORDS)
+            places = [match.start() for match in re.finditer(re.escape(old), content)]
+            place = rng.choice(places) if places else len(content)
+            content = content[:place] + new + content[place + len(old) :]
+    return content
 
 
 def child(first: int, count: int, folder: Path) -> None:
     """Run cases; the seed in hand is written before each, and a tally at the end."""
     from arena_ensemble.errors import ArenaError
-    from arena_ensemble.io import read, read_labels, read_predictions
+    from arena_ensemble.io import load_battles, read_labels, read_predictions
+    from arena_ensemble.io.tables import open_table
 
     files = good_files()
     names = list(files)
     # Parquet is first tried in a process of its own, a hundred times the cost of a case: it comes up less.
-    weights = [0.25 if name.endswith(".parquet") else 1.0 for name in names]
-    use: dict[str, Callable[[Path], int]] = {
-        "battles": lambda path: len(read(path).battles),
-        "predictions": lambda path: len(next(iter(read_predictions(path).values()))),
-        "labels": lambda path: read_labels(path).height,
-    }
+    weights = [0.1 if name.endswith(".parquet") else 1.0 for name in names]
+    ids = folder / "ids.csv"
+    ids.write_text("id\n1\n2\n3\n4\n5\n")
+
+    def use(role: str, path: Path) -> tuple[int, list[int | None] | None]:
+        """Rows and votes of a case."""
+        if role == "battles":
+            frame = load_battles(path, need_ids=False).battles.frame
+            return frame.height, frame["outcome"].to_list()
+        if role == "labels":
+            frame = read_labels(path)
+            return frame.height, frame["outcome"].to_list()
+        held = read_predictions(path, ids=ids if role == "arrays" else None)
+        return len(next(iter(held.values()))), None
 
     tally: collections.Counter[str] = collections.Counter()
     bad: list[str] = []
@@ -223,17 +121,23 @@ def child(first: int, count: int, folder: Path) -> None:
         path.write_bytes(content)
         signal.setitimer(signal.ITIMER_PROF, LIMIT_S)  # of processor time: a busy machine is no hang
         try:
-            found = use[role](path)
+            if content[:4] == b"PAR1":
+                open_table(path, isolated=True)
+            found, votes = use(role, path)
             signal.setitimer(signal.ITIMER_PROF, 0)
-            expected = counted(content)
-            if (
-                name.startswith("logs") and found != expected
-            ):  # a row per (id, fold) is averaged to a row per id
-                tally["averaged"] += 1
+            expected, rows = second_reading(content)
+            wanted = second_votes(rows) if rows is not None and votes is not None else None
+            # where a second column of votes was made by the damage, or chosen texts hold the votes
+            paired = name.split(".")[0] in ("pairs", "bench", "asked", "sharegpt")
+            if name.startswith("logs") and found != expected:
+                tally["averaged"] += 1  # a row per (id, fold) is averaged to a row per id
             elif found != expected:
                 bad.append(f"{seed} {name}: {found} rows, expected {expected}")
+            elif wanted is not None and not paired and votes != wanted:
+                bad.append(f"{seed} {name}: votes {votes}, expected {wanted}")
             else:
                 tally["read"] += 1
+                tally["votes compared"] += wanted is not None and not paired
         except ArenaError as error:
             tally["refused"] += 1
             if not str(error).isprintable():

@@ -100,7 +100,7 @@ def ours(path: Path) -> dict[str, Any]:
     """Run in a process of its own, so that the peak of memory is its own."""
     from arena_ensemble import folds
     from arena_ensemble.features import extract
-    from arena_ensemble.io import read
+    from arena_ensemble.io import load_battles
 
     seconds: dict[str, float] = {}
     start = last = time.perf_counter()
@@ -113,7 +113,7 @@ def ours(path: Path) -> dict[str, Any]:
         seconds[name], last = now - last, now
         cpu[name], last_cpu = now_cpu - last_cpu, now_cpu
 
-    loaded = read(path, need_outcomes=True)
+    loaded = load_battles(path, need_outcomes=True)
     battles = loaded.battles
     lap("read_and_validate")
     group = folds.grouping(battles)
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=57_477)
     parser.add_argument("--usual-python", help="an interpreter that can import pandas")
     parser.add_argument(
-        "--repeats", type=int, default=3, help="runs of each side, in turns (medians are told)"
+        "--repeats", type=int, default=3, help="runs of each side, in turns (medians are shown)"
     )
     parser.add_argument("--growth", type=int, default=0, metavar="ROWS", help="our side on so many rows too")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="write the files here, or use those there")

@@ -21,10 +21,10 @@ start, start_cpu = time.perf_counter(), time.process_time()
 word = re.compile(patterns["word"])
 out = {}
 low = {side: df[side].str.lower() for side in ("prompt", "response_a", "response_b")}
-def said(text):
+def words_in(text):
     found = word.findall(text)
     return len(found), set(found)
-found = {side: low[side].apply(said) for side in low}
+found = {side: low[side].apply(words_in) for side in low}
 words = {side: found[side].apply(lambda pair: pair[1]) for side in low}
 for side in ("response_a", "response_b"):
     out[side + "_chars"] = df[side].apply(len)

@@ -23,14 +23,14 @@ def validate(
 ) -> Result:
     """Say what a file of battles holds, and what is wrong with it."""
     from ..artifacts import atomic
-    from ..io import people_csv, read, suspicious_rows
+    from ..io import load_battles, spreadsheet_csv, suspicious_rows
     from . import tables
 
-    loaded = read(file, format=format)
+    loaded = load_battles(file, format=format, isolated=True)
     facts = loaded.report.as_dict()
     if suspicious is not None:
         rows = suspicious_rows(loaded.battles)
-        atomic.write_bytes(suspicious, people_csv(rows.columns, rows.iter_rows()))
+        atomic.write_bytes(suspicious, spreadsheet_csv(rows.columns, rows.iter_rows()))
     return Result(facts, tables.facts_table(list(facts.items()), title=str(file)))
 
 

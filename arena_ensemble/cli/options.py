@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from ..errors import InputError
+from ..io.format_names import FORMAT_NAMES
 from .runner import WorkspaceOption
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ FormatOption = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="kaggle, wsdm, arena, pairs or rewardbench",
-        show_default="told from the columns",
+        help=f"{', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]}",
+        show_default="decided by the columns",
     ),
 ]
 uplicatesOption = Annotated[

@@ -1,39 +1,89 @@
-"""Files ↔ nouns: battles, predictions, labels, the submission. The only room that knows column names."""
+"""Files ↔ battles, predictions, labels, the submission. The only room that knows column names.
 
-from .battle_formats import FORMATS, Format
-from .battles import Reading, read, read_battles
-from .columns import read_columns
-from .predictions import read_labels, read_predictions, read_readings
-from .spreadsheet_csv import people_csv
-from .submission import (
-    COLUMNS,
-    WINNER_COLUMNS,
-    check_sample,
-    check_submission,
-    write_submission,
-    write_winners,
-)
-from .validation import Report, Spread, Suspicion, suspicious_rows
+The public names below are imported when they are first used: ``--help`` needs the names of the formats,
+not the readers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+from .format_names import FORMAT_NAMES
+
+if TYPE_CHECKING:
+    from .battle_formats import FORMATS, Format
+    from .battles import LoadedBattles, load_battles, read_battles
+    from .columns import read_columns
+    from .labels import read_labels
+    from .predictions import LoadedPredictions, load_predictions, read_fold_predictions, read_predictions
+    from .repeated_rows import average_seeds
+    from .spreadsheets import spreadsheet_csv
+    from .submission import (
+        COLUMNS,
+        WINNER_COLUMNS,
+        check_sample,
+        check_submission,
+        write_submission,
+        write_winners,
+    )
+    from .validation import BattlesReport, CharacterQuantiles, SuspiciousRows, suspicious_rows
+
+_HOME: Final = {
+    "COLUMNS": "submission",
+    "FORMATS": "battle_formats",
+    "WINNER_COLUMNS": "submission",
+    "BattlesReport": "validation",
+    "CharacterQuantiles": "validation",
+    "Format": "battle_formats",
+    "LoadedBattles": "battles",
+    "LoadedPredictions": "predictions",
+    "SuspiciousRows": "validation",
+    "average_seeds": "repeated_rows",
+    "check_sample": "submission",
+    "check_submission": "submission",
+    "load_battles": "battles",
+    "load_predictions": "predictions",
+    "read_battles": "battles",
+    "read_columns": "columns",
+    "read_fold_predictions": "predictions",
+    "read_labels": "labels",
+    "read_predictions": "predictions",
+    "spreadsheet_csv": "spreadsheets",
+    "suspicious_rows": "validation",
+    "write_submission": "submission",
+    "write_winners": "submission",
+}
 
 __all__ = [
     "COLUMNS",
     "FORMATS",
+    "FORMAT_NAMES",
     "WINNER_COLUMNS",
+    "BattlesReport",
+    "CharacterQuantiles",
     "Format",
-    "Reading",
-    "Report",
-    "Spread",
-    "Suspicion",
+    "LoadedBattles",
+    "LoadedPredictions",
+    "SuspiciousRows",
+    "average_seeds",
     "check_sample",
     "check_submission",
-    "people_csv",
-    "read",
+    "load_battles",
+    "load_predictions",
     "read_battles",
     "read_columns",
+    "read_fold_predictions",
     "read_labels",
     "read_predictions",
-    "read_readings",
+    "spreadsheet_csv",
     "suspicious_rows",
     "write_submission",
     "write_winners",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

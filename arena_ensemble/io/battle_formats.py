@@ -1,41 +1,52 @@
 """What the columns of each known file mean: a row of cells becomes one battle.
 
-The only room that knows column names of battles. A format is told by its columns; to add one, write
-a function of a row and a line in ``FORMATS``.
+A format says which columns hold the texts; how their cells are written (lists, plain text, messages) is
+decided per column, and votes are read by ``votes``. To add a format, write a function of a row, a line
+in ``FORMATS``, and its name in ``format_names``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..battles import Outcome
-from ..errors import InputError
 from .cells import (
-    WINNERS,
+    MESSAGES,
+    PLAIN,
+    BattleRow,
     Cells,
-    ReadRow,
     RowProblem,
     Turns,
-    conversation,
-    dialogue,
-    one_hot_outcome,
     paired,
-    plain,
+    text_cell,
     text_or_none,
-    turns,
-    verdict_outcome,
 )
+from .messages import conversation, dialogue, role_of
+from .questions import Question
+from .votes import tie_flag, word_outcome
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the cells of one file are written, decided from its first rows."""
+
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    """field of text → ``list``, ``plain`` or ``messages``"""
+    question: Question | None = None
+    texts_only: bool = False
+    """both answers and the question hold text only, no messages: the fast and usual way"""
 
 
 @dataclass(frozen=True)
 class Format:
     """How one kind of file is recognised and read.
 
-    ``required`` columns must all be there; ``optional`` ones are read where they are. ``outcomes`` is
-    how many outcomes the task has: 3, or 2 where no tie can be voted.
+    ``required`` fields must all be there, the first two hold the answers; ``optional`` ones are read where
+    they are. ``outcomes`` is
+    how many outcomes the task has: 3, or 2 where no tie can be voted (a tie in the file makes it 3).
     """
 
     name: str
@@ -43,62 +54,123 @@ class Format:
     required: tuple[str, ...]
     optional: tuple[str, ...]
     ids: tuple[str, ...]
-    """columns that may hold the id, the first one present is taken; none: rows are numbered from 1"""
+    """fields that may hold the id, the first one present is taken; none: rows are numbered from 1"""
     outcomes: int
-    read: Callable[[Cells], ReadRow]
+    read: Callable[[Cells, Layout], BattleRow]
+    asks: bool = True
+    """whether a column must hold the question"""
     needs_id: bool = True
+    votes: str | None = None
+    """the field of the vote that is taken when this format is asked for by name"""
+    paired: bool = False
+    """whether the columns themselves say who won, so that no vote is read"""
     note: str = ""
     """what a reader of the report should know"""
 
-
-def _kaggle(cells: Cells) -> ReadRow:
-    battle = paired(*(turns(cells[name], name) for name in ("prompt", "response_a", "response_b")))
-    outcome = one_hot_outcome([cells[name] for name in WINNERS]) if WINNERS[0] in cells else None
-    return ReadRow(*battle, outcome, *_described(cells))
-
-
-def _wsdm(cells: Cells) -> ReadRow:
-    battle = paired(*(plain(cells[name], name) for name in ("prompt", "response_a", "response_b")))
-    return ReadRow(*battle, verdict_outcome(cells.get("winner")), *_described(cells))
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The fields that hold the answers."""
+        return self.required[:2]
 
 
-def _arena(cells: Cells) -> ReadRow:
+def _texts(cells: Cells, layout: Layout) -> BattleRow:
+    question, kinds = layout.question, layout.kinds
+    assert question is not None
+    asked = question.read(cells)
+    if layout.texts_only:
+        answers = [text_cell(cells[name], name, kinds[name]) for name in ("response_a", "response_b")]
+        battle = paired(asked, *answers)
+    else:
+        asked_a, first = _answered(asked, _answer(cells, "response_a", kinds), "response_a")
+        asked_b, second = _answered(asked, _answer(cells, "response_b", kinds), "response_b")
+        if asked_a != asked_b:
+            raise RowProblem("response_a and response_b answer different questions; put one question in both")
+        battle = paired(asked_a, first, second)
+    if question.system is not None:
+        battle = (question.with_system(battle[0], cells), battle[1], battle[2])
+    return BattleRow(*battle, None, *_described(cells))
+
+
+def _arena(cells: Cells, layout: Layout) -> BattleRow:
     asked, response_a = conversation(cells["conversation_a"], "conversation_a")
     asked_b, response_b = conversation(cells["conversation_b"], "conversation_b")
     if asked != asked_b:
-        raise RowProblem("conversation_a and conversation_b hold different questions")
+        raise RowProblem(
+            "conversation_a and conversation_b hold different questions; put the same question in both"
+        )
+    if layout.question is not None and layout.question.system is not None:
+        asked = layout.question.with_system(asked, cells)
     battle = paired(asked, response_a, response_b)
-    return ReadRow(*battle, verdict_outcome(cells.get("winner")), *_described(cells))
+    return BattleRow(*battle, None, *_described(cells))
 
 
-def _pairs(cells: Cells) -> ReadRow:
-    prompt = dialogue(cells.get("prompt"), "prompt")
-    asked, chosen = _answered(prompt, dialogue(cells["chosen"], "chosen"), "chosen")
-    asked_too, rejected = _answered(prompt, dialogue(cells["rejected"], "rejected"), "rejected")
+def _pairs(cells: Cells, layout: Layout) -> BattleRow:
+    question = None if layout.question is None else layout.question.read(cells)
+    asked, chosen = _answered(question, _answer(cells, "chosen", layout.kinds), "chosen")
+    asked_too, rejected = _answered(question, _answer(cells, "rejected", layout.kinds), "rejected")
     if asked != asked_too:
-        raise RowProblem("chosen and rejected answer different questions")
+        raise RowProblem("chosen and rejected answer different questions; put the same question before both")
+    if layout.question is not None:
+        asked = layout.question.with_system(asked, cells)
     winner, loser = (text_or_none(cells.get(name)) for name in ("chosen_model", "rejected_model"))
     language = text_or_none(cells.get("language"))
+    vote = word_outcome(cells["winner"], "winner", numbers=False) if "winner" in cells else None
+    tie = vote == Outcome.TIE or ("tie" in cells and tie_flag(cells["tie"], "tie"))
     text = "\x1f".join(turn or "" for side in (asked, chosen, rejected) for turn in side)
     drawn = hashlib.blake2b(f"{_PAIR_SEED}\x1f{text}".encode("utf-8", "surrogatepass"), digest_size=1)
-    if drawn.digest()[0] & 1:
-        return ReadRow(*paired(asked, rejected, chosen), Outcome.B, loser, winner, language)
-    return ReadRow(*paired(asked, chosen, rejected), Outcome.A, winner, loser, language)
+    second = vote == Outcome.B if vote in (Outcome.A, Outcome.B) else bool(drawn.digest()[0] & 1)
+    if second:
+        outcome = Outcome.TIE if tie else Outcome.B
+        return BattleRow(*paired(asked, rejected, chosen), outcome, loser, winner, language)
+    outcome = Outcome.TIE if tie else Outcome.A
+    return BattleRow(*paired(asked, chosen, rejected), outcome, winner, loser, language)
+
+
+def _answer(cells: Cells, name: str, kinds: Mapping[str, str]) -> list[Any] | str | None:
+    kind = kinds.get(name, PLAIN)
+    value = cells[name]
+    if kind in (PLAIN, MESSAGES):
+        return dialogue(value, name, messages=kind == MESSAGES)
+    return text_cell(value, name, kind)
 
 
 def _answered(
-    prompt: list[Any] | str | None, answer: list[Any] | str | None, name: str
+    question: list[Any] | Turns | None, answer: list[Any] | str | None, name: str
 ) -> tuple[Turns, Turns]:
-    """Questions and answers of one side: the prompt before it, and the answer that was compared."""
-    if not isinstance(answer, list):
-        if not isinstance(prompt, list):
-            return [prompt], [answer]
-        return conversation([*prompt, {"role": "assistant", "content": answer}], name)
-    whole = answer
-    if answer and isinstance(answer[0], dict) and answer[0].get("role") == "assistant":
-        before = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
-        whole = [*before, *answer]  # otherwise the prompt is there already, as the first messages
-    return conversation(whole, name)
+    """Questions and answers of one side: the question before it, and the answer that was compared.
+
+    Parameters
+    ----------
+    question
+        Turns of text, messages, or None where the answer brings its question along.
+    answer
+        One text, turns of text, or messages.
+    """
+    messages = question if question and isinstance(question[0], dict) else None
+    if isinstance(answer, list) and answer and isinstance(answer[0], dict):
+        if role_of(answer[0]) != "assistant":
+            return conversation(answer, name)  # the question is there already, as the first messages
+        replies = answer
+    elif question is None:
+        raise RowProblem(
+            f"{name} is an answer without a question; put the question into a column prompt, or before the "
+            "answer"
+        )
+    elif isinstance(answer, list) and not (messages and len(answer) == 1):
+        return (conversation(messages, name)[0] if messages else question), answer
+    else:
+        text = answer[0] if isinstance(answer, list) else answer
+        if messages is None:
+            return question, [*[None] * (len(question) - 1), text]
+        replies = [{"role": "assistant", "content": text}]
+    if question is None:
+        raise RowProblem(
+            f"{name} holds an answer without a question; put the question into a column prompt, or before "
+            "the answer"
+        )
+    return conversation(
+        [*(messages or [{"role": "user", "content": turn} for turn in question]), *replies], name
+    )
 
 
 def _described(cells: Cells) -> tuple[str | None, str | None, str | None]:
@@ -108,25 +180,28 @@ def _described(cells: Cells) -> tuple[str | None, str | None, str | None]:
     return model_a, model_b, language
 
 
-_TEXTS: Final = ("prompt", "response_a", "response_b")
+_SIDES: Final = ("response_a", "response_b")
 _DESCRIBED: Final = ("model_a", "model_b", "language")
+_IDS: Final = ("id", "question_id")
 _PAIR_SEED: Final = 0
 _DRAWN: Final = f"which response is shown first was drawn by a hash of the texts (BLAKE2b, seed {_PAIR_SEED})"
-_PAIR_OPTIONS: Final = ("prompt", "chosen_model", "rejected_model", "language")
+_PAIR_OPTIONS: Final = ("chosen_model", "rejected_model", "language")
 
 FORMATS: Final[dict[str, Format]] = {
     form.name: form
     for form in (
-        Format("kaggle", "Kaggle LMSYS", _TEXTS, (*WINNERS, *_DESCRIBED), ("id",), 3, _kaggle),
-        Format("wsdm", "WSDM Cup", _TEXTS, ("winner", *_DESCRIBED), ("id",), 2, _wsdm),
+        Format("kaggle", "Kaggle LMSYS", _SIDES, _DESCRIBED, _IDS, 3, _texts, votes="winner_model_a"),
+        Format("wsdm", "WSDM Cup", _SIDES, _DESCRIBED, _IDS, 2, _texts, votes="winner"),
         Format(
             "arena",
             "Hugging Face arena",
             ("conversation_a", "conversation_b"),
-            ("winner", *_DESCRIBED),
-            ("id", "question_id"),
+            _DESCRIBED,
+            _IDS,
             3,
             _arena,
+            asks=False,
+            votes="winner",
         ),
         Format(
             "pairs",
@@ -136,86 +211,24 @@ FORMATS: Final[dict[str, Format]] = {
             ("id",),
             2,
             _pairs,
+            asks=False,
             needs_id=False,
+            paired=True,
             note=_DRAWN,
         ),
         Format(
             "rewardbench",
             "RewardBench",
-            ("prompt", "chosen", "rejected", "chosen_model", "rejected_model"),
+            ("chosen", "rejected", "chosen_model", "rejected_model"),
             _PAIR_OPTIONS,
             ("id",),
             2,
             _pairs,
+            asks=True,
             needs_id=False,
+            paired=True,
             note=_DRAWN,
         ),
     )
 }
 """Every known format, by the name that ``--format`` takes."""
-
-
-def detect(columns: Sequence[str], first: Sequence[Any], *, file: str) -> Format:
-    """The format of a file, from its columns; where two share them, from the first prompts.
-
-    Parameters
-    ----------
-    columns
-        The file's column names.
-    first
-        Cells of the column ``prompt`` of the first rows, where there is one: lists of turns mean
-        Kaggle's format, plain text means WSDM Cup's.
-
-    Raises
-    ------
-    InputError
-        No format has these columns; the message names what the nearest one lacks.
-    """
-    present = set(columns)
-    marks = {name: present.intersection(form.required) for name, form in FORMATS.items()}
-    whole = [name for name, form in FORMATS.items() if len(marks[name]) == len(form.required)]
-    if set(_TEXTS) <= present:
-        if present.intersection(WINNERS):
-            return FORMATS["kaggle"]
-        if not shared_columns(columns):
-            return FORMATS["wsdm"]
-        listed = sum(isinstance(cell, list) or str(cell).lstrip()[:1] == "[" for cell in first)
-        return FORMATS["kaggle" if 2 * listed >= max(len(first), 1) else "wsdm"]
-    if whole:
-        return FORMATS[whole[-1]]
-    shown = ", ".join(str(name)[:30] for name in columns[:12])
-    near = max(FORMATS, key=lambda name: len(marks[name]) / len(FORMATS[name].required))
-    if marks[near]:
-        lacks = ", ".join(name for name in FORMATS[near].required if name not in present)
-        raise InputError(
-            f"{file} lacks the column {lacks} ({FORMATS[near].title} format); its columns are {shown}"
-        )
-    raise InputError(
-        f"{file} has columns that fit no known format: {shown}; expected for instance id, prompt, "
-        "response_a, response_b, winner_model_a, winner_model_b, winner_tie"
-    )
-
-
-def shared_columns(columns: Sequence[str]) -> bool:
-    """Whether the columns fit both Kaggle's test file and WSDM Cup's, so that cells must decide."""
-    return set(_TEXTS) <= set(columns) and not {*WINNERS, "winner", "scored"}.intersection(columns)
-
-
-def require_columns(form: Format, columns: Sequence[str], *, file: str) -> None:
-    """Refuse a file that lacks columns of the given format.
-
-    Raises
-    ------
-    InputError
-        A required column is missing, or some but not all of the winner columns are there.
-    """
-    lacks = [name for name in form.required if name not in columns]
-    if form.needs_id and not any(name in columns for name in form.ids):
-        lacks.append(form.ids[0])
-    if form.name == "kaggle" and any(name in columns for name in WINNERS):
-        lacks += [name for name in WINNERS if name not in columns]
-    if lacks:
-        shown = ", ".join(str(name)[:30] for name in columns[:12])
-        raise InputError(
-            f"{file} lacks the column {', '.join(lacks)} ({form.title} format); its columns are {shown}"
-        )

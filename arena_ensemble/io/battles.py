@@ -2,62 +2,95 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from ..battles import TURNS, Battles
 from ..errors import InputError
-from .battle_formats import FORMATS, Format, detect, require_columns, shared_columns
-from .cells import ReadRow, RowProblem
-from .tables import Row, Table, open_table
-from .validation import Report, describe
+from .cells import LIST, BattleRow, RowProblem
+from .column_names import MAKE
+from .detection import Detected, detect
+from .ids import checked_id, id_column, replaced_surrogates
+from .tables import Table, open_table
+from .validation import BattlesReport, describe
 
 _SHOWN_PROBLEMS: Final = 3
-_WHOLE_NUMBER: Final = re.compile(r"-?(0|[1-9]\d{0,18})\Z")
-_FLOAT_ID: Final = re.compile(r"-?\d+(\.\d*([eE][+-]?\d+)?|[eE]\+\d+)\Z")
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_INT64: Final = 1 << 63
 
 
 @dataclass(frozen=True)
-class Reading:
+class LoadedBattles:
     """The battles of a file and what the reader saw while it read them."""
 
     battles: Battles
-    report: Report
+    report: BattlesReport
+    groups: pl.Series | None = None
+    """(n,) strings: rows of one question, where a ``question_id`` repeats and so cannot be the id"""
 
     @property
-    def outcomes(self) -> int:
+    def n_classes(self) -> int:
         """How many outcomes the task has: 3, or 2 where a tie cannot be voted."""
         return self.report.task_outcomes
 
 
-def read_battles(path: Path, *, format: str | None = None, need_outcomes: bool = False) -> Battles:
-    """The battles of a file; see :func:`read`."""
-    return read(path, format=format, need_outcomes=need_outcomes).battles
+def read_battles(
+    path: Path,
+    *,
+    format: str | None = None,
+    need_outcomes: bool = False,
+    need_votes: bool = False,
+    need_ids: bool = True,
+    skip_unvoted: bool = False,
+) -> Battles:
+    """The battles of a file; see :func:`load_battles`."""
+    return load_battles(
+        path,
+        format=format,
+        need_outcomes=need_outcomes,
+        need_votes=need_votes,
+        need_ids=need_ids,
+        skip_unvoted=skip_unvoted,
+    ).battles
 
 
-def read(path: Path, *, format: str | None = None, need_outcomes: bool = False) -> Reading:
+def load_battles(
+    path: Path,
+    *,
+    format: str | None = None,
+    need_outcomes: bool = False,
+    need_votes: bool = False,
+    need_ids: bool = True,
+    skip_unvoted: bool = False,
+    isolated: bool = False,
+) -> LoadedBattles:
     """Read a battles file and report on it.
 
-    Rows keep the file's order and none is dropped. Ids are integers where every id is a plain whole
-    number, else strings exactly as written (``007`` stays a string). A lone surrogate is replaced by
-    U+FFFD and counted.
+    Rows keep the file's order; none is dropped but by ``skip_unvoted``. Ids are integers where every id
+    is a whole number, else strings exactly as written (``007`` stays a string). Where ``question_id``
+    stands for the id but repeats, the rows are numbered and it becomes their group; if such a file says
+    the judged ``turn``, later turns are not shown. A lone surrogate is replaced by U+FFFD and counted.
 
     Parameters
     ----------
     path
-        CSV, JSON lines or parquet, plain or compressed by gzip or zstandard.
+        CSV (comma, semicolon or tab), JSON or parquet, plain or packed by gzip, zstandard or zip.
     format
-        A key of ``FORMATS``; by default told from the columns.
+        A key of ``FORMATS``; by default decided from the columns and the first rows.
     need_outcomes
-        Refuse a file without outcomes, or with one outcome only: nothing can be trained on it.
+        Refuse rows without a vote, and a file with one outcome only: nothing can be trained on it.
+    need_votes
+        Refuse rows without a vote.
+    need_ids
+        False: a file without ids is read all the same, and its rows are numbered from 1.
+    skip_unvoted
+        Leave out the rows without a vote, with a note in the report, instead of refusing them.
+    isolated
+        Read a parquet file in another process first; see :func:`tables.open_table`.
 
     Raises
     ------
@@ -65,124 +98,143 @@ def read(path: Path, *, format: str | None = None, need_outcomes: bool = False) 
         The file cannot be read, fits no format, or has rows that cannot be used: the first few are
         named by row number (1 = the first row of data) and id, and all are counted.
     """
-    table = open_table(Path(path))
-    form = _format_of(table, format)
-    columns, numbered = _columns_of(table, form)
-    parts: list[pl.DataFrame] = []
-    ids: list[Any] = []
+    table = open_table(Path(path), isolated=isolated)
+    found = detect(table, format, need_ids=need_ids)
+    rows = _read_rows(table, found)
+    found.votes.check()
+    notes = list(found.notes)
+    ids, groups, note = _ids_of(table, found, rows.ids)
+    notes += [note] if note else []
+    frame = pl.concat(rows.parts, rechunk=True).insert_column(0, ids)
+    if groups is not None or rows.judged:
+        frame, note = _judged_turns(frame, rows.turns)
+        notes += [note] if note else []
+    if found.form.paired or (found.layout.question and found.layout.question.kind != LIST):
+        _check_questions(table, found, frame)
+    unvoted = np.flatnonzero(frame["outcome"].is_null().to_numpy())
+    if 0 < len(unvoted) < len(frame) and (skip_unvoted or need_outcomes or need_votes):
+        count = f"{len(unvoted)} of {len(frame)} rows without a vote"
+        where = f"row {unvoted[0] + 1} (id {frame['id'][int(unvoted[0])]})"
+        if not skip_unvoted:
+            raise InputError(
+                f"{table.name}: {count}, the first in {where}; fill them in, or leave these rows out with "
+                "--skip-unvoted "
+                "(skip_unvoted=True)"
+            )
+        kept = frame["outcome"].is_not_null()
+        frame, groups = frame.filter(kept), None if groups is None else groups.filter(kept)
+        notes.append(f"left out: {count}, the first in {where}")
+    known = [name for name in ("model_a", "model_b", "language") if frame[name].null_count() < len(frame)]
+    battles = Battles(frame.select("id", "prompt", "response_a", "response_b", "outcome", *known))
+    if need_outcomes or need_votes:
+        _check_outcomes(table, battles, several=need_outcomes)
+    report = describe(battles, table, found.form, rows.surrogates, notes, found.columns_read or {})
+    return LoadedBattles(battles, report, groups)
+
+
+@dataclass
+class _Rows:
+    """What the rows of a file hold, in columns, before they are put together."""
+
+    parts: list[pl.DataFrame] = field(default_factory=list)
+    ids: list[Any] = field(default_factory=list)
+    turns: list[Any] = field(default_factory=list)
+    judged: bool = False
+    """whether the file names a judge, so that ``turn`` says which turn was judged"""
+    surrogates: int = 0
+
+
+def _read_rows(table: Table, found: Detected) -> _Rows:
+    fields = list(found.fields)
+    lead = [name for name in (found.id_column, found.turn_column) if name is not None]
+    columns = [*lead, *found.votes.columns, *found.fields.values()]
+    first_vote, first_text = len(lead), len(lead) + len(found.votes.columns)
+    result = _Rows(judged="judge" in (name.lower() for name in table.columns))
+    numbered, with_turn = found.id_column is None, found.turn_column is not None
+    read, layout, vote = found.form.read, found.layout, found.votes.read
+    has_votes = found.votes.place is not None
     problems: list[str] = []
-    bad = rows = surrogates = 0
+    bad = rows = 0
     for batch in table.batches(columns):
-        good: list[ReadRow] = []
+        good: list[BattleRow] = []
+        outcomes: list[int | None] = []
         for row in batch:
             rows += 1
             name = rows if numbered else row[0]
             try:
-                ids.append(_checked_id(name))
-                good.append(form.read(dict(zip(columns, row, strict=True))))
+                result.ids.append(checked_id(name))
+                good.append(read(dict(zip(fields, row[first_text:], strict=True)), layout))
+                if has_votes:
+                    outcomes.append(vote(row[first_vote:first_text], rows, name))
             except RowProblem as problem:
                 bad += 1
                 if len(problems) < _SHOWN_PROBLEMS:
                     problems.append(f"row {rows} (id {str(name)[:60]}): {problem}")
+        if with_turn:
+            result.turns += [row[len(lead) - 1] for row in batch]
         if not bad:
-            part, replaced = _frame_of(good)
-            parts.append(part)
-            surrogates += replaced
+            part, replaced = _frame_of(good, outcomes if has_votes else [row.outcome for row in good])
+            result.parts.append(part)
+            result.surrogates += replaced
     if bad:
-        raise InputError(_told(table.name, problems, bad, rows))
+        raise InputError(_bad_rows(table.name, problems, bad, rows))
     if not rows:
-        raise InputError(f"{table.path} has a header but no rows")
-    series = column_of_ids(table, ids)
-    frame = pl.concat(parts, rechunk=True).insert_column(0, series)
-    known = [name for name in ("model_a", "model_b", "language") if frame[name].null_count() < rows]
-    battles = Battles(frame.select("id", "prompt", "response_a", "response_b", "outcome", *known))
-    if need_outcomes:
-        _check_outcomes(table, battles)
-    return Reading(battles, describe(battles, table, form, surrogates))
+        raise InputError(f"{table.path} has a header but no rows; fetch it again")
+    return result
 
 
-def _format_of(table: Table, wanted: str | None) -> Format:
-    if wanted is not None:
-        if wanted not in FORMATS:
-            raise InputError(f"unknown format {wanted!r}; known formats: {', '.join(FORMATS)}")
-        form = FORMATS[wanted]
-    else:
-        first: Sequence[Row] = ()
-        if shared_columns(table.columns):
-            first = next(table.batches(["prompt"]), [])[:50]
-        form = detect(table.columns, [row[0] for row in first], file=table.name)
-    require_columns(form, table.columns, file=table.name)
-    return form
+def _ids_of(table: Table, found: Detected, ids: list[Any]) -> tuple[pl.Series, pl.Series | None, str | None]:
+    """The ids, the groups where they repeat by right, and a note on either."""
+    column = found.id_column
+    if column is None:
+        note = "no ids in the file: the rows were numbered from 1" if found.form.needs_id else None
+        return pl.Series("id", range(1, len(ids) + 1), dtype=pl.Int64), None, note
+    if column.lower() == "id" or found.form.ids[0] in table.columns or len(set(ids)) == len(ids):
+        series, note = id_column(table, ids, column=column)
+        return series, None, note
+    series, _ = id_column(table, ids, column=column, unique=False)
+    numbers = pl.Series("id", range(1, len(ids) + 1), dtype=pl.Int64)
+    note = f"{column} repeats: the rows were numbered from 1 and {column} is their group"
+    return numbers, series.cast(pl.String).alias("group"), note
 
 
-def _columns_of(table: Table, form: Format) -> tuple[list[str], bool]:
-    """The columns to read, the id first where there is one, and whether rows are numbered instead."""
-    found = [name for name in form.ids if name in table.columns][:1]
-    others = [
-        name for name in (*form.required, *form.optional) if name in table.columns and name not in found
-    ]
-    return [*found, *others], not found
+def _judged_turns(frame: pl.DataFrame, turns: list[Any]) -> tuple[pl.DataFrame, str | None]:
+    """Only the turns up to the judged one; ``turn`` counts from 1."""
+    judged = [_whole_turn(turn) for turn in turns]
+    if not any(judged):
+        return frame, None
+    limit = pl.Series("turn", judged, dtype=pl.Int64)
+    longer = (limit < frame["prompt"].list.len()).fill_null(False)
+    if not longer.any():
+        return frame, None
+    sides = ("prompt", "response_a", "response_b")
+    cut = [pl.col(side).list.head(pl.coalesce("turn", pl.col(side).list.len())) for side in sides]
+    frame = frame.with_columns(limit).with_columns(cut).drop("turn")
+    return frame, f"{int(longer.sum())} rows show the turns up to the judged one only (column turn)"
 
 
-def _checked_id(value: Any) -> Any:
-    if value is None or value == "":
-        raise RowProblem("the id is empty")
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise RowProblem(f"the id is a {type(value).__name__}, expected an integer or a string")
-    return value
+def _whole_turn(value: Any) -> int | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(number) if number.is_integer() and 1 <= number < 1 << 31 else None
 
 
-def column_of_ids(table: Table, ids: list[Any], *, unique: bool = True) -> pl.Series:
-    """Ids as one Series, Int64 or String, never re-typed.
-
-    Raises
-    ------
-    InputError
-        An id is empty or of another type than the rest, or (``unique``) repeats; named by row.
-    """
-    for row, value in enumerate(ids, start=1):
-        try:
-            _checked_id(value)
-        except RowProblem as problem:
-            raise InputError(f"{table.name} row {row} (id {value}): {problem}") from None
-    whole = all(type(value) is int and -_INT64 <= value < _INT64 for value in ids)
-    if not whole and table.kind == "csv":
-        if all(
-            _WHOLE_NUMBER.match(value) and -_INT64 <= int(value) < _INT64 and value != "-0" for value in ids
-        ):
-            ids, whole = [int(value) for value in ids], True
-        floats = [] if whole else [row for row, value in enumerate(ids) if _FLOAT_ID.match(value)]
-        if floats and all(_WHOLE_NUMBER.match(value) or _FLOAT_ID.match(value) for value in ids):
-            row = floats[0]
-            raise InputError(
-                f"{table.name} row {row + 1} (id {ids[row]}): the id is a float; another tool re-typed "
-                "the ids, write them as the integers or strings that they were"
-            )
-    if not whole:
-        row = next((row for row, value in enumerate(ids) if not isinstance(value, str)), -1)
-        if row >= 0:
-            kind = (
-                "an integer among strings" if any(isinstance(v, str) for v in ids) else "too large an integer"
-            )
-            raise InputError(
-                f"{table.name} row {row + 1} (id {ids[row]}): the id is {kind}; use one type for all ids"
-            )
-    if unique and len(set(ids)) < len(ids):
-        seen: dict[Any, int] = {}
-        repeats = [
-            (row, value) for row, value in enumerate(ids, start=1) if seen.setdefault(value, row) != row
-        ]
-        row, value = repeats[0]
-        told = f"{table.name} row {row} (id {value}): the id repeats row {seen[value]}; ids must be unique"
-        raise InputError(told + (f" ({len(repeats)} rows repeat an id)" if len(repeats) > 1 else ""))
-    return pl.Series(
-        "id",
-        ids if whole else [replaced_surrogates(value) for value in ids],
-        dtype=pl.Int64 if whole else pl.String,
+def _check_questions(table: Table, found: Detected, frame: pl.DataFrame) -> None:
+    """Refuse a file in which no row at all says what was asked."""
+    empty = frame["prompt"].list.eval(pl.element().is_not_null() & (pl.element() != "")).list.any()
+    if empty.any():
+        return
+    question = found.layout.question
+    where = (
+        "no column holds the question" if question is None else f"{question.columns[0]} is empty in every row"
     )
+    columns = ", ".join(name[:24] for name in table.columns[:10])
+    raise InputError(f"{table.name}: {where}; its columns are {columns}; fill in the question, or {MAKE}")
 
 
-def _frame_of(rows: list[ReadRow]) -> tuple[pl.DataFrame, int]:
+def _frame_of(rows: Sequence[BattleRow], outcomes: Sequence[int | None]) -> tuple[pl.DataFrame, int]:
     """Rows as columns, and how many lone surrogates were replaced."""
     replaced = 0
     data: dict[str, pl.Series] = {}
@@ -190,7 +242,7 @@ def _frame_of(rows: list[ReadRow]) -> tuple[pl.DataFrame, int]:
         lists: list[list[str | None]] = [row[place] for row in rows]  # type: ignore[misc]
         data[name], count = _turn_series(name, lists)
         replaced += count
-    data["outcome"] = pl.Series("outcome", [row.outcome for row in rows], dtype=pl.Int8)
+    data["outcome"] = pl.Series("outcome", outcomes, dtype=pl.Int8)
     for name in ("model_a", "model_b", "language"):
         values = [getattr(row, name) for row in rows]
         data[name] = pl.Series(name, [v and replaced_surrogates(v) for v in values], dtype=pl.String)
@@ -211,35 +263,29 @@ def _turn_series(name: str, lists: list[list[str | None]]) -> tuple[pl.Series, i
             if before is not None and after is not None
         )
         column = pl.Series("turn", clean, dtype=pl.String)
-    row = np.repeat(np.arange(len(lists)), [len(turns) for turns in lists])
+    row: npt.NDArray[np.int64] = np.repeat(np.arange(len(lists)), [len(turns) for turns in lists])
     grouped = pl.DataFrame({"row": row, "turn": column}).group_by("row", maintain_order=True).agg("turn")
     return grouped["turn"].cast(TURNS).alias(name), replaced
 
 
-def replaced_surrogates(text: str) -> str:
-    """The text with surrogate pairs joined and every lone surrogate replaced by U+FFFD."""
-    if text.isascii() or not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _check_outcomes(table: Table, battles: Battles) -> None:
+def _check_outcomes(table: Table, battles: Battles, *, several: bool) -> None:
     outcome = battles.frame["outcome"]
     if outcome.null_count() == len(outcome):
-        raise InputError(f"{table.path} holds no outcomes; training needs the winner columns")
-    if outcome.null_count():
-        row = int(outcome.is_null().arg_max() or 0)
         raise InputError(
-            f"{table.name} row {row + 1} (id {battles.ids[row]}): no outcome; training needs one in each row"
+            f"{table.path} holds no outcomes; training needs the winner columns: add them, or a column "
+            "winner (model_a, "
+            "model_b or tie)"
         )
-    if outcome.n_unique() == 1:
+    if several and outcome.n_unique() == 1:
         kind = ("A wins", "B wins", "a tie")[int(outcome[0])]
         raise InputError(
-            f"{table.path} holds one outcome only ({kind} in all {len(outcome)} rows); nothing can be learned"
+            f"{table.path} holds one outcome only ({kind} in all {len(outcome)} rows); nothing can be "
+            "learned: check "
+            "the votes"
         )
 
 
-def _told(name: str, problems: list[str], bad: int, rows: int) -> str:
+def _bad_rows(name: str, problems: list[str], bad: int, rows: int) -> str:
     if bad == 1:
         return f"{name} {problems[0]}"
     rest = f"; and {bad - len(problems)} more" if bad > len(problems) else ""

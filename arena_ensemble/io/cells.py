@@ -1,46 +1,37 @@
-"""Single cells: what a list of turns, a conversation, a verdict look like, and what is wrong with one."""
+"""Single cells of text: lists of turns (JSON or Python), plain text, and which of them a column holds."""
 
 from __future__ import annotations
 
+import ast
+import io
 import json
+import math
 import re
+import tokenize
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
-
-from ..battles import Outcome
 
 Turns = list[str | None]
 Cells = Mapping[str, Any]
 
-WINNERS: Final = ("winner_model_a", "winner_model_b", "winner_tie")
-_ONE_HOT: Final = {
-    hot: outcome
-    for outcome, hots in {
-        Outcome.A: [("1", "0", "0"), (1, 0, 0)],
-        Outcome.B: [("0", "1", "0"), (0, 1, 0)],
-        Outcome.TIE: [("0", "0", "1"), (0, 0, 1)],
-    }.items()
-    for hot in hots
-}
-_VERDICTS: Final = {
-    "model_a": Outcome.A,
-    "model_b": Outcome.B,
-    "a": Outcome.A,
-    "b": Outcome.B,
-    "tie": Outcome.TIE,
-    "tie (bothbad)": Outcome.TIE,
-    "tie (both bad)": Outcome.TIE,
-    "bothbad": Outcome.TIE,
-    "both_bad": Outcome.TIE,
-    "both bad": Outcome.TIE,
-}
+LIST, PLAIN, MESSAGES = "list", "plain", "messages"
+"""What a column of texts holds: lists of turns, plain text, or lists of messages."""
+_MISSING: Final = frozenset({"", "nan", "null", "none", "na", "n/a", "<na>"})
+# As Python's repr writes a list of strings and None. Strings without a comma between them, as NumPy
+# prints an array, do not match: Python would join them into one.
+_ITEM: Final = r"""(?:'(?:[^'\\\n]++|\\[\\'"nrtxuU])*+'|"(?:[^"\\\n]++|\\[\\'"nrtxuU])*+"|None)"""
+_PYTHON_LIST: Final = re.compile(rf"\s*\[\s*{_ITEM}(?:\s*,\s*{_ITEM})*+\s*\]\s*")
+_PYTHON_MESSAGES: Final = re.compile(r"\s*\[?\s*\{'")
+_LOOKS_LISTED: Final = re.compile(r"""\s*\[\s*(?:["'\[\]{]|null\b|None\b)""")
+_FEW: Final = 3
+"""with fewer cells than this a column does not decide alone how it is written"""
 
 
 class RowProblem(Exception):
     """One row that cannot be used; the reader adds the file, the row number and the id."""
 
 
-class ReadRow(NamedTuple):
+class BattleRow(NamedTuple):
     """One battle, before it is put into columns."""
 
     prompt: Turns
@@ -52,8 +43,17 @@ class ReadRow(NamedTuple):
     language: str | None = None
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a vote or an id holds nothing: null, NaN, empty, or the words for it."""
+    if value is None:
+        return True
+    if isinstance(value, float):
+        return math.isnan(value)
+    return isinstance(value, str) and value.strip().lower() in _MISSING
+
+
 def turns(value: Any, name: str) -> Turns | None:
-    """A cell holding a list of turns, as JSON text or as a list; None for a JSON null.
+    """A cell holding a list of turns, as JSON text, as Python writes it, or as a list; None for a null.
 
     Raises
     ------
@@ -61,41 +61,102 @@ def turns(value: Any, name: str) -> Turns | None:
         Empty, cut off, or not a list of strings and nulls.
     """
     if isinstance(value, str):
-        value = _decoded(value, name)
-    if value is None:
+        value = decoded(value, name)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if not isinstance(value, list):
-        raise RowProblem(f"{name} is JSON but no list of turns (a {_json_kind(value)})")
+        raise RowProblem(
+            f"{name} is JSON but no list of turns (a {json_kind(value)}); write it as a JSON list of strings"
+        )
     for place, turn in enumerate(value, start=1):
         if not (turn is None or isinstance(turn, str)):
-            raise RowProblem(f"{name} is no list of strings and nulls (turn {place} is a {_json_kind(turn)})")
+            raise RowProblem(
+                f"{name} is no list of strings and nulls (turn {place} is a {json_kind(turn)}); write each "
+                "turn as "
+                "a string"
+            )
     return value
 
 
-def _decoded(text: str, name: str) -> Any:
-    if not text.strip():
-        raise RowProblem(f"{name} is empty, expected a JSON list")
+def decoded(text: str, name: str) -> Any:
+    """The value of a cell of JSON, or of a list of strings and None as Python writes it.
+
+    Raises
+    ------
+    RowProblem
+        Empty, or neither.
+    """
     try:
         return json.loads(text)
     except RecursionError:
-        raise RowProblem(f"{name} is JSON nested too deeply") from None
+        raise RowProblem(f"{name} is JSON nested too deeply; write it as a list of strings") from None
     except json.JSONDecodeError as error:
-        python = "'" in text[:3]
-        remedy = "it looks like Python; write it as JSON" if python else "the cell is cut off or was edited"
+        if not text.strip():
+            raise RowProblem(f"{name} is empty, expected a JSON list; write [null] for no text") from None
+        found = python_value(text)
+        if found is not None:
+            return found
+        if "'" in text[:3]:
+            remedy = "it looks like a printed NumPy array, or Python with other values; write it as JSON"
+        else:
+            remedy = "the cell is cut off or was edited: fetch it again, or --format wsdm for plain text"
         raise RowProblem(
             f"{name} is not whole JSON ({error.msg} at character {error.pos + 1}); {remedy}"
         ) from None
     except ValueError:
-        raise RowProblem(f"{name} is JSON with a number of too many digits") from None
+        raise RowProblem(f"{name} is JSON with a number of too many digits; write it as a string") from None
+
+
+def python_value(text: str) -> list[Any] | dict[str, Any] | None:
+    """A list of strings and None, or messages, as Python writes them; None for anything else.
+
+    Only literals are read, so nothing runs. Strings side by side, as NumPy prints an array, are refused:
+    Python would join them into one.
+    """
+    if not (_PYTHON_LIST.fullmatch(text) or (_PYTHON_MESSAGES.match(text) and _no_strings_meet(text))):
+        return None
+    try:
+        found = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return found if isinstance(found, (list, dict)) else None
+
+
+def _no_strings_meet(text: str) -> bool:
+    before = -1
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):
+            if token.type == before == tokenize.STRING:
+                return False
+            if token.type not in (tokenize.NL, tokenize.NEWLINE, tokenize.COMMENT):
+                before = token.type
+    except (tokenize.TokenError, SyntaxError):
+        return False
+    return True
 
 
 def plain(value: Any, name: str) -> Turns:
-    """A cell holding one turn as plain text; an absent cell is one null turn."""
-    if value is None or isinstance(value, str):
-        if value and "\0" in value:
-            raise RowProblem(f"{name} holds a NUL byte; the file is damaged")
+    """A cell holding one turn as plain text; an absent cell is one null turn.
+
+    Raises
+    ------
+    RowProblem
+        No text, or a NUL byte in it.
+    """
+    if isinstance(value, str):
+        if "\0" in value:
+            raise RowProblem(f"{name} holds a NUL byte; the file is damaged: fetch it again")
         return [value or None]
-    raise RowProblem(f"{name} is a {_json_kind(value)}, expected text")
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return [None]
+    raise RowProblem(f"{name} is a {json_kind(value)}, expected text; write it as a string")
+
+
+def text_cell(value: Any, name: str, kind: str) -> Turns | None:
+    """The turns of a cell in a column of lists or of plain text; a list that is no text is always turns."""
+    if kind == LIST or isinstance(value, list):
+        return turns(value, name)
+    return plain(value, name)
 
 
 def paired(
@@ -109,155 +170,71 @@ def paired(
     answers: list[Turns] = [side or [None] * len(asked) for side in (response_a, response_b)]
     for name, side in zip(("response_a", "response_b"), answers, strict=True):
         if len(side) != len(asked):
-            raise RowProblem(f"prompt has {len(asked)} turns, {name} has {len(side)}; they must be as many")
+            raise RowProblem(
+                f"prompt has {len(asked)} turns, {name} has {len(side)}; they must be as many: write null "
+                "for a turn "
+                "without an answer"
+            )
     return asked, answers[0], answers[1]
 
 
-def one_hot_outcome(cells: Sequence[Any]) -> int:
-    """The outcome of Kaggle's three winner columns.
+def list_votes(cells: Sequence[Any]) -> tuple[int, int]:
+    """How many cells of a column look like lists of turns, and how many are plain text; nulls count for none.
 
-    Raises
-    ------
-    RowProblem
-        A cell is empty, not a number, neither 0 nor 1, or the three do not sum to 1.
+    A text counts as a list where it is one, or begins like one, so that a list that was cut off is
+    refused and not taken for text.
     """
+    listed = texts = 0
+    for cell in cells:
+        if isinstance(cell, list):
+            listed += 1
+        elif isinstance(cell, str) and cell.strip() and cell.strip() != "null":
+            looks = bool(_LOOKS_LISTED.match(cell)) and _is_list_like(cell)
+            listed, texts = listed + looks, texts + (not looks)
+    return listed, texts
+
+
+def _is_list_like(cell: str) -> bool:
+    text = cell.strip()
+    if not text.endswith("]"):
+        return True  # cut off
     try:
-        known = _ONE_HOT.get(tuple(cells))
-    except TypeError:
-        known = None
-    if known is not None:
-        return known
-    values = []
-    for name, cell in zip(WINNERS, cells, strict=True):
-        if cell is None or (isinstance(cell, str) and not cell.strip()):
-            raise RowProblem(f"{name} is empty, expected 0 or 1")
-        try:
-            value = float({"true": 1, "false": 0}.get(str(cell).strip().lower(), cell))
-        except (TypeError, ValueError):
-            raise RowProblem(f"{name} is {str(cell)[:30]!r}, expected 0 or 1") from None
-        if value not in (0, 1):
-            raise RowProblem(f"{name} is {cell}, expected 0 or 1")
-        values.append(int(value))
-    if sum(values) != 1:
-        raise RowProblem(f"winner columns sum to {sum(values)}, expected 1")
-    return values.index(1)
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return True  # Python's or NumPy's list, or broken JSON
+    return all(part is None or isinstance(part, str) for part in value)
 
 
-def verdict_outcome(cell: Any) -> int | None:
-    """The outcome of one ``winner`` column; None where the column is absent or null."""
-    if cell is None:
-        return None
-    known = _VERDICTS.get(cell.strip().lower()) if isinstance(cell, str) else None
-    if known is None:
-        raise RowProblem(f"winner is {str(cell)[:40]!r}, expected model_a, model_b or a kind of tie")
-    return int(known)
+def column_kinds(samples: Mapping[str, Sequence[Any]]) -> dict[str, str | None]:
+    """Whether each of the columns that belong together holds lists or plain text.
 
+    Decided per column over many rows, so that a plain prompt ``["sort"]`` among others stays plain. A
+    column of few cells follows all columns together.
 
-def conversation(value: Any, name: str) -> tuple[Turns, Turns]:
-    """What was asked and what was answered, turn by turn, of a list of messages with role and content.
-
-    A system message is put before the first question. Messages of one role in a row are one turn; a
-    question without an answer is answered by null. Of content in parts the texts are kept, and any
-    other part stands as its type in brackets: ``[image]``.
+    Returns
+    -------
+    dict
+        Column → ``list`` or ``plain``; None where a large share of its cells says one thing and the rest
+        the other.
     """
-    messages = _decoded(value, name) if isinstance(value, str) else value
-    if not isinstance(messages, list):
-        raise RowProblem(
-            f"{name} is a {_json_kind(messages)}, expected a list of messages with role and content"
-        )
-    asked: Turns = []
-    answered: Turns = []
-    system: list[str] = []
-    for place, message in enumerate(messages, start=1):
-        if not isinstance(message, dict) or "role" not in message or "content" not in message:
-            raise RowProblem(f"{name} message {place} is no object with role and content")
-        side = _ROLES.get(str(message["role"]).strip().lower())
-        text = _content(message["content"], f"{name} message {place}")
-        if side is None:
-            raise RowProblem(f"{name} message {place} has the role {str(message['role'])[:30]!r}")
-        if side == "system":
-            system.append(text or "")
-        elif side == "user":
-            if len(asked) == len(answered):
-                asked.append(_with(*system, text))
-                system = []
-            else:
-                asked[-1] = _with(asked[-1], text)
-        elif len(answered) < len(asked):
-            answered.append(text)
-        elif answered:
-            answered[-1] = _with(answered[-1], text)
+    counts = {name: list_votes(cells) for name, cells in samples.items()}
+    all_listed, all_texts = (sum(pair[k] for pair in counts.values()) for k in (0, 1))
+    pooled = LIST if 2 * all_listed >= max(all_listed + all_texts, 1) and all_listed else PLAIN
+    found: dict[str, str | None] = {}
+    for name, (listed, texts) in counts.items():
+        total = listed + texts
+        share = listed / total if total else 0.0
+        if total < _FEW or (total < 4 * _FEW and 0.1 < share < 0.9):
+            found[name] = pooled
+        elif 0.25 <= share <= 0.75:
+            found[name] = None
         else:
-            raise RowProblem(f"{name} begins with an answer; expected the user's message first")
-    answered += [None] * (len(asked) - len(answered))
-    return asked, answered
+            found[name] = LIST if share > 0.5 else PLAIN
+    return found
 
 
-_ROLES: Final = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "bot": "assistant",
-}
-
-
-def _with(*parts: str | None) -> str | None:
-    told = [part for part in parts if part is not None]
-    return "\n\n".join(told) if told else None
-
-
-def _content(content: Any, name: str) -> str | None:
-    if content is None or isinstance(content, str):
-        return content
-    if isinstance(content, dict):
-        content = [content]
-    if not isinstance(content, list):
-        raise RowProblem(f"{name} has as content a {_json_kind(content)}, expected text or a list of parts")
-    texts: list[str] = []
-    for part in content:
-        if isinstance(part, str):
-            texts.append(part)
-        elif (
-            isinstance(part, dict)
-            and isinstance(part.get("text"), str)
-            and part.get("type", "text") == "text"
-        ):
-            texts.append(part["text"])
-        elif isinstance(part, dict) and isinstance(part.get("type"), str):
-            texts.append(f"[{part['type'][:20]}]")
-        elif part is not None:
-            raise RowProblem(
-                f"{name} has a part of the kind {_json_kind(part)}, expected text or an object with a type"
-            )
-    return "\n\n".join(texts) if texts else None
-
-
-_TRANSCRIPT: Final = re.compile(r"\n\n(Human|Assistant): ?")
-
-
-def dialogue(value: Any, name: str) -> list[Any] | str | None:
-    """A cell of a chosen or rejected column: a list of messages, or one plain answer.
-
-    A list of messages may be given as JSON text, or as a transcript in which each message begins with
-    ``Human:`` or ``Assistant:`` after a blank line (Bai et al. 2022, arXiv:2204.05862).
-    """
-    if isinstance(value, list):
-        return value[0] if len(value) == 1 and isinstance(value[0], str) else value
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
-        decoded = _decoded(value, name)
-        return decoded if isinstance(decoded, list) else value
-    if isinstance(value, str) and value.startswith("\n\nHuman:"):
-        pieces = _TRANSCRIPT.split(value)[1:]
-        return [{"role": role, "content": text} for role, text in zip(pieces[::2], pieces[1::2], strict=True)]
-    return plain(value, name)[0]
-
-
-def _json_kind(value: Any) -> str:
+def json_kind(value: Any) -> str:
+    """The kind of a value, in JSON's words."""
     kinds = {
         dict: "JSON object",
         list: "list",

@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from ..errors import InputError
+from .column_names import Columns
+from .ids import id_column
 from .tables import open_table
 
 
@@ -20,15 +22,19 @@ def read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
         A column is missing, or an ``id`` repeats.
     """
     table = open_table(path)
-    missing = [name for name in columns if name not in table.columns]
+    known = Columns(table.columns, file=table.name)
+    found = {name: name if name in table.columns else known.find(name) for name in columns}
+    missing = [name for name, column in found.items() if column is None]
     if missing:
         raise InputError(
-            f"{table.name} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns[:12])}"
+            f"{table.name} lacks the columns {', '.join(missing)}; it has {known.shown}; add them or name "
+            "others"
         )
-    rows = [row for batch in table.batches(columns) for row in batch]
+    rows = [row for batch in table.batches([str(column) for column in found.values()]) for row in batch]
     text = [[None if cell is None or cell == "" else str(cell) for cell in row] for row in rows]
     frame = pl.DataFrame(text, schema=dict.fromkeys(columns, pl.String), orient="row")
-    if "id" in frame.columns and frame["id"].is_duplicated().any():
-        repeated = frame["id"].filter(frame["id"].is_duplicated())[0]
-        raise InputError(f"{table.name} repeats the id {repeated!r}")
-    return frame
+    if "id" not in frame.columns or not rows:
+        return frame
+    place = [*columns].index("id")
+    ids, _ = id_column(table, [row[place] for row in rows], column=str(found["id"]))
+    return frame.with_columns(ids.cast(pl.String))

@@ -1,10 +1,11 @@
-"""Other people's predictions and labels: files of probabilities → ``Predictions``, by name."""
+"""Predictions of other tools: files of probabilities → ``Predictions``, by name."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,195 +14,257 @@ import numpy.typing as npt
 import polars as pl
 
 from ..errors import InputError
-from ..predictions import Floats, Predictions, average_folds, normalised
-from .battles import column_of_ids
-from .cells import WINNERS, RowProblem, one_hot_outcome, verdict_outcome
+from ..predictions import Floats, Predictions, average_folds
+from .array_files import id_list, is_array_file, read_arrays
+from .column_names import Columns
+from .ids import id_column
+from .prediction_columns import Trio, find_trios, one_or_named
+from .probabilities import as_log_probs
+from .repeated_rows import average_seeds, averaged_rows, refuse_repeated
 from .tables import Table, open_table
 
-_LOGS: Final = ("logp_a", "logp_b", "logp_tie")
-_SWAP_LOGS: Final = ("swap_logp_a", "swap_logp_b", "swap_logp_tie")
-_PLAIN: Final = ("p_a", "p_b", "p_tie")
+log = logging.getLogger(__name__)
+
 _LARGEST_FOLD: Final = 1 << 31
-_TOLERANCE: Final = 1e-3
-"""A row's probabilities may miss 1 by this much (files hold rounded numbers); then they are normalised."""
+_IDS: Final = ("id", "question_id")
 
 
 @dataclass(frozen=True)
-class Member:
-    """Where one member's three columns are, and whether they are logarithms."""
+class LoadedPredictions:
+    """The members of a file, and what the reader changed or left out while it read them."""
 
-    name: str
-    columns: tuple[str, ...]
-    """A, B, tie; or A, B where no tie can be voted"""
-    logs: bool = False
-    swap: tuple[str, str, str] | None = None
+    members: dict[str, list[Predictions]]
+    """member's name → its predictions, or those of each fold's model, in the file's order"""
+    notes: tuple[str, ...] = ()
+    """what was changed: rows normalised, ids re-typed"""
+    ignored: tuple[str, ...] = ()
+    """columns that were not read"""
 
 
-def read_predictions(path: Path) -> dict[str, Predictions]:
+@dataclass
+class _Numbers:
+    """The rows of a file before they are checked."""
+
+    ids: pl.Series
+    members: dict[str, tuple[Floats, Floats | None, bool]]
+    """name → shown order, swapped order, and whether they are logarithms"""
+    fold: npt.NDArray[np.int64]
+    with_fold: bool = False
+    notes: list[str] = field(default_factory=list)
+    ignored: tuple[str, ...] = ()
+
+
+def read_predictions(
+    path: Path, *, oof: bool = False, logits: bool = False, ids: Path | None = None, average: bool = False
+) -> dict[str, Predictions]:
     """The members of a predictions file, by name; of a row per (id, fold), the mean over folds.
 
-    See :func:`read_readings`, which keeps the folds apart.
+    Parameters and errors as for :func:`load_predictions`; what the reader changed is logged.
     """
+    loaded = load_predictions(path, oof=oof, logits=logits, ids=ids, average=average)
+    for note in loaded.notes:
+        log.warning("%s: %s", Path(path).name, note)
+    if loaded.ignored:
+        log.info("%s: not read: %s", Path(path).name, ", ".join(loaded.ignored))
     return {
-        name: parts[0] if len(parts) == 1 else average_folds(parts)
-        for name, parts in read_readings(path).items()
+        name: parts[0] if len(parts) == 1 else average_folds(parts) for name, parts in loaded.members.items()
     }
 
 
-def read_readings(path: Path) -> dict[str, list[Predictions]]:
-    """The members of a predictions file, by name: one reading, or one of each fold's model.
+def read_fold_predictions(path: Path) -> dict[str, list[Predictions]]:
+    """The members of a predictions file, by name: one table, or one of each fold's model."""
+    return load_predictions(path).members
 
-    The columns say what the numbers are; values never do. Read are ``id`` with Kaggle's
-    ``winner_model_a, winner_model_b, winner_tie``, or ``p_a, p_b, p_tie``, or one or more
-    ``NAME_a, NAME_b, NAME_tie`` (all probabilities), or the first two of ``winner_model_*`` or ``p_*``
-    where no tie can be voted, or our own ``logp_a, logp_b, logp_tie`` with
-    ``swap_logp_*`` where both orders were read (natural logarithms). A column ``fold`` is kept, else
-    fold is -1. Rows that miss a sum of 1 by at most 1e-3 are normalised. A file of ours that holds a row
-    per (id, fold) becomes one reading a fold, in the order of their numbers, with the same ids.
+
+def load_predictions(
+    path: Path, *, oof: bool = False, logits: bool = False, ids: Path | None = None, average: bool = False
+) -> LoadedPredictions:
+    """Read a predictions file and report what was changed.
+
+    The columns say what the numbers are; values never do. Read are our own ``logp_a, logp_b, logp_tie``
+    with ``swap_logp_*`` where both orders were read (natural logarithms); or probabilities: Kaggle's
+    ``winner_model_a, winner_model_b, winner_tie``, ``p_a, p_b, p_tie``, one or more members
+    ``NAME_a, NAME_b, NAME_tie``, or the one set of three columns that differ in A, B and tie alone
+    (``A, B, tie``; ``prob_model_a, …``), whatever their case; or the first two where no tie can be voted.
+    A column ``fold`` is kept, else fold is -1; other columns are left alone. Where three columns hold
+    nothing but 0 and 1 and another three do not, they are labels and no predictions.
+
+    Rows that miss a sum of 1 by at most .02 (rounded to two decimals, a softmax in 16 bits) are
+    normalised; past .001 this is noted.
+
+    Parameters
+    ----------
+    oof
+        The file holds out-of-fold predictions: an id that repeats is refused. Otherwise a row per
+        (id, fold) becomes one table a fold, in the order of their numbers, with the same ids.
+    logits
+        The numbers are logits: their softmax is taken.
+    ids
+        File whose column ``id`` names the rows of an .npy or .npz array, in its order.
+    average
+        The file holds one member trained with several seeds, as rows that repeat an id or as several
+        members: their mean in (delta, tau) is taken, the geometric mean of the probabilities.
 
     Returns
     -------
-    dict
-        Member's name (the file's stem where the file holds one) → readings in the file's order.
+    LoadedPredictions
+        A member's name is the file's stem where the file says none.
 
     Raises
     ------
     InputError
         Unknown columns, or a row that is no distribution, a NaN, a repeated id; named by row and id.
     """
-    table = open_table(Path(path))
-    members = _members(table)
-    if "id" not in table.columns:
-        raise InputError(f"{table.name} lacks the column id; its columns are {_shown(table)}")
-    numbers = list(dict.fromkeys(name for m in members for name in (*m.columns, *(m.swap or ()))))
-    with_fold = "fold" in table.columns
+    path = Path(path)
+    stem = path.name.split(".")[0]
+    if is_array_file(path):
+        numbers = _from_arrays(path, ids)
+    else:
+        table = open_table(path)
+        if ids is not None:
+            raise InputError(f"{path} is a table and names its own rows; leave out the file of ids (--ids)")
+        numbers = _from_table(table, stem)
+    notes = numbers.notes
+    given = numbers.ids.to_list()
+    found: dict[str, list[Predictions]] = {}
+    repeats = len(set(given)) < len(given)
+    if repeats and (oof or not numbers.with_fold) and not average:
+        refuse_repeated(path.name, given, numbers.fold if numbers.with_fold else None, oof=oof)
+    for name, (rows, swap, logs) in numbers.members.items():
+        if logits and logs:
+            raise InputError(
+                f"{path.name} holds logarithms of probabilities by its columns; leave out --logits"
+            )
+        shown = as_log_probs(path.name, given, rows, logs=logs, logits=logits, notes=notes)
+        other = None if swap is None else as_log_probs(path.name, given, swap, logs=True, notes=notes)
+        if repeats and average:
+            found[name] = [averaged_rows(path.name, numbers.ids, shown, numbers.fold, other, oof=oof)]
+        elif repeats:
+            found[name] = _by_fold(path.name, numbers.ids, shown, numbers.fold, other)
+        else:
+            found[name] = [Predictions(numbers.ids, shown, numbers.fold, other)]
+    if average and len(found) > 1:
+        found = {stem: [average_seeds([parts[0] for parts in found.values()])]}
+    if average:
+        notes.append("several seeds were averaged (geometric mean)")
+    return LoadedPredictions(found, tuple(dict.fromkeys(notes)), numbers.ignored)
+
+
+def _from_table(table: Table, stem: str) -> _Numbers:
+    columns = Columns(table.columns, file=table.name)
+    trios = find_trios(columns, stem)
+    name = next((found for found in map(columns.find, _IDS) if found is not None), None)
+    if name is None:
+        raise InputError(f"{table.name} lacks the column id; its columns are {columns.shown}; add it")
+    names = list(dict.fromkeys(column for m in trios for column in (*m.columns, *(m.swap or ()))))
+    fold_column = columns.find("fold")
     ids: list[Any] = []
     folds: list[int] = []
-    values: list[list[float]] = []
-    for batch in table.batches(["id", *(["fold"] if with_fold else []), *numbers]):
+    cells: list[Sequence[Any]] = []
+    for batch in table.batches([name, *([fold_column] if fold_column else []), *names]):
         for row in batch:
-            where = f"{table.name} row {len(ids) + 1} (id {row[0]})"
-            cells = row[1:]
-            if with_fold:
-                folds.append(_whole(cells[0], where))
-                cells = cells[1:]
-            values.append([_number(cell, name, where) for cell, name in zip(cells, numbers, strict=True)])
+            if fold_column is not None:
+                folds.append(_whole(row[1], f"{table.name} row {len(ids) + 1} (id {row[0]})"))
+            cells.append(row[1 + (fold_column is not None) :])
             ids.append(row[0])
     if not ids:
-        raise InputError(f"{table.path} has a header but no rows")
-    array = np.array(values, dtype=np.float64)
-    fold = np.array(folds or [-1] * len(ids), dtype=np.int64)
-    per_fold = with_fold and len(set(ids)) < len(ids)
-    series = column_of_ids(table, ids, unique=not per_fold)
-    found: dict[str, list[Predictions]] = {}
-    for member in members:
-        logs = _log_probs(table, ids, array[:, [numbers.index(n) for n in member.columns]], logs=member.logs)
-        swap = None
-        if member.swap is not None:
-            swap = _log_probs(table, ids, array[:, [numbers.index(n) for n in member.swap]], logs=True)
-        if per_fold:
-            found[member.name] = _fold_by_fold(table, series, logs, fold, swap)
-        else:
-            found[member.name] = [Predictions(series, logs, fold, swap)]
-    return found
+        raise InputError(f"{table.path} has a header but no rows; fetch it again")
+    trios, labels = _without_labels(trios, cells, names)
+    trios = one_or_named(trios, table.name)
+    series, note = id_column(table, ids, column=name, unique=False)
+    used = {name, fold_column, *(column for m in trios for column in (*m.columns, *(m.swap or ())))}
+    numbers = _Numbers(
+        series,
+        {},
+        np.array(folds or [-1] * len(ids), dtype=np.int64),
+        fold_column is not None,
+        [note] if note else [],
+        tuple(column for column in table.columns if column not in used),
+    )
+    if labels:
+        numbers.notes.append(f"{', '.join(labels)} hold 0 and 1 alone: taken for labels and not read")
+    for trio in trios:
+        rows = _array(table, ids, cells, names, trio.columns)
+        swap = None if trio.swap is None else _array(table, ids, cells, names, trio.swap)
+        numbers.members[trio.name] = (rows, swap, trio.logs)
+    return numbers
 
 
-def read_labels(path: Path) -> pl.DataFrame:
-    """Outcomes without texts: columns ``id`` (Int64 or String) and ``outcome`` (Int8, 0 A, 1 B, 2 tie).
-
-    Reads ``id`` with Kaggle's winner columns, or ``label`` (0, 1, 2), or ``winner`` (model_a, …).
-
-    Raises
-    ------
-    InputError
-        Unknown columns, or a row whose outcome cannot be read, named by row and id.
-    """
-    table = open_table(Path(path))
-    if "id" not in table.columns:
-        raise InputError(f"{table.name} lacks the column id; its columns are {_shown(table)}")
-    ways: list[Sequence[str]] = [WINNERS, ("label",), ("winner",)]
-    columns = next((way for way in ways if set(way) <= set(table.columns)), None)
-    if columns is None:
-        raise InputError(f"{table.name} has no outcome; expected {', '.join(WINNERS)}, or label, or winner")
-    ids: list[Any] = []
-    outcomes: list[int] = []
-    for batch in table.batches(["id", *columns]):
-        for name, *cells in batch:
-            try:
-                outcomes.append(_outcome(columns, cells))
-            except RowProblem as problem:
-                raise InputError(f"{table.name} row {len(ids) + 1} (id {name}): {problem}") from None
-            ids.append(name)
-    if not ids:
-        raise InputError(f"{table.path} has a header but no rows")
-    series = column_of_ids(table, ids, unique=True)
-    return pl.DataFrame({"id": series, "outcome": pl.Series(outcomes, dtype=pl.Int8)})
+def _without_labels(
+    trios: list[Trio], cells: Sequence[Sequence[Any]], names: Sequence[str]
+) -> tuple[list[Trio], list[str]]:
+    """Leave out sets of columns that are one-hot in every row, where another set is not."""
+    if len(trios) < 2:
+        return trios, []
+    one_hot = {trio for trio in trios if _is_one_hot(cells, [names.index(n) for n in trio.columns])}
+    if len(one_hot) == len(trios):
+        return trios, []
+    kept = [trio for trio in trios if trio not in one_hot]
+    labels = [name for trio in trios if trio in one_hot for name in trio.columns]
+    return kept, labels
 
 
-def _outcome(columns: Sequence[str], cells: Sequence[Any]) -> int:
-    if columns == WINNERS:
-        return one_hot_outcome(cells)
-    if columns == ("label",):
-        text = str(cells[0]).strip()
-        if text not in ("0", "1", "2"):
-            raise RowProblem(f"label is {text[:30]!r}, expected 0 (A), 1 (B) or 2 (tie)")
-        return int(text)
-    outcome = verdict_outcome(cells[0])
-    if outcome is None:
-        raise RowProblem("winner is empty, expected model_a, model_b or a kind of tie")
-    return outcome
+def _is_one_hot(cells: Sequence[Sequence[Any]], places: Sequence[int]) -> bool:
+    try:
+        return all(sorted(float(row[place]) for place in places)[-2:] == [0, 1] for row in cells)
+    except (TypeError, ValueError):
+        return False
 
 
-def _members(table: Table) -> list[Member]:
-    columns = table.columns
-    stem = table.name.split(".")[0]
-    if set(_LOGS) <= set(columns):
-        return [Member(stem, _LOGS, logs=True, swap=_SWAP_LOGS if set(_SWAP_LOGS) <= set(columns) else None)]
-    for names in (WINNERS, _PLAIN):
-        if set(names) <= set(columns):
-            return [Member(stem, names)]
-    found = []
-    for name in columns:
-        base = name.removesuffix("_tie")
-        trio = (f"{base}_a", f"{base}_b", name)
-        if base and base != name and set(trio) <= set(columns):
-            found.append(Member(base, trio))
-    two = next((n[:2] for n in (WINNERS, _PLAIN) if set(n[:2]) <= set(columns) and n[2] not in columns), None)
-    if not found and two is not None:
-        return [Member(stem, two)]
-    if not found:
+def _array(
+    table: Table, ids: Sequence[Any], cells: Sequence[Sequence[Any]], names: Sequence[str], own: Sequence[str]
+) -> Floats:
+    places = [names.index(name) for name in own]
+    rows = []
+    for number, row in enumerate(cells):
+        rows.append([_number(row[k], names[k], table.name, number, ids[number]) for k in places])
+    return np.array(rows, dtype=np.float64)
+
+
+def _from_arrays(path: Path, ids_file: Path | None) -> _Numbers:
+    arrays, inside = read_arrays(path)
+    if ids_file is not None:
+        table = open_table(ids_file)
+        columns = Columns(table.columns, file=table.name)
+        name = next((found for found in map(columns.find, _IDS) if found is not None), None)
+        if name is None:
+            raise InputError(f"{table.name} lacks the column id; its columns are {columns.shown}; add it")
+        ids = [row[0] for batch in table.batches([name]) for row in batch]
+        series, note = id_column(table, ids, column=name, unique=False)
+    elif inside is not None:
+        short = ("id",) if np.asarray(inside).dtype == np.float32 else ()
+        table = replace(Table(path, "npz", "", ("id",)), float32=short)
+        series, note = id_column(table, id_list(inside, path), unique=False)
+    else:
         raise InputError(
-            f"{table.name} holds no predictions: its columns are {_shown(table)}; expected id with "
-            f"{', '.join(WINNERS)}, or {', '.join(_PLAIN)}, or NAME_a, NAME_b, NAME_tie"
+            f"{path} is a NumPy array and does not say which row is which battle; give a file whose column "
+            "id names "
+            "the rows in this order (--ids FILE)"
         )
-    return found
+    for name, rows in arrays.items():
+        if len(rows) != len(series):
+            where = ids_file.name if ids_file is not None else "its ids"
+            raise InputError(
+                f"{path.name} ({name}) has {len(rows)} rows, {where} {len(series)}; give the ids of this "
+                "array"
+            )
+        bad = np.flatnonzero(np.isnan(rows).any(axis=1))
+        if len(bad):
+            raise InputError(
+                f"{path.name} row {bad[0] + 1} (id {series[int(bad[0])]}): NaN in {len(bad)} of {len(rows)} "
+                "rows; a "
+                "prediction may not be missing: predict these rows again, or leave them out"
+            )
+    members: dict[str, tuple[Floats, Floats | None, bool]] = {
+        name: (rows, None, False) for name, rows in arrays.items()
+    }
+    if len(members) == 1:
+        members = {path.name.split(".")[0]: next(iter(members.values()))}
+    return _Numbers(series, members, np.full(len(series), -1), notes=[note] if note else [])
 
 
-def _log_probs(table: Table, ids: Sequence[Any], rows: Floats, *, logs: bool) -> Floats:
-    """Checked natural log-probabilities (n, 3); the first bad row is named and all are counted."""
-    with np.errstate(all="ignore"):
-        probs: Floats = np.exp(rows) if logs else rows
-    total: Floats = probs.sum(axis=1)
-    in_range = np.all((probs >= 0) & (probs <= 1 + _TOLERANCE), axis=1)  # also false for NaN
-    off: Floats = np.abs(total - 1)
-    bad = np.flatnonzero(~(in_range & (off <= _TOLERANCE)))
-    if len(bad):
-        row = int(bad[0])
-        shown = "[" + ", ".join(f"{value:.6g}" for value in rows[row]) + "]"
-        reason = f"sum to {total[row]:.6g}, expected 1" if in_range[row] else "are not between 0 and 1"
-        more = f" ({len(bad)} of {len(rows)} rows are like this)" if len(bad) > 1 else ""
-        raise InputError(
-            f"{table.name} row {row + 1} (id {ids[row]}): the {'exponentials of the ' if logs else ''}"
-            f"probabilities {shown} {reason}{more}"
-        )
-    if rows.shape[1] == 2:
-        rows = np.column_stack([rows, np.zeros(len(rows))])
-    with np.errstate(divide="ignore"):
-        return normalised(rows if logs else np.log(rows))
-
-
-def _fold_by_fold(
-    table: Table, ids: pl.Series, logs: Floats, fold: npt.NDArray[np.int64], swap: Floats | None
+def _by_fold(
+    file: str, ids: pl.Series, logs: Floats, fold: npt.NDArray[np.int64], swap: Floats | None
 ) -> list[Predictions]:
     parts: list[Predictions] = []
     for k in np.unique(fold):
@@ -210,20 +273,35 @@ def _fold_by_fold(
             part = Predictions(ids[rows], logs[rows], fold[rows], None if swap is None else swap[rows])
             parts.append(part if not parts else part.aligned_to(parts[0].ids, name=f"fold {k}"))
         except InputError as error:
-            raise InputError(f"{table.name}, fold {k}: {error}") from None
+            raise InputError(
+                f"{file}, fold {k}: {error}; give every fold's model the same ids once, or average seeds "
+                "(--average)"
+            ) from None
         if len(part) != len(parts[0]):
-            raise InputError(f"{table.name}: fold {k} holds {len(part)} ids, another holds {len(parts[0])}")
+            raise InputError(
+                f"{file}: fold {k} holds {len(part)} ids, another holds {len(parts[0])}; give every fold's "
+                "model the "
+                "same ids"
+            )
     return parts
 
 
-def _number(cell: Any, name: str, where: str) -> float:
+def _number(cell: Any, name: str, file: str, row: int, key: Any) -> float:
     try:
         value = float(cell)
     except (TypeError, ValueError):
-        told = "empty" if cell is None or cell == "" else repr(str(cell)[:30])
-        raise InputError(f"{where}: {name} is {told}, expected a number") from None
+        shown = "empty" if cell is None or cell == "" else repr(str(cell)[:30])
+        comma = isinstance(cell, str) and cell.count(",") == 1 and cell.replace(",", "").strip("-").isdigit()
+        remedy = "write decimal points, not commas" if comma else "fill in the probability"
+        raise InputError(
+            f"{file} row {row + 1} (id {key}): {name} is {shown}, expected a number; {remedy}"
+        ) from None
     if math.isnan(value):
-        raise InputError(f"{where}: {name} is NaN; a prediction may not be missing")
+        raise InputError(
+            f"{file} row {row + 1} (id {key}): {name} is NaN; a prediction may not be missing: predict this "
+            "row again, "
+            "or leave it out"
+        )
     return value
 
 
@@ -234,8 +312,4 @@ def _whole(cell: Any, where: str) -> int:
             return int(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise InputError(f"{where}: fold is {str(cell)[:30]!r}, expected a whole number")
-
-
-def _shown(table: Table) -> str:
-    return ", ".join(name[:30] for name in table.columns[:12])
+    raise InputError(f"{where}: fold is {str(cell)[:30]!r}, expected a whole number; number the folds from 0")

@@ -16,12 +16,13 @@ import polars as pl
 
 from ..errors import InputError
 from ..predictions import normalised
-from .cells import WINNERS
+from .column_names import WINNERS
 from .tables import open_table
 
 COLUMNS: Final = ("id", *WINNERS)
 WINNER_COLUMNS: Final = ("id", "winner")
 _SUM_TOLERANCE: Final = 1e-9
+_AGAIN: Final = "write it again from this test file"
 
 
 def write_submission(
@@ -54,13 +55,18 @@ def write_submission(
     """
     rows = np.asarray(log_probs, dtype=np.float64)
     if rows.shape != (len(ids), 3):
-        raise InputError(f"submission: predictions have shape {rows.shape}, expected ({len(ids)}, 3)")
+        raise InputError(
+            f"submission: predictions have shape {rows.shape}, expected ({len(ids)}, 3); give one row an id"
+        )
     with np.errstate(all="ignore"):
         probs = np.exp(normalised(rows)) if len(rows) else rows
     bad = ~np.isfinite(probs).all(axis=1)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise InputError(f"submission row {row + 1} (id {ids[row]}): {rows[row].tolist()} is no distribution")
+        raise InputError(
+            f"submission row {row + 1} (id {ids[row]}): {rows[row].tolist()} is no distribution; predict it "
+            "again"
+        )
     probs = probs / probs.sum(axis=1, keepdims=True)
     lines = [[name, *map(repr, values)] for name, values in zip(ids.to_list(), probs.tolist(), strict=True)]
     _write(Path(path), ids, COLUMNS, lines, sample=sample, overwrite=overwrite)
@@ -80,11 +86,17 @@ def write_winners(
     """
     rows = np.asarray(log_probs, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[0] != len(ids) or rows.shape[1] not in (2, 3):
-        raise InputError(f"submission: predictions have shape {rows.shape}, expected ({len(ids)}, 2 or 3)")
+        raise InputError(
+            f"submission: predictions have shape {rows.shape}, expected ({len(ids)}, 2 or 3); give one row "
+            "an id"
+        )
     bad = np.isnan(rows[:, :2]).any(axis=1)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise InputError(f"submission row {row + 1} (id {ids[row]}): {rows[row].tolist()} is no distribution")
+        raise InputError(
+            f"submission row {row + 1} (id {ids[row]}): {rows[row].tolist()} is no distribution; predict it "
+            "again"
+        )
     winners = np.where(rows[:, 1] > rows[:, 0], "model_b", "model_a").tolist()
     lines = [list(pair) for pair in zip(ids.to_list(), winners, strict=True)]
     _write(Path(path), ids, WINNER_COLUMNS, lines, sample=sample, overwrite=overwrite)
@@ -100,7 +112,9 @@ def _write(
     overwrite: bool,
 ) -> None:
     if ids.n_unique() != len(ids):
-        raise InputError(f"submission: the id {ids.filter(ids.is_duplicated())[0]} repeats")
+        raise InputError(
+            f"submission: the id {ids.filter(ids.is_duplicated())[0]} repeats; give every id once"
+        )
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file name for the submission")
     if path.exists() and not overwrite:
@@ -117,7 +131,9 @@ def _write(
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}; nothing was changed") from None
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}; nothing was changed, name another file"
+        ) from None
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -134,14 +150,17 @@ def check_sample(sample: Path, ids: pl.Series, columns: Sequence[str]) -> None:
     table = open_table(sample)
     if table.columns != tuple(columns):
         raise InputError(
-            f"{sample} has the columns {', '.join(table.columns)}, the submission has {', '.join(columns)}"
+            f"{sample} has the columns {', '.join(table.columns)}, the submission has {', '.join(columns)}; "
+            "give the sample of this competition"
         )
     wanted = [str(row[0]) for batch in table.batches(["id"]) for row in batch]
     ours = [str(name) for name in ids.to_list()]
     if len(set(wanted)) < len(wanted):
         seen: set[str] = set()
         row = next(k for k, name in enumerate(wanted) if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise InputError(f"{sample.name} row {row + 1} (id {wanted[row]}): the id repeats")
+        raise InputError(
+            f"{sample.name} row {row + 1} (id {wanted[row]}): the id repeats; fetch the sample again"
+        )
     missing, extra = set(wanted) - set(ours), set(ours) - set(wanted)
     if missing or extra:
         example = (
@@ -149,7 +168,7 @@ def check_sample(sample: Path, ids: pl.Series, columns: Sequence[str]) -> None:
         )
         raise InputError(
             f"{sample} holds {len(wanted)} ids, the test file {len(ours)}, and they differ ({example}); "
-            "is it the sample of this test file?"
+            "give the sample of this test file"
         )
 
 
@@ -163,7 +182,10 @@ def check_submission(path: Path, ids: pl.Series) -> None:
     """
     table = open_table(Path(path))
     if table.columns != COLUMNS:
-        raise InputError(f"{path} has the columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}")
+        raise InputError(
+            f"{path} has the columns {', '.join(table.columns)}, expected {', '.join(COLUMNS)}; write it "
+            "again"
+        )
     expected = [str(name) for name in ids.to_list()]
     number = 0
     for batch in table.batches(COLUMNS):
@@ -171,16 +193,18 @@ def check_submission(path: Path, ids: pl.Series) -> None:
             number += 1
             where = f"{table.name} row {number} (id {name})"
             if number > len(expected):
-                raise InputError(f"{where}: more rows than the test file, which has {len(expected)}")
+                raise InputError(
+                    f"{where}: more rows than the test file, which has {len(expected)}; {_AGAIN}"
+                )
             if str(name) != expected[number - 1]:
-                raise InputError(f"{where}: the test file has id {expected[number - 1]} there")
+                raise InputError(f"{where}: the test file has id {expected[number - 1]} there; {_AGAIN}")
             try:
                 values = [float(cell) for cell in cells]
             except (TypeError, ValueError):
-                raise InputError(f"{where}: {cells} are not three numbers") from None
+                raise InputError(f"{where}: {cells} are not three numbers; {_AGAIN}") from None
             if not all(0 <= value <= 1 for value in values):
-                raise InputError(f"{where}: {cells} are not all between 0 and 1")
+                raise InputError(f"{where}: {cells} are not all between 0 and 1; {_AGAIN}")
             if abs(sum(values) - 1) > _SUM_TOLERANCE:
-                raise InputError(f"{where}: the row sums to {sum(values)}, expected 1")
+                raise InputError(f"{where}: the row sums to {sum(values)}, expected 1; {_AGAIN}")
     if number < len(expected):
-        raise InputError(f"{path} has {number} rows, the test file has {len(expected)}")
+        raise InputError(f"{path} has {number} rows, the test file has {len(expected)}; {_AGAIN}")

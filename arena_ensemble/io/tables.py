@@ -1,4 +1,4 @@
-"""Files as rows of cells: CSV, JSON lines and parquet, plain, gzipped or zstandard.
+"""Files as rows of cells: CSV, JSON and parquet, plain or packed by gzip, zstandard or zip.
 
 What a file is, is read from its first bytes and never from its name. Rows are counted from 1 at the
 first row of data; a message names the row and, where it can, the line of the file. CSV goes through
@@ -9,31 +9,26 @@ guessing, and its count of rows is the one every other tool agrees on.
 from __future__ import annotations
 
 import csv
-import gzip
-import io
-import json
 import stat
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import polars as pl
 
 from ..errors import InputError
-from .zstd import open_zstd
+from .json_rows import json_layout, records
+from .streams import MAX_CELL_CHARS, SNIFF_BYTES, explained, open_binary, open_text, packing, refuse_binary
 
 BATCH_ROWS: Final = 4096
-MAX_CELL_CHARS: Final = 1 << 24
-"""Longest cell or line that is read, in characters; a longer one is nearly always an unclosed quote."""
-_SNIFF_BYTES: Final = 1 << 16
-_BOMB_BYTES: Final = 1 << 30
-_BOMB_RATIO: Final = 250
-"""Text compresses 3 to 20 times; past 1 GiB and this ratio a compressed file is taken for a bomb."""
+_DELIMITERS: Final = (",", ";", "\t")
+_HEADER_RECORDS: Final = 100
+"""JSON rows that are looked at for names of columns"""
 
 Row = Sequence[Any]
 
@@ -44,49 +39,63 @@ class Table:
 
     path: Path
     kind: str
-    """``csv``, ``jsonl`` or ``parquet``"""
+    """``csv``, ``jsonl``, ``json`` (an array, or a table in one object) or ``parquet``"""
     compression: str
-    """``gzip``, ``zstd`` or empty"""
+    """``gzip``, ``zstd``, ``zip`` or empty"""
     columns: tuple[str, ...]
+    delimiter: str = ","
+    """between the cells of CSV: comma, semicolon or tab"""
+    layout: str = ""
+    """how the rows of JSON are laid out, see :func:`json_rows.json_layout`"""
+    float32: tuple[str, ...] = ()
+    """parquet columns of 32-bit floats, which hold whole numbers only up to 2**24 exactly"""
 
     @property
     def name(self) -> str:
         """The file's name, as messages show it."""
         return self.path.name
 
+    def head(self, columns: Sequence[str], rows: int) -> list[Row]:
+        """The first rows, to decide how a file is written."""
+        with explained(self.path):
+            if self.kind == "parquet":
+                names = list(dict.fromkeys(columns))
+                frame = pl.read_parquet(self.path, columns=names, glob=False, n_rows=rows)
+                return list(zip(*(frame[name].to_list() for name in columns), strict=True))
+            return list(islice(self._text_rows(columns), rows))
+
     def batches(self, columns: Sequence[str]) -> Iterator[list[Row]]:
         """Rows of the given columns, at most ``BATCH_ROWS`` at a time, in file order.
 
-        Cells of CSV are strings; those of JSON lines and parquet are Python values, None where absent.
+        Cells of CSV are strings; those of JSON and parquet are Python values, None where absent.
 
         Raises
         ------
         InputError
             The file is cut off, not UTF-8, or a row has another number of cells than the header.
         """
-        with _explained(self.path):
+        with explained(self.path):
             if self.kind == "parquet":
-                _try_parquet(self.path, columns)
                 # glob: a name such as train[1].parquet is a name and no pattern
                 frame = pl.read_parquet(self.path, columns=list(dict.fromkeys(columns)), glob=False)
                 for part in frame.iter_slices(BATCH_ROWS):
                     yield list(zip(*(part[name].to_list() for name in columns), strict=True))
                 return
-            rows = self._csv_rows(columns) if self.kind == "csv" else self._json_rows(columns)
-            batch: list[Row] = []
-            for row in rows:
-                batch.append(row)
-                if len(batch) == BATCH_ROWS:
-                    yield batch
-                    batch = []
-            if batch:
+            rows = self._text_rows(columns)
+            while batch := list(islice(rows, BATCH_ROWS)):
                 yield batch
+
+    def _text_rows(self, columns: Sequence[str]) -> Iterator[Row]:
+        try:
+            yield from self._csv_rows(columns) if self.kind == "csv" else self._json_rows(columns)
+        except UnicodeDecodeError as error:
+            raise InputError(_where_not_utf8(self.path, self.compression, self.delimiter, error)) from None
 
     def _csv_rows(self, columns: Sequence[str]) -> Iterator[Row]:
         places = [self.columns.index(name) for name in columns]
         width = len(self.columns)
-        with _text(self.path, self.compression) as text, _wide_cells():
-            reader = csv.reader(text, strict=True)
+        with open_text(self.path, self.compression) as text, _wide_cells():
+            reader = csv.reader(text, strict=True, delimiter=self.delimiter)
             number = 0
             try:
                 filled = (
@@ -96,33 +105,42 @@ class Table:
                 for cells in filled:
                     number += 1
                     if len(cells) != width:
+                        mark = {",": "comma", ";": "semicolon", "\t": "tab"}[self.delimiter]
                         raise InputError(
                             f"{self.name} row {number}{self._id_of(cells)}: {len(cells)} cells, the header "
-                            f"has {width}; an unquoted comma or a stray quote at line {reader.line_num}"
+                            f"has {width}; put the cell with an unquoted {mark} or a stray quote at line "
+                            f"{reader.line_num} in quotes"
                         )
                     yield [cells[place] for place in places]
             except csv.Error as error:
                 raise InputError(
                     f"{self.name} row {number + 1} (line {reader.line_num}): {_csv_reason(error)}"
                 ) from None
-            except UnicodeDecodeError as error:
-                raise InputError(_where_not_utf8(self.path, self.compression, error)) from None
 
     def _id_of(self, cells: Sequence[str]) -> str:
         place = self.columns.index("id") if "id" in self.columns else len(cells)
         return f" (id {cells[place][:40]})" if place < len(cells) else ""
 
     def _json_rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        for number, record in _records(self.path, self.compression):
+        for number, record in records(self.path, self.compression, self.layout):
             if not isinstance(record, dict):
                 raise InputError(
-                    f"{self.name} row {number}: a JSON {type(record).__name__}, expected an object"
+                    f"{self.name} row {number}: a JSON {type(record).__name__}, expected an object; write "
+                    "each "
+                    'row as {"column": value, …}'
                 )
             yield [record.get(name) for name in columns]
 
 
-def open_table(path: Path) -> Table:
+def open_table(path: Path, *, isolated: bool = False) -> Table:
     """Recognise a file and read its column names.
+
+    Parameters
+    ----------
+    isolated
+        Read a parquet file in another process first. polars ends the process on some damaged pages (2 of
+        100,000 damaged files); whoever only wants to know whether a file is whole can afford to read it
+        twice.
 
     Raises
     ------
@@ -130,7 +148,7 @@ def open_table(path: Path) -> Table:
         Missing, a folder, not readable, empty, binary, not UTF-8, or without usable column names.
     """
     path = Path(path)
-    with _explained(path):
+    with explained(path):
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise InputError(f"{path} is a folder; give the file in it")
@@ -139,103 +157,76 @@ def open_table(path: Path) -> Table:
         with path.open("rb") as file:
             magic = file.read(4)
         if not magic:
-            raise InputError(f"{path} is empty")
+            raise InputError(f"{path} is empty; fetch it again")
         if magic == b"PAR1":
+            if isolated:
+                _try_parquet(path)
             with path.open("rb") as file:
                 schema = pl.read_parquet_schema(file)
-            return Table(path, "parquet", "", _usable(path, list(schema)))
-        compression = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}.get(magic[:2], "")
-        with _binary(path, compression) as stream:
-            head = stream.read(_SNIFF_BYTES)
-        _refuse_binary(path, head)
+            float32 = tuple(name for name, dtype in schema.items() if dtype == pl.Float32)
+            return Table(path, "parquet", "", _usable(path, list(schema)), float32=float32)
+        compression = packing(magic)
+        with open_binary(path, compression) as stream:
+            head = stream.read(SNIFF_BYTES)
+        refuse_binary(path, head)
         first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
         if not first:
-            raise InputError(f"{path} is empty")
-        if first == b"[":
-            raise InputError(f"{path} is one JSON array; write one JSON object per line (JSON lines)")
-        if first == b"{":
-            return Table(path, "jsonl", compression, _usable(path, _json_columns(path, compression)))
-        return Table(path, "csv", compression, _usable(path, _csv_columns(path, compression)))
-
-
-def _csv_columns(path: Path, compression: str) -> list[str]:
-    with _text(path, compression) as text, _wide_cells():
-        reader = csv.reader(text, strict=True)
+            raise InputError(f"{path} is empty; fetch it again")
         try:
-            header = next((cells for cells in reader if cells), [])
-        except csv.Error as error:
-            raise InputError(f"{path.name} header: {_csv_reason(error)}") from None
+            return _text_table(path, compression, first)
         except UnicodeDecodeError as error:
-            raise InputError(_where_not_utf8(path, compression, error)) from None
-    header = [name.strip() for name in header]
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        raise InputError(f"{path.name} header: one column {header[0][:60]!r}; separate the columns by commas")
-    return header
+            raise InputError(_where_not_utf8(path, compression, ",", error)) from None
 
 
-def _json_columns(path: Path, compression: str) -> list[str]:
+def _text_table(path: Path, compression: str, first: bytes) -> Table:
+    if first not in (b"[", b"{"):
+        delimiter, header = _csv_header(path, compression)
+        return Table(path, "csv", compression, _usable(path, header), delimiter)
+    layout = json_layout(path, compression, first)
     names: dict[str, None] = {}
-    for number, record in _records(path, compression):
+    for _, record in islice(records(path, compression, layout), _HEADER_RECORDS):
         if isinstance(record, dict):
             names.update(dict.fromkeys(record))
-        if number >= 100:
-            break
-    return list(names)
+    kind = "jsonl" if layout == "lines" else "json"
+    return Table(path, kind, compression, _usable(path, list(names)), layout=layout)
 
 
-def _records(path: Path, compression: str) -> Iterator[tuple[int, Any]]:
-    """Numbered JSON values, one a line; blank lines are skipped."""
-    number = 0
-    with _text(path, compression) as text:
-        try:
-            while line := text.readline(MAX_CELL_CHARS * 4):
-                if line.isspace():
-                    continue
-                number += 1
-                if len(line) == MAX_CELL_CHARS * 4:
-                    raise InputError(
-                        f"{path.name} row {number}: a line of over {MAX_CELL_CHARS * 4:,} characters"
-                    )
-                try:
-                    yield number, json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(
-                        f"{path.name} row {number}: not one whole JSON object ({error})"
-                    ) from None
-        except UnicodeDecodeError as error:
-            raise InputError(_where_not_utf8(path, compression, error)) from None
+def _csv_header(path: Path, compression: str) -> tuple[str, list[str]]:
+    """The delimiter that parts the first line into most names, and the names; a comma where two do alike."""
+    headers: dict[str, list[str]] = {}
+    problem = ""
+    for delimiter in _DELIMITERS:
+        with open_text(path, compression) as text, _wide_cells():
+            try:
+                rows = csv.reader(text, strict=True, delimiter=delimiter)
+                header = next((cells for cells in rows if cells), [])
+                headers[delimiter] = [name.strip() for name in header]
+            except csv.Error as error:
+                problem = problem or _csv_reason(error)
+    if not headers:
+        raise InputError(f"{path.name} header: {problem}")
+    delimiter = max(headers, key=lambda mark: len(headers[mark]))
+    header = headers[delimiter]
+    if len(header) == 1 and "|" in header[0]:
+        raise InputError(f"{path.name} header: one column {header[0][:60]!r}; separate the columns by commas")
+    return delimiter, header
 
 
 def _usable(path: Path, names: list[str]) -> tuple[str, ...]:
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
-        raise InputError(f"{path.name} header: the column {repeated[0]!r} occurs twice")
+        raise InputError(f"{path.name} header: the column {repeated[0]!r} occurs twice; rename or remove one")
     if not any(names):
-        raise InputError(f"{path.name} header: no column names")
+        raise InputError(f"{path.name} header: no column names; write them in the first line")
     return tuple(names)
 
 
-def _refuse_binary(path: Path, head: bytes) -> None:
-    wide = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\x00\x00": "UTF-32"}.get(head[:2])
-    if wide is None and b"\x00" in head and head[1:2] == b"\x00":
-        wide = "UTF-16"
-    if wide:
-        raise InputError(f"{path} looks like {wide} text; save it as UTF-8")
-    if b"\x00" in head:
-        raise InputError(
-            f"{path} is binary (a NUL byte at {head.index(0)}); expected CSV, JSON lines or parquet"
-        )
-    control = sum(head.count(code) for code in (*range(1, 9), *range(14, 27)))
-    if control * 20 > len(head):
-        raise InputError(f"{path} is binary; expected CSV, JSON lines or parquet")
-
-
-def _where_not_utf8(path: Path, compression: str, error: UnicodeDecodeError) -> str:
-    """Name the row of the first byte that is not UTF-8, by a second, tolerant reading."""
+def _where_not_utf8(path: Path, compression: str, delimiter: str, error: UnicodeDecodeError) -> str:
+    """Name the row of the first byte that is not UTF-8, by a second, tolerant pass."""
     byte = error.object[error.start]
     remedy = "save the file as UTF-8 (bytes like this are common in Latin-1 and Windows-1252)"
-    with _text(path, compression, errors="surrogateescape") as text, _wide_cells():
-        reader = csv.reader(text)
+    with open_text(path, compression, errors="surrogateescape") as text, _wide_cells():
+        reader = csv.reader(text, delimiter=delimiter)
         for number, cells in enumerate(reader):
             if any("\udc80" <= char <= "\udcff" for cell in cells for char in cell if char > "\ud7ff"):
                 where = f"row {number}" if number else "header"
@@ -248,63 +239,29 @@ def _where_not_utf8(path: Path, compression: str, error: UnicodeDecodeError) -> 
 def _csv_reason(error: csv.Error) -> str:
     text = str(error)
     if "field larger" in text:
-        return f"a cell of over {MAX_CELL_CHARS:,} characters; a quote is probably not closed"
+        return (
+            f"a cell of over {MAX_CELL_CHARS:,} characters; a quote is probably not closed: close it, or put "
+            "the cell in quotes"
+        )
     if "unexpected end of data" in text:
-        return "the file ends inside a quoted cell; it is cut off or a quote is not closed"
-    return f"{text}; a quote inside a cell must be doubled"
+        return (
+            "the file ends inside a quoted cell; it is cut off or a quote is not closed: fetch it again or "
+            "close the quote"
+        )
+    return f"{text}; a quote inside a cell must be doubled: write it twice"
 
 
-def _try_parquet(path: Path, columns: Sequence[str]) -> None:
+def _try_parquet(path: Path) -> None:
     """Read a parquet file in another process first.
 
     polars ends the process on some damaged pages (it asks for 2**61 bytes, and Rust aborts where that
     fails): seen twice in 100,000 damaged files. No caller can catch that, so the risk is taken elsewhere.
     """
-    program = "import sys, polars; polars.read_parquet(sys.argv[1], columns=sys.argv[2:], glob=False)"
+    program = "import sys, polars; polars.read_parquet(sys.argv[1], glob=False)"
     quiet = subprocess.DEVNULL
-    command = [sys.executable, "-P", "-c", program, str(path.absolute()), *dict.fromkeys(columns)]
+    command = [sys.executable, "-P", "-c", program, str(path.absolute())]
     if subprocess.run(command, stdin=quiet, stdout=quiet, stderr=quiet, check=False).returncode < 0:
         raise InputError(f"{path} is no whole parquet file (reading it ends the reader); fetch it again")
-
-
-@contextmanager
-def _binary(path: Path, compression: str) -> Iterator[IO[bytes]]:
-    with path.open("rb") as file:
-        if compression == "gzip":
-            limit = max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size)
-            with gzip.GzipFile(fileobj=file) as plain:
-                yield io.BufferedReader(_Limited(plain, limit, path), _SNIFF_BYTES)
-        elif compression == "zstd":
-            limit = max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size)
-            yield io.BufferedReader(_Limited(open_zstd(file), limit, path), _SNIFF_BYTES)
-        else:
-            yield file
-
-
-class _Limited(io.RawIOBase):
-    """A stream that refuses to swell past a limit."""
-
-    def __init__(self, inner: gzip.GzipFile | io.RawIOBase, limit: int, path: Path) -> None:
-        self._inner, self._left, self._path = inner, limit, path
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._inner.read(len(buffer)) or b""
-        self._left -= len(data)
-        if self._left < 0:
-            raise InputError(f"{self._path} swells over {_BOMB_RATIO} times when unpacked; unpack it by hand")
-        buffer[: len(data)] = data
-        return len(data)
-
-
-@contextmanager
-def _text(path: Path, compression: str, errors: str = "surrogatepass") -> Iterator[IO[str]]:
-    # surrogatepass: some writers put a lone surrogate into the file as three bytes; the reader of
-    # turns replaces and counts it, as it does the escaped kind
-    with _binary(path, compression) as stream:
-        yield io.TextIOWrapper(stream, encoding="utf-8-sig", errors=errors, newline="")
 
 
 @contextmanager
@@ -315,21 +272,3 @@ def _wide_cells() -> Iterator[None]:
         yield
     finally:
         csv.field_size_limit(before)
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's and the parsers' errors into one line for the user."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except PermissionError:
-        raise InputError(f"{path} may not be read; check its permissions") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is a broken or cut-off gzip file ({error}); fetch it again") from None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise InputError(f"{path} is no whole parquet file ({reason}); fetch it again") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import polars as pl
@@ -25,11 +26,11 @@ _SCRIPTS: Final = {
     "Latin": r"\p{Latin}",
 }
 _SCRIPT_CHARS: Final = 400
-"""characters of the first turn from which the script is told"""
+"""characters of the first turn by which the script is decided"""
 
 
 @dataclass(frozen=True)
-class Spread:
+class CharacterQuantiles:
     """Characters of a row (all turns): quantiles."""
 
     median: int
@@ -39,7 +40,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class SuspiciousRows:
     """Rows that can be used but that a person should look at."""
 
     what: str
@@ -49,7 +50,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True)
-class Report:
+class BattlesReport:
     """What was found in a file; rows are counted, texts are not kept."""
 
     file: str
@@ -63,7 +64,7 @@ class Report:
     """rows by outcome: ``A``, ``B``, ``tie``, and ``none`` where the file has no outcome"""
     turns: dict[int, int]
     """rows by number of turns"""
-    characters: dict[str, Spread]
+    characters: dict[str, CharacterQuantiles]
     longer_wins: float | None
     """share of decided battles, of different length, won by the longer response"""
     duplicate_battles: int
@@ -76,15 +77,24 @@ class Report:
     languages: dict[str, int]
     scripts: dict[str, int]
     """rows by the commonest script of the first 400 characters of the prompt"""
-    suspicious: tuple[Suspicion, ...]
+    suspicious: tuple[SuspiciousRows, ...]
     notes: tuple[str, ...]
+    columns_read: dict[str, str] = field(default_factory=dict)
+    """column of the file → what it was taken for; other columns were not read"""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
 
 
-def describe(battles: Battles, table: Table, form: Format, surrogates: int) -> Report:
+def describe(
+    battles: Battles,
+    table: Table,
+    form: Format,
+    surrogates: int,
+    notes: Sequence[str],
+    columns_read: Mapping[str, str],
+) -> BattlesReport:
     """Count what the battles hold; vectorised, a second or two for 57,477 rows."""
     frame = battles.frame
     sides = _sides(frame)
@@ -97,7 +107,7 @@ def describe(battles: Battles, table: Table, form: Format, surrogates: int) -> R
     languages = (
         frame["language"].drop_nulls().value_counts(sort=True) if "language" in frame.columns else None
     )
-    return Report(
+    return BattlesReport(
         file=str(table.path),
         format=form.name,
         kind=table.kind,
@@ -117,7 +127,8 @@ def describe(battles: Battles, table: Table, form: Format, surrogates: int) -> R
         languages={} if languages is None else {str(k): int(v) for k, v in languages.head(30).iter_rows()},
         scripts=_scripts(frame),
         suspicious=_suspicious(sides),
-        notes=_notes(form, outcomes),
+        notes=(*_notes(form, outcomes), *notes),
+        columns_read=dict(columns_read),
     )
 
 
@@ -150,9 +161,9 @@ def _sides(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _spread(chars: pl.Series) -> Spread:
+def _spread(chars: pl.Series) -> CharacterQuantiles:
     median, p90, p99 = (int(chars.quantile(q, "nearest") or 0) for q in (0.5, 0.9, 0.99))
-    return Spread(median, p90, p99, int(chars.max() or 0))  # type: ignore[arg-type]
+    return CharacterQuantiles(median, p90, p99, int(chars.max() or 0))  # type: ignore[arg-type]
 
 
 def _longer_wins(sides: pl.DataFrame) -> float | None:
@@ -198,12 +209,12 @@ _CHECKS: Final = {
 }
 
 
-def _suspicious(sides: pl.DataFrame) -> tuple[Suspicion, ...]:
+def _suspicious(sides: pl.DataFrame) -> tuple[SuspiciousRows, ...]:
     found = []
     for what, check in _CHECKS.items():
         ids = sides.filter(check)["id"]
         if len(ids):
-            found.append(Suspicion(what, len(ids), tuple(ids.head(5).to_list())))
+            found.append(SuspiciousRows(what, len(ids), tuple(ids.head(5).to_list())))
     return tuple(found)
 
 

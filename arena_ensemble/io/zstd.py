@@ -36,7 +36,9 @@ class _Frames(io.RawIOBase):
             try:
                 self._plain = io.BytesIO(self._frame.decompress(packed))
             except zstandard.ZstdError as error:
-                raise InputError(f"{self._file.name} is a broken zstandard file ({error})") from None
+                raise InputError(
+                    f"{self._file.name} is a broken zstandard file ({error}); fetch it again"
+                ) from None
             if self._frame.eof:
                 self._packed, self._frame = self._frame.unused_data, None
         return size

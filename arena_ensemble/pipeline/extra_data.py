@@ -23,7 +23,7 @@ from ..artifacts.files import digest_bytes, digest_file, digest_json
 from ..battles import Battles
 from ..errors import InputError, StaleError
 from ..folds import Folds, may_train
-from ..io import read_battles, read_readings
+from ..io import read_battles, read_fold_predictions
 from ..predictions import LOG_FLOOR, Floats, average_folds
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def _pseudo_labels(battles: Battles, path: Path, folds: Folds) -> tuple[Floats, 
     fold k learns from fold k's own model, which never saw a row of fold k. Otherwise every fold learns
     from the mean, and a model that saw the fold's votes may pass them on: a warning says so.
     """
-    held = read_readings(path)
+    held = read_fold_predictions(path)
     if len(held) > 1:
         raise InputError(f"{path} holds the members {', '.join(held)}; --pseudo takes a file of one")
     parts = [part.aligned_to(battles.ids, name=str(path)) for part in next(iter(held.values()))]

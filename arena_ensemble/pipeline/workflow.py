@@ -26,7 +26,7 @@ from ..backbones.language import hub
 from ..battles import Battles
 from ..errors import InputError, MemberError
 from ..folds import NEAR_DUPLICATES, Folds
-from ..io import COLUMNS, WINNER_COLUMNS, check_sample, read, read_battles, read_predictions
+from ..io import COLUMNS, WINNER_COLUMNS, check_sample, load_battles, read_battles, read_predictions
 from ..predictions import Floats
 from ..recipes import Recipe, load_recipe
 from . import submission
@@ -107,8 +107,8 @@ def train_members(
         external = [name for name in names if is_external(place, name)]
         recipes = _recipes(place, [name for name in names if name not in external], offline=offline)
         check_jobs(jobs)
-        loaded = read(Path(data), format=format, need_outcomes=True)
-        train, n_classes = loaded.battles, loaded.outcomes
+        loaded = load_battles(Path(data), format=format, need_outcomes=True)
+        train, n_classes = loaded.battles, loaded.n_classes
         test_battles = None if test is None else read_battles(Path(test), format=format)
         if test_battles is not None and sample_submission is not None:
             columns = WINNER_COLUMNS if n_classes == 2 else COLUMNS

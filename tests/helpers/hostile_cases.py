@@ -158,10 +158,28 @@ FILES = [
     ),
     Case("Latin-1 header", file(("é," + GOOD).encode("latin-1")), "header .*byte 0xe9 is not UTF-8"),
     Case(
-        "one JSON array", file(json.dumps(rows()), "x.json"), "is one JSON array; write one JSON object per"
+        "a JSON array, cut",
+        file(json.dumps(rows())[:-9], "x.json"),
+        r"x\.json row 8: not one whole JSON object",
     ),
-    Case("semicolons", file(GOOD.splitlines()[0].replace(",", ";")), "separate the columns by commas"),
-    Case("tabs", file(GOOD.splitlines()[0].replace(",", "\t")), "separate the columns by commas"),
+    Case(
+        "a JSON array, a bracket missing",
+        file(json.dumps(rows())[:-1], "x.json"),
+        "row 9: not one whole JSON",
+    ),
+    Case(
+        "a JSON array, no comma",
+        file(json.dumps(rows()).replace("}, {", "} {", 1), "x.json"),
+        "row 2: not one",
+    ),
+    Case(
+        "a JSON array and more",
+        file(json.dumps(rows()) + "[]", "x.json"),
+        "text after the end of the JSON array",
+    ),
+    Case("a JSON array of lists", file("[[1, 2]]", "x.json"), "no column names"),
+    Case("a JSON array of nothing", file("[]", "x.json"), "no column names"),
+    Case("bars", file(GOOD.splitlines()[0].replace(",", "|")), "separate the columns by commas"),
     Case("unknown columns", file("a,b,c\n1,2,3\n"), "has columns that fit no known format: a, b, c"),
     Case("a column twice", file("id,id,prompt\n1,2,3\n"), "the column 'id' occurs twice"),
     Case("unnamed columns", file(",,\n1,2,3\n"), "no column names"),
@@ -172,7 +190,11 @@ FILES = [
         )
         for name in ("id", "prompt", "response_a", "response_b", "winner_model_a", "winner_tie")
     ),
-    Case("the header in other case", file(GOOD.replace("prompt", "Prompt", 1)), "lacks the column prompt"),
+    Case(
+        "two columns that differ in case only",
+        file(GOOD.replace("model_a,model_b,prompt", "PROMPT,model_b,Prompt", 1)),
+        "the columns PROMPT and Prompt, which differ in case only; rename one",
+    ),
 ]
 
 SHAPE = [
@@ -200,7 +222,8 @@ CELLS = [
     cell("prompt", "", "prompt is empty, expected a JSON list", "an empty prompt cell"),
     cell("response_a", "  ", "response_a is empty", "a blank cell"),
     cell("prompt", "plain words", "prompt is not whole JSON", "plain text"),
-    cell("prompt", "['python']", "it looks like Python; write it as JSON", "a Python list"),
+    cell("prompt", "['a' 'b']", "looks like a printed NumPy array.*write it as JSON", "a NumPy array"),
+    cell("prompt", "['a'\n 'b' None]", "looks like a printed NumPy array", "a NumPy array on two lines"),
     cell("prompt", '{"a": 1}', r"prompt is JSON but no list of turns \(a JSON object\)", "a JSON object"),
     cell("prompt", '"text"', r"no list of turns \(a string\)", "a JSON string"),
     cell("prompt", "12", r"no list of turns \(a number\)", "a JSON number"),
@@ -236,8 +259,8 @@ CELLS = [
     Case("an empty id", file(text(rows(id=""))), r"row 3 \(id \): the id is empty"),
     Case(
         "float ids",
-        file(text([{**row, "id": f"{row['id']}.0"} for row in rows()])),
-        r"row 1 \(id 1\.0\): the id is a float",
+        file(text([{**row, "id": f"{row['id']}.5"} for row in rows()])),
+        r"row 1 \(id 1\.5\): the id is a float",
     ),
     Case("a rounded id", file(text(rows(id="4.2e+09"))), r"row 3 \(id 4\.2e\+09\): the id is a float"),
     Case(
@@ -293,8 +316,13 @@ PACKING = [
     Case("parquet, no rows", file(parquet(LISTED.head(0))), "has a header but no rows"),
     Case(
         "parquet, float ids",
-        file(parquet(LISTED.with_columns(pl.col("id").cast(pl.Float64)))),
-        r"row 1 \(id 1\.0\): the id is a float, expected an integer or a string",
+        file(parquet(LISTED.with_columns(pl.col("id").cast(pl.Float64) + 0.5))),
+        r"row 1 \(id 1\.5\): the id is a float, expected an integer or a string",
+    ),
+    Case(
+        "parquet, float32 ids",
+        file(parquet(LISTED.with_columns((pl.col("id") + 2**24).cast(pl.Float32)))),
+        r"the id is a float beyond 16,777,216",
     ),
     Case("parquet, boolean ids", file(parquet(LISTED.head(1).with_columns(id=True))), "the id is a bool"),
     Case("parquet, a null id", file(parquet(LISTED.with_columns(id=None))), "the id is empty"),
@@ -386,8 +414,11 @@ TALKS = [
 OTHERS = [
     Case("WSDM, unknown verdict", file(text([{**WSDM, "winner": "modelA"}])),
          r"\(id w\): winner is 'modelA'"),
-    Case("WSDM, empty verdict", file(text([{**WSDM, "winner": ""}])), "winner is '', expected model_a"),
-    Case("WSDM, a list as prompt", file(lines({**WSDM, "prompt": ["q"]})), "prompt is a list, expected text"),
+    Case("WSDM, empty verdicts", file(text([{**WSDM, "winner": ""}])), "holds no outcomes; training needs"),
+    Case("WSDM, an empty verdict", file(text([WSDM, {**WSDM, "id": "x", "winner": ""}])),
+         r"1 of 2 rows without a vote, the first in row 2 \(id x\); fill them in, or .* --skip-unvoted"),
+    Case("WSDM, a number as prompt", file(lines({**WSDM, "prompt": 42})),
+         "prompt is a number, expected text"),
     Case("pairs, different questions", file(lines({
         "chosen": ARENA["conversation_a"], "rejected": [{"role": "user", "content": "z"}]})),
         r"row 1 \(id 1\): chosen and rejected answer different questions"),

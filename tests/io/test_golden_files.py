@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import zstandard
 
-from arena_ensemble.io import read
+from arena_ensemble.io import load_battles
 
 Row = dict[str, Any]
 
@@ -34,7 +34,7 @@ BATTLES: list[tuple[list[str], list[str | None], list[str | None], int]] = [
 LANGUAGES = ["English", "English", "unknown", "English", "Russian", "English", "Python", "x", "y", "Arabic"]
 
 
-def said(k: int, side: int, *, parts: bool = False) -> list[Row]:
+def talk(k: int, side: int, *, parts: bool = False) -> list[Row]:
     asked, *answers, _ = BATTLES[k]
     messages: list[Row] = []
     for question, answer in zip(asked, answers[side], strict=True):
@@ -55,7 +55,7 @@ def arena_33k(k: int) -> Row:
     word = ("model_a", "model_b", ("tie", "tie (bothbad)")[k % 2])[BATTLES[k][3]]
     return {
         "question_id": f"{k:032x}", "model_a": "vicuna-13b", "model_b": "llama-13b", "winner": word,
-        "judge": "arena_user_1", "conversation_a": said(k, 0), "conversation_b": said(k, 1),
+        "judge": "arena_user_1", "conversation_a": talk(k, 0), "conversation_b": talk(k, 1),
         "turn": len(BATTLES[k][0]), "anony": True, "language": LANGUAGES[k], "tstamp": 1682351591.1,
         "openai_moderation": {"flagged": False}, "toxic_chat_tag": {"flagged": False},
     }  # fmt: skip
@@ -65,7 +65,7 @@ def arena_100k(k: int) -> Row:
     word = ("model_a", "model_b", ("tie", "tie (bothbad)")[k % 2])[BATTLES[k][3]]
     return {
         "question_id": f"{k:032x}", "model_a": "a", "model_b": "b", "winner": word,
-        "conversation_a": said(k, 0), "conversation_b": said(k, 1), "turn": 1, "anony": True,
+        "conversation_a": talk(k, 0), "conversation_b": talk(k, 1), "turn": 1, "anony": True,
         "language": LANGUAGES[k], "tstamp": 1719.5, "conv_metadata": {"sum_user_tokens": 3},
         "is_code": False, "is_refusal": False, "dedup_tag": {"high_freq": False, "sampled": True},
         "category_tag": {"criteria_v0.1": {"clarity": True}}, "judge_hash": "e3b0",
@@ -77,8 +77,8 @@ def arena_140k(k: int) -> Row:
     return {
         "id": f"00000000-0000-4000-8000-{k:012x}", "model_a": "a", "model_b": "b", "winner": word,
         "evaluation_session_id": "s", "evaluation_order": 1,
-        "conversation_a": said(k, 0, parts=True), "conversation_b": said(k, 1, parts=True),
-        "full_conversation": [{"user": said(k, 0, parts=True)[0], "model_side_a": said(k, 0, parts=True)[1]}],
+        "conversation_a": talk(k, 0, parts=True), "conversation_b": talk(k, 1, parts=True),
+        "full_conversation": [dict(zip(("user", "model_side_a"), talk(k, 0, parts=True), strict=False))],
         "conv_metadata": {"turns": 1}, "category_tag": {"math_v0.1": {"math": False}},
         "language": LANGUAGES[k], "is_code": False, "timestamp": "2025-04-17 00:00:00",
     }  # fmt: skip
@@ -92,7 +92,12 @@ def wsdm(k: int) -> Row:
 
 
 def pairs(k: int) -> Row:
-    return {"chosen": said(k, 0), "rejected": said(k, 1), "score_chosen": 9.0, "score_rejected": 2.0}
+    return {
+        "chosen": talk(k, 0),
+        "rejected": talk(k, 1),
+        "score_chosen": 9.0,
+        "score_rejected": 2.0,
+    }
 
 
 def rewardbench(k: int) -> Row:
@@ -150,9 +155,9 @@ def test_ten_battles_of_every_published_file(shape: str, container: str, tmp_pat
     rows = [make(k) for k in range(10)]
     path = tmp_path / "file"  # its name says nothing
     path.write_bytes(CONTAINERS[container](rows))
-    reading = read(path)
-    assert (reading.report.format, reading.outcomes, reading.report.rows) == (name, outcomes, 10)
-    found = list(reading.battles.frame.select("prompt", "response_a", "response_b", "outcome").iter_rows())
+    loaded = load_battles(path)
+    assert (loaded.report.format, loaded.n_classes, loaded.report.rows) == (name, outcomes, 10)
+    found = list(loaded.battles.frame.select("prompt", "response_a", "response_b", "outcome").iter_rows())
     for k, (asked, a, b, outcome) in enumerate(found):
         first, second, third, y = BATTLES[k]
         if name in ("wsdm", "rewardbench"):
@@ -165,6 +170,6 @@ def test_ten_battles_of_every_published_file(shape: str, container: str, tmp_pat
         else:  # the order of a pair is drawn: the chosen answer won on whichever side it stands
             assert (a, b) == ((second, third) if outcome == 0 else (third, second))
     key = next((key for key in ("id", "question_id") if key in rows[0]), None)
-    assert reading.battles.ids.to_list() == [row[key] if key else k for k, row in enumerate(rows, start=1)]
+    assert loaded.battles.ids.to_list() == [row[key] if key else k for k, row in enumerate(rows, start=1)]
     if "language" in rows[0]:
-        assert reading.battles.frame["language"].to_list() == LANGUAGES
+        assert loaded.battles.frame["language"].to_list() == LANGUAGES

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena_ensemble import cli
-from arena_ensemble.io import people_csv, write_winners
+from arena_ensemble.io import spreadsheet_csv, write_winners
 
 FORMULAS = (
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =cmd|' /C calc'!A0", "\x00=1", "\ufeff=1",
@@ -27,14 +27,14 @@ def read_back(content: bytes) -> list[list[str]]:
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_a_formula_becomes_a_text(text: str) -> None:
-    (_, (cell, number)) = read_back(people_csv(["=a", "n"], [(text, -1.5)]))
+    (_, (cell, number)) = read_back(spreadsheet_csv(["=a", "n"], [(text, -1.5)]))
     assert cell.startswith("'")
     assert number == "-1.5"
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=[]), max_size=20), min_size=1, max_size=4))
 def test_no_cell_can_begin_a_formula_and_rows_stay_rows(cells: list[str]) -> None:
-    content = people_csv([f"c{k}" for k in range(len(cells))], [cells, cells])
+    content = spreadsheet_csv([f"c{k}" for k in range(len(cells))], [cells, cells])
     rows = read_back(content)
     assert [len(row) for row in rows] == [len(cells)] * 3
     for cell in rows[1]:
@@ -61,10 +61,10 @@ def test_suspicious_rows_are_written_for_people_and_the_submission_stays_raw(
     path, out = tmp_path / "x.jsonl", tmp_path / "look.csv"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert cli.run(["validate", str(path), "--suspicious", str(out), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["suspicious"]
+    reported = json.loads(capsys.readouterr().out)["suspicious"]
     found = read_back(out.read_bytes())
     assert found[0] == ["why", "id", "outcome", "prompt", "response_a", "response_b"]
-    assert [row[0] for row in found[1:]] == [one["what"] for one in told for _ in range(one["rows"])]
+    assert [row[0] for row in found[1:]] == [one["what"] for one in reported for _ in range(one["rows"])]
     assert found[1][1:] == ["'=1+1", "0", "'=HYPERLINK(1)", "", "'@x"]
     submission = tmp_path / "submission.csv"
     write_winners(submission, pl.Series(["=1+1"]), [[0.0, -1.0, -9.0]])

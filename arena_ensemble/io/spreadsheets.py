@@ -17,7 +17,7 @@ _CELL_CHARS: Final = 1000
 """characters of a cell that are shown; spreadsheets refuse 32,768 and more"""
 
 
-def people_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+def spreadsheet_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     """A table as UTF-8 CSV with a byte-order mark, every text quoted and none a formula.
 
     A text that a spreadsheet would take for a formula, or that begins with a tab or a carriage return,

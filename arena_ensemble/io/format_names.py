@@ -1,0 +1,8 @@
+"""The names of the battle formats, apart from their readers, so that ``--help`` need not load polars."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FORMAT_NAMES: Final = ("kaggle", "wsdm", "arena", "pairs", "rewardbench")
+"""What ``--format`` takes; the keys of ``battle_formats.FORMATS``, in its order."""
