@@ -34,8 +34,8 @@ def bracketed(folder: Path) -> Path:
 
 def test_validate_takes_a_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = bracketed(tmp_path)
-    assert cli.run(["validate", str(path)]) == 1
-    assert "error:" in capsys.readouterr().err
+    assert cli.run(["validate", str(path), "--format", "arena"]) == 1
+    assert "lacks the column conversation_a, conversation_b" in capsys.readouterr().err
     assert cli.run(["validate", str(path), "--format", "wsdm", "--json"]) == 0
     assert told(capsys)["format"] == "wsdm"
     assert cli.run(["validate", str(path), "--format", "kagle"]) == 1
@@ -70,8 +70,10 @@ def test_the_test_file_is_read_in_the_given_format_too(
         "oof", "--data", str(tmp_path / "train.csv"), "--test", str(tmp_path / "test.csv"),
         "--models", "mine", "--folds", "2", "--jobs", "1", "--workspace", str(tmp_path / "w"),
     ]  # fmt: skip
-    assert cli.run(command) == 1  # the test file's prompts pass for lists of numbers
-    assert "turn 1 is a number" in capsys.readouterr().err
+    pl.DataFrame(rows).drop("winner").rename({"prompt": "asked"}).write_csv(tmp_path / "test.csv")
+    assert cli.run([*command, "--format", "wsdm"]) == 1
+    assert "test.csv lacks the column prompt" in capsys.readouterr().err
+    pl.DataFrame(rows).drop("winner").write_csv(tmp_path / "test.csv", quote_style="always")
     assert cli.run([*command, "--format", "wsdm"]) in (0, 4)
 
 
