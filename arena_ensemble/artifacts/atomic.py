@@ -109,6 +109,33 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+@contextlib.contextmanager
+def new_folder(final: Path, *, keep_existing: bool = False) -> Iterator[Path]:
+    """A private folder to fill, which is flushed and gets its final name when the block ends well.
+
+    Parameters
+    ----------
+    keep_existing
+        Leave a folder of that name as it is and drop the new one: for caches, where another process may
+        have written the same content first.
+
+    Raises
+    ------
+    ArenaError
+        The disk is full or the folder cannot be written; an older folder at ``final`` is untouched.
+    """
+    partial = final.with_name(f".{final.name}.tmp-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with reraise_os_errors(final):
+            partial.mkdir(parents=True)
+        yield partial
+        if not (keep_existing and final.exists()):
+            commit_folder(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def commit_folder(partial: Path, final: Path) -> None:
     """Give a finished folder its final name; an older one there makes way at the last moment.
 
@@ -123,6 +150,7 @@ def commit_folder(partial: Path, final: Path) -> None:
                     path.chmod(readable)
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())
+        _sync_folder(partial)
         old = final.with_name(f".{final.name}.old-{os.getpid()}")
         if final.exists():
             final.rename(old)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -13,9 +13,11 @@ from ..errors import ArenaError, InputError
 from ..io import read_battles
 from ..recipes import Recipe, load_recipe
 from . import tables
-from .doctor import PlanOptions
 from .progress import clock
 from .runner import Result
+
+if TYPE_CHECKING:
+    from .doctor import PlanOptions
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
 import shutil
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 import torch
 
+from ...artifacts import atomic
 from .trainer_state import Resumable
 
 _log = logging.getLogger(__name__)
@@ -29,30 +29,14 @@ def write(trainer: Resumable, folder: Path) -> None:
     from safetensors.torch import save_file
 
     done = trainer.state.done
-    partial = folder / f"checkpoint-{done}.tmp-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_file(_tensors(trainer), str(partial / "state.safetensors"))
     state = asdict(trainer.state)
     state["best"] = None if math.isinf(trainer.state.best) else trainer.state.best
     meta = {"state": state, "scaler": trainer.scaler.state_dict(), "seed": trainer.seed}
-    (partial / "state.json").write_text(json.dumps(meta))
-    for path in (*partial.iterdir(), partial):
-        _flush(path)
-    final = folder / f"checkpoint-{done}"
-    shutil.rmtree(final, ignore_errors=True)
-    partial.rename(final)
-    _flush(folder)
+    with atomic.new_folder(folder / f"checkpoint-{done}") as partial:
+        save_file(_tensors(trainer), str(partial / "state.safetensors"))
+        (partial / "state.json").write_text(json.dumps(meta))
     for _, path in _found(folder)[:-1]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _found(folder: Path) -> list[tuple[int, Path]]:
@@ -62,8 +46,9 @@ def _found(folder: Path) -> list[tuple[int, Path]]:
 
 def clear(folder: Path) -> None:
     """Remove every checkpoint, whole or not: the fold is done."""
-    for path in folder.glob("checkpoint-*") if folder.is_dir() else ():
-        shutil.rmtree(path, ignore_errors=True)
+    for pattern in ("checkpoint-*", ".checkpoint-*"):
+        for path in folder.glob(pattern) if folder.is_dir() else ():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _tensors(trainer: Resumable) -> dict[str, torch.Tensor]:

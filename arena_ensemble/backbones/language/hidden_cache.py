@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ...artifacts import atomic
 from .sequences import TokenSequences
 
 _log = logging.getLogger(__name__)
@@ -108,12 +107,6 @@ def with_features(
 
 def _write(folder: Path, keys: npt.NDArray[np.bytes_], vectors: Vectors) -> None:
     name = hashlib.sha256(keys.tobytes()).hexdigest()[:16]
-    partial = folder / f"{name}.tmp-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    np.save(partial / "keys.npy", keys, allow_pickle=False)
-    np.save(partial / "vectors.npy", vectors, allow_pickle=False)
-    try:
-        partial.rename(folder / name)
-    except OSError:  # another process wrote the same rows first
-        shutil.rmtree(partial, ignore_errors=True)
+    with atomic.new_folder(folder / name, keep_existing=True) as partial:
+        np.save(partial / "keys.npy", keys, allow_pickle=False)
+        np.save(partial / "vectors.npy", vectors, allow_pickle=False)

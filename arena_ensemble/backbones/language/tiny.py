@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
+from ...artifacts import atomic
 from ...errors import ArtifactError
 from ...prompts import get_template
 from ...recipes import Recipe
@@ -40,20 +39,13 @@ def base_digest(recipe: Recipe, text_digest: str) -> str:
 
 def build(recipe: Recipe, texts: Iterable[str], folder: Path) -> None:
     """Make tokenizer and model and write them to ``folder`` (whole or absent)."""
-    partial = folder.with_name(f"{folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     tokenizer = _tokenizer(recipe, texts)
-    tokenizer.save_pretrained(partial)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         model = _encoder(recipe, tokenizer) if recipe.base == "tiny:encoder" else _decoder(recipe, tokenizer)
-    with quiet():  # a progress bar for one file of a megabyte
+    with atomic.new_folder(folder, keep_existing=True) as partial, quiet():  # no bar for one small file
+        tokenizer.save_pretrained(partial)
         model.save_pretrained(partial)
-    try:
-        partial.rename(folder)
-    except OSError:  # another process built the same base first
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _tokenizer(recipe: Recipe, texts: Iterable[str]) -> Any:
@@ -157,10 +149,7 @@ def prepare(
         if on_progress:
             on_progress(0, 1, "building the tiny base")
         build(recipe, texts(), folder)
-    pointer = _pointer(recipe, cache)
-    partial = pointer.with_suffix(".tmp-json")
-    partial.write_text(json.dumps({"base": name}))
-    partial.replace(pointer)
+    atomic.write_json(_pointer(recipe, cache), {"base": name})
     return Source(str(folder))
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ...artifacts import atomic
 from ...prompts import Encode, Ids
 
 _log = logging.getLogger(__name__)
@@ -106,16 +105,9 @@ class TokenStore:
         self.tables = self._tables()
 
     def _write(self, name: str, arrays: dict[str, npt.NDArray[Any]]) -> None:
-        partial = self.folder / f"{name}.tmp-{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for key, array in arrays.items():
-            np.save(partial / f"{key}.npy", array, allow_pickle=False)
-        shutil.rmtree(self.folder / name, ignore_errors=True)
-        try:
-            partial.rename(self.folder / name)
-        except OSError:  # another process was first with the same content
-            shutil.rmtree(partial, ignore_errors=True)
+        with atomic.new_folder(self.folder / name) as partial:
+            for key, array in arrays.items():
+                np.save(partial / f"{key}.npy", array, allow_pickle=False)
 
     def look_up(self, columns: Sequence[Sequence[Sequence[str]]]) -> tuple[list[list[Ids]], ...]:
         """Ids of every turn, in the nesting given: columns, battles, turns."""
