@@ -23,7 +23,7 @@ LAYERS = [
 INSIDE = {
     "io": "cells column_names format_names probabilities spreadsheets zstd messages prediction_columns votes "
     "streams questions array_files json_rows battle_formats tables layouts ids submission validation "
-    "detection columns repeated_rows battles labels predictions",
+    "detection columns repeated_rows battles frames labels predictions",
     "sample": "texts arena",
     "folds": "split near_duplicates groups assignment holdout overlap",
     "features": "patterns extraction",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .battle_formats import FORMATS, Format
     from .battles import LoadedBattles, load_battles, read_battles
     from .columns import read_columns
+    from .frames import BattlesLike, as_battles
     from .labels import read_labels
     from .predictions import LoadedPredictions, load_predictions, read_fold_predictions, read_predictions
     from .repeated_rows import average_seeds
@@ -33,12 +34,14 @@ _HOME: Final = {
     "COLUMNS": "submission",
     "FORMATS": "battle_formats",
     "WINNER_COLUMNS": "submission",
+    "BattlesLike": "frames",
     "BattlesReport": "validation",
     "CharacterQuantiles": "validation",
     "Format": "battle_formats",
     "LoadedBattles": "battles",
     "LoadedPredictions": "predictions",
     "SuspiciousRows": "validation",
+    "as_battles": "frames",
     "average_seeds": "repeated_rows",
     "check_sample": "submission",
     "check_submission": "submission",
@@ -60,12 +63,14 @@ __all__ = [
     "FORMATS",
     "FORMAT_NAMES",
     "WINNER_COLUMNS",
+    "BattlesLike",
     "BattlesReport",
     "CharacterQuantiles",
     "Format",
     "LoadedBattles",
     "LoadedPredictions",
     "SuspiciousRows",
+    "as_battles",
     "average_seeds",
     "check_sample",
     "check_submission",

@@ -26,6 +26,7 @@ from ..battles import Battles
 from ..calibration import Temperature, ensemble_gamma, fold_average_gamma
 from ..errors import ArtifactError, InputError
 from ..features import Features, extract
+from ..io import BattlesLike, as_battles
 from ..metrics import ScoreRow
 from ..predictions import Floats, Predictions, average_folds, without_ties
 from ..recipes import load_recipe
@@ -78,24 +79,31 @@ class Ensemble:
         """Names of the members that it combines, in its order."""
         return list(self.card.members)
 
-    def predict_proba(self, battles: Battles) -> Floats:
+    def predict_proba(self, battles: BattlesLike) -> Floats:
         """Probabilities (n, 3) of new battles: A wins, B wins, tie. Outcomes are never looked at.
 
-        Every fold model of every member predicts each battle, in this process, and nothing is written.
+        Every fold model of every member predicts each battle, in this process, and nothing is written to
+        the workspace.
+
+        Parameters
+        ----------
+        battles
+            `Battles`, a polars or pandas frame, or dictionaries; see `io.as_battles`.
 
         Raises
         ------
         InputError
-            A member is external, so that no model of it is here.
+            The battles cannot be read, or a member is external, so that no model of it is here.
         ArtifactError
             A fitted model is missing, truncated or edited.
         """
         return np.asarray(np.exp(self.predict_log_proba(battles)), dtype=np.float64)
 
-    def predict_log_proba(self, battles: Battles) -> Floats:
+    def predict_log_proba(self, battles: BattlesLike) -> Floats:
         """As :meth:`predict_proba`, natural-log probabilities (n, 3)."""
-        by_fold = {name: self._member_predictions(name, battles) for name in self.members}
-        return self.combine(by_fold, extract(battles)).log_probs
+        rows = as_battles(battles)
+        by_fold = {name: self._member_predictions(name, rows) for name in self.members}
+        return self.combine(by_fold, extract(rows)).log_probs
 
     def _member_predictions(self, name: str, battles: Battles) -> list[Predictions]:
         """Each fold model's predictions of a member."""

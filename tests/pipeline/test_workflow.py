@@ -1,0 +1,165 @@
+"""The pipeline called with plain values, as a notebook or a server does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from arena_ensemble import (
+    Battles,
+    Ensemble,
+    build_ensemble,
+    cross_fit,
+    load_recipe,
+    make_folds,
+    predict,
+    read_battles,
+    sample,
+    train_members,
+    write_submission,
+)
+from arena_ensemble.artifacts.workspace import Workspace
+from arena_ensemble.errors import InputError, MemberError, StaleError
+from arena_ensemble.pipeline import workflow
+from arena_ensemble.pipeline.cross_fit import RunResult
+from arena_ensemble.pipeline.workflow import TrainingRun, predict_test
+from arena_ensemble.recipes import Recipe, recipe_from
+
+SMALL = {"backbone": "lexical", "lexical": {"max_features": 80, "interactions": 0, "inner_folds": 0}}
+RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 80\ninteractions = 0\ninner_folds = 0\n'
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingRun, Ensemble]:
+    work = tmp_path_factory.mktemp("work")
+    for name, text in sample.files(150, 12, seed=4).items():
+        (work / name).write_text(text)
+    recipe = work / "models" / "mine" / "recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    run = train_members(
+        work / "train.csv", ["mine"], workspace=work, test=work / "test.csv", n_folds=3, jobs=1
+    )
+    return work, run, build_ensemble(run)
+
+
+def test_the_three_roads_to_a_prediction_agree_to_the_bit(
+    finished: tuple[Path, TrainingRun, Ensemble],
+) -> None:
+    work, run, ensemble = finished
+    kept = predict_test(run, ensemble).log_probs
+    read_again = predict(Ensemble.load(work), work / "test.csv", workspace=work).log_probs
+    in_memory = Ensemble.load(work).predict_log_proba(read_battles(work / "test.csv"))
+    np.testing.assert_array_equal(read_again, kept)
+    np.testing.assert_array_equal(in_memory, kept)
+    write_submission(work / "out.csv", predict_test(run, ensemble))
+    written = pl.read_csv(work / "out.csv").select(pl.exclude("id")).to_numpy()
+    np.testing.assert_allclose(written, np.exp(kept), atol=1e-12)
+
+
+def test_battles_in_memory_are_read_like_a_file(finished: tuple[Path, TrainingRun, Ensemble]) -> None:
+    work, _, ensemble = finished
+    battles = read_battles(work / "test.csv")
+    expected = ensemble.predict_proba(battles)
+    frame = pl.read_csv(work / "test.csv")
+    rows = battles.frame.select("id", "prompt", "response_a", "response_b").to_dicts()
+    for given in (battles.frame, frame, rows, frame.to_dicts(), battles.without_outcomes()):
+        np.testing.assert_array_equal(ensemble.predict_proba(given), expected)
+    plain = [{"prompt": "What is 2 + 2?", "response_a": "It is 4.", "response_b": "Nobody knows."}]
+    assert ensemble.predict_proba(plain).shape == (1, 3)
+    with pytest.raises(InputError, match="no battles: give at least one row"):
+        ensemble.predict_proba([])
+    with pytest.raises(InputError, match="response_b"):
+        ensemble.predict_proba([{"prompt": "p", "response_a": "a"}])
+
+
+class Frame:
+    """What a pandas frame has that is needed here; pandas is no dependency."""
+
+    def __init__(self, rows: list[dict[str, object]]) -> None:
+        self.rows = rows
+
+    def to_dict(self, orient: str) -> list[dict[str, object]]:
+        assert orient == "records"
+        return self.rows
+
+
+def test_a_pandas_frame_is_read_too(finished: tuple[Path, TrainingRun, Ensemble]) -> None:
+    work, _, ensemble = finished
+    rows = pl.read_csv(work / "test.csv").to_dicts()
+    rows = [{**row, "id": np.int64(row["id"])} for row in rows]  # type: ignore[call-overload]
+    expected = ensemble.predict_proba(read_battles(work / "test.csv"))
+    np.testing.assert_array_equal(ensemble.predict_proba(Frame(rows)), expected)
+
+
+def test_predicting_in_memory_writes_nothing(finished: tuple[Path, TrainingRun, Ensemble]) -> None:
+    work, _, ensemble = finished
+    before = {p: p.read_bytes() for p in work.rglob("*") if p.is_file() and p.name != ".arena-lock"}
+    ensemble.predict_proba([{"prompt": "p", "response_a": "a", "response_b": "b"}])
+    after = {p: p.read_bytes() for p in work.rglob("*") if p.is_file() and p.name != ".arena-lock"}
+    assert before == after
+
+
+def test_the_swap_law_holds_in_memory(finished: tuple[Path, TrainingRun, Ensemble]) -> None:
+    work, _, ensemble = finished
+    battles = read_battles(work / "test.csv")
+    np.testing.assert_allclose(
+        ensemble.predict_proba(battles.swapped()), ensemble.predict_proba(battles)[:, [1, 0, 2]], atol=1e-12
+    )
+
+
+def test_cross_fit_takes_battles_and_folds(tmp_path: Path) -> None:
+    battles = sample.make_arena(60, seed=3).battles
+    folds = make_folds(battles, n_folds=3, seed=0)
+    recipe: Recipe = recipe_from(SMALL, name="mine")
+    result = cross_fit(recipe, battles, folds, workspace=tmp_path, test=battles.take([0, 1]), jobs=1)
+    assert (result.finished, result.failed) == (["mine"], {})
+    predictions = result.oof("mine")
+    assert predictions.ids.equals(battles.ids)
+    np.testing.assert_array_equal(predictions.fold, folds.fold)
+    assert len(result.test("mine")) == 3
+    again = cross_fit([recipe], battles, folds, workspace=str(tmp_path), jobs=1)
+    np.testing.assert_array_equal(again.oof("mine").log_probs, predictions.log_probs)
+    other = make_folds(battles, n_folds=3, seed=1)
+    with pytest.raises(StaleError, match="another set of folds"):
+        cross_fit(recipe, battles, other, workspace=tmp_path, jobs=1)
+
+
+def test_errors_of_a_run_name_every_member(tmp_path: Path) -> None:
+    result = RunResult(Workspace(tmp_path), failed={"a": "no luck", "b": "nor here"})
+    with pytest.raises(MemberError, match="member a: no luck; member b: nor here"):
+        workflow.raise_if_failed(result)
+    with pytest.raises(InputError, match="no member is finished: no luck; nor here"):
+        workflow.raise_if_none_finished(result)
+    result.bugs.append(TypeError("ours"))
+    with pytest.raises(TypeError, match="ours"):
+        workflow.raise_if_none_finished(result)
+
+
+def test_the_digest_of_battles_is_computed_once_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[tuple[int, bool]] = []
+    original = Battles._digest
+
+    def counting(self: Battles, outcomes: bool) -> str:
+        counted.append((len(self), outcomes))
+        return original(self, outcomes)
+
+    monkeypatch.setattr(Battles, "_digest", counting)
+    for name, text in sample.files(60, 8, seed=3).items():
+        (tmp_path / name).write_text(text)
+    recipe = tmp_path / "models" / "mine" / "recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    files = {"workspace": tmp_path, "test": tmp_path / "test.csv", "n_folds": 3, "jobs": 1}
+    for _ in range(2):
+        counted.clear()
+        run = train_members(tmp_path / "train.csv", ["mine"], **files)  # type: ignore[arg-type]
+        predict_test(run, build_ensemble(run))
+        assert counted.count((60, True)) == 1
+        assert counted.count((8, False)) == 1
+    assert load_recipe(recipe).name == "mine"
