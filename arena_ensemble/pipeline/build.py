@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,26 +62,11 @@ def build(
     StaleError
         A member was made with another fold file.
     """
-    oof: dict[str, Predictions] = {}
-    hashes: dict[str, str] = {}
-    hours: dict[str, float] = {}
-    external: list[str] = []
-    for name in members:
-        artifacts = MemberArtifacts(workspace, name)
-        predictions, card = artifacts.load()
-        if card.folds_verified and (card.key is None or card.key.folds != folds.digest):
-            raise cards.stale(artifacts.predictions, ["fold file"], f"make it anew with --retrain {name}")
-        aligned = predictions.aligned_to(battles.ids, name=f"member {name!r}")
-        oof[name] = aligned.without_ties() if n_classes == 2 else aligned
-        hashes[name] = card.files[OOF]
-        if card.is_external:
-            external.append(name)
-        if card.seconds:
-            hours[name] = card.seconds / 3600
+    loaded = _load_members(workspace, battles, folds, members, n_classes=n_classes)
     key = EnsembleKey(
         data=battles.digest(),
         folds=folds.digest,
-        members=hashes,
+        members=loaded.hashes,
         seed=seed,
         truth=truth is not None,
         n_classes=n_classes,
@@ -92,17 +78,19 @@ def build(
         return kept
     start = time.monotonic()
     y = battles.outcomes()
-    found = check_members(oof, y, groups=folds.group, folds=folds.fold, external=external)
+    found = check_members(loaded.oof, y, groups=folds.group, folds=folds.fold, external=loaded.external)
     log.info("stacking %d members on %d battles", len(members), len(battles))
     stacker = Stacker(random_state=seed).fit(
-        oof, y, features=extract(battles), groups=folds.group, folds=folds.fold, bayes_log_probs=truth
+        loaded.oof, y, features=extract(battles), groups=folds.group, folds=folds.fold, bayes_log_probs=truth
     )
     honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
-    new = ensemble_card(stacker, honest, oof, y, folds.group, folds.fold, hours, n_classes=n_classes)
+    new = ensemble_card(
+        stacker, honest, loaded.oof, y, folds.group, folds.fold, loaded.hours, n_classes=n_classes
+    )
     new = new.model_copy(
         update={
             "key": key,
-            "folds_verified": not external,
+            "folds_verified": not loaded.external,
             "alarms": found.alarms,
             "notes": found.notes,
             "seed": seed,
@@ -113,6 +101,35 @@ def build(
     honest = honest.without_ties() if n_classes == 2 else honest
     new = write_folder(workspace.oof / ENSEMBLE, honest, stacker, table, new)
     return Ensemble(stacker, table, new, workspace)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """Finished members: predictions in the battles' order, hash of each table, hours of training."""
+
+    oof: dict[str, Predictions] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    hours: dict[str, float] = field(default_factory=dict)
+    external: list[str] = field(default_factory=list)
+
+
+def _load_members(
+    workspace: Workspace, battles: Battles, folds: Folds, members: Sequence[str], *, n_classes: int
+) -> _Loaded:
+    loaded = _Loaded()
+    for name in members:
+        artifacts = MemberArtifacts(workspace, name)
+        predictions, card = artifacts.load()
+        if card.folds_verified and (card.key is None or card.key.folds != folds.digest):
+            raise cards.stale(artifacts.predictions, ["fold file"], f"make it anew with --retrain {name}")
+        aligned = predictions.aligned_to(battles.ids, name=f"member {name!r}")
+        loaded.oof[name] = aligned.without_ties() if n_classes == 2 else aligned
+        loaded.hashes[name] = card.files[OOF]
+        if card.is_external:
+            loaded.external.append(name)
+        if card.seconds:
+            loaded.hours[name] = card.seconds / 3600
+    return loaded
 
 
 def _kept(workspace: Workspace, key: EnsembleKey) -> Ensemble | None:
