@@ -36,7 +36,7 @@ _WORDS: Final = {
         Outcome.TIE,
     ),
 }
-_BETWEEN: Final = re.compile(r"[\s\-_().]+")
+_BETWEEN: Final = re.compile(r"[ \-_().]+")
 _EXPECTED: Final = "expected model_a, model_b or a kind of tie"
 _COUNTED: Final = 10
 """from this many votes on, the values 1 and 2 without a single 0 are taken to be counted from 1"""
