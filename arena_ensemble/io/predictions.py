@@ -222,6 +222,12 @@ def _array(
     table: Table, ids: Sequence[Any], cells: Sequence[Sequence[Any]], names: Sequence[str], own: Sequence[str]
 ) -> Floats:
     places = [names.index(name) for name in own]
+    try:
+        array = np.array([[float(row[k]) for k in places] for row in cells], dtype=np.float64)
+        if not np.isnan(array).any():
+            return array
+    except (TypeError, ValueError):
+        pass  # once more, cell by cell, to name the first that is no number
     rows = []
     for number, row in enumerate(cells):
         rows.append([_number(row[k], names[k], table.name, number, ids[number]) for k in places])
