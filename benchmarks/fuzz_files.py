@@ -271,4 +271,6 @@ def _word(cell: Any, *, numbers: bool) -> int | None:
     text = re.sub("[ _-]+", "_", str(cell).strip().lower())
     if numbers and text[:1] in ("0", "1", "2"):
         return int(float(text))
+    if text in ("a", "b"):
+        return "ab".index(text)
     return next((k for k, word in enumerate(WORDS) if text.startswith(word)), None)
