@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zipfile
 from typing import Any
 
@@ -209,7 +210,14 @@ def _json_rows(text: str) -> Rows:
     if isinstance(whole, dict) and all(isinstance(v, dict) and "0" in v for v in whole.values()):
         keys = list(next(iter(whole.values())))
         return [{name: column[key] for name, column in whole.items()} for key in keys]
-    return [json.loads(line) for line in io.StringIO(text, newline=None) if not line.isspace()]
+    decoder, found, place = json.JSONDecoder(), [], 0
+    while place < len(text):
+        if text[place] in " \t\r\n":
+            place += 1
+        else:
+            value, place = decoder.raw_decode(text, place)
+            found.append(value)
+    return found
 
 
 def _csv_rows(text: str) -> tuple[int, Rows | None]:
@@ -248,7 +256,9 @@ def second_votes(rows: Rows) -> list[int | None] | None:
         return [_one_hot([row[name] for name in WINNERS]) for row in rows]
     for name in ("winner", "label"):
         if all(name in row for row in rows):
-            return [_word(row[name]) for row in rows]
+            votes = [_word(row[name], numbers=name == "label") for row in rows]
+            if 2 * votes.count(None) < len(votes):
+                return votes
     return None
 
 
@@ -257,8 +267,10 @@ def _one_hot(cells: list[Any]) -> int | None:
     return values.index(1) if sum(values) == 1 and 1 in values else None
 
 
-def _word(cell: Any) -> int | None:
-    text = str(cell).strip().lower()
-    if text[:1] in ("0", "1", "2"):
+def _word(cell: Any, *, numbers: bool) -> int | None:
+    text = re.sub("[ _-]+", "_", str(cell).strip().lower())
+    if numbers and text[:1] in ("0", "1", "2"):
         return int(float(text))
+    if text in ("a", "b"):
+        return "ab".index(text)
     return next((k for k, word in enumerate(WORDS) if text.startswith(word)), None)

@@ -125,7 +125,11 @@ def child(first: int, count: int, folder: Path) -> None:
                 open_table(path, isolated=True)
             found, votes = use(role, path)
             signal.setitimer(signal.ITIMER_PROF, 0)
-            expected, rows = second_reading(content)
+            try:
+                expected, rows = second_reading(content)
+            except Exception:  # it reads every column, ours those that count
+                tally["read, not compared"] += 1
+                continue
             wanted = second_votes(rows) if rows is not None and votes is not None else None
             # where a second column of votes was made by the damage, or chosen texts hold the votes
             paired = name.split(".")[0] in ("pairs", "bench", "asked", "sharegpt")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..predictions import Floats
-from .streams import explained
+from .streams import explained, open_zip
 
 _NPY: Final = b"\x93NUMPY"
 _MAX_BYTES: Final = 1 << 32
@@ -23,7 +23,7 @@ def is_array_file(path: Path) -> bool:
         with path.open("rb") as file:
             magic = file.read(6)
         if magic[:4] == b"PK\x03\x04":
-            with zipfile.ZipFile(path) as archive:
+            with path.open("rb") as file, open_zip(file) as archive:
                 names = archive.namelist()
             return bool(names) and all(name.endswith(".npy") for name in names)
     except (OSError, zipfile.BadZipFile):

@@ -117,6 +117,6 @@ def columns_read(
         found[question.added] = "input, after the question"
     if question is not None and question.system is not None:
         found[question.system] = "system text, before the question"
-    for name in () if votes.place is None else votes.place.names:
+    for name in () if votes.place is None else votes.place.voted:
         found[name] = "vote"
     return found

@@ -18,6 +18,9 @@ _TOKENS: Final = (
     ("b", ("b", "model_b", "winner_b", "b_wins", "b_win", "win_b")),
     ("tie", ("tie", "t", "draw", "c", "ties", "tied")),
 )
+_LABELS: Final = frozenset(
+    ("winner", "label", "labels", "target", "targets", "y", "true", "truth", "gold", "actual", "outcome")
+)
 _NOT_NAMES: Final = re.compile(r"[^0-9a-z]+")
 _SHOWN_TRIOS: Final = 6
 
@@ -66,6 +69,11 @@ def find_trios(columns: Columns, stem: str) -> list[Trio]:
             f"{', '.join(_PLAIN)} or {', '.join(WINNERS)} (several members: NAME_a, NAME_b, NAME_tie)"
         )
     return found
+
+
+def named_as_labels(trio: Trio) -> bool:
+    """Whether the names of the columns are those of labels: Kaggle's winner columns, ``label_a``, ``y_a``."""
+    return bool(_LABELS.intersection(canonical(trio.columns[-1]).split("_")))
 
 
 def one_or_named(trios: Sequence[Trio], file: str) -> list[Trio]:

@@ -18,7 +18,7 @@ from ..predictions import Floats, Predictions, average_folds
 from .array_files import id_list, is_array_file, read_arrays
 from .column_names import Columns
 from .ids import id_column
-from .prediction_columns import Trio, find_trios, one_or_named
+from .prediction_columns import Trio, find_trios, named_as_labels, one_or_named
 from .probabilities import as_log_probs
 from .repeated_rows import average_seeds, averaged_rows, refuse_repeated
 from .tables import Table, open_table
@@ -193,10 +193,17 @@ def _from_table(table: Table, stem: str) -> _Numbers:
 def _without_labels(
     trios: list[Trio], cells: Sequence[Sequence[Any]], names: Sequence[str]
 ) -> tuple[list[Trio], list[str]]:
-    """Leave out sets of columns that are one-hot in every row, where another set is not."""
+    """Leave out sets of columns that are called labels and are one-hot in every row, where others are not.
+
+    A member that gives hard verdicts is one-hot too, so the name must say that it is a label.
+    """
     if len(trios) < 2:
         return trios, []
-    one_hot = {trio for trio in trios if _is_one_hot(cells, [names.index(n) for n in trio.columns])}
+    one_hot = {
+        trio
+        for trio in trios
+        if named_as_labels(trio) and _is_one_hot(cells, [names.index(n) for n in trio.columns])
+    }
     if len(one_hot) == len(trios):
         return trios, []
     kept = [trio for trio in trios if trio not in one_hot]
@@ -215,6 +222,12 @@ def _array(
     table: Table, ids: Sequence[Any], cells: Sequence[Sequence[Any]], names: Sequence[str], own: Sequence[str]
 ) -> Floats:
     places = [names.index(name) for name in own]
+    try:
+        array = np.array([[float(row[k]) for k in places] for row in cells], dtype=np.float64)
+        if not np.isnan(array).any():
+            return array
+    except (TypeError, ValueError):
+        pass  # once more, cell by cell, to name the first that is no number
     rows = []
     for number, row in enumerate(cells):
         rows.append([_number(row[k], names[k], table.name, number, ids[number]) for k in places])

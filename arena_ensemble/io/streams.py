@@ -49,15 +49,41 @@ def open_binary(path: Path, compression: str) -> Iterator[IO[bytes]]:
         elif compression == "zstd":
             yield io.BufferedReader(_Limited(open_zstd(file), limit, path), SNIFF_BYTES)
         else:
-            with _archive(file) as archive, archive.open(_only_file(archive, path)) as inner:
+            with _unzipped(file, path) as inner:
                 yield io.BufferedReader(_Limited(inner, limit, path), SNIFF_BYTES)
 
 
-def _archive(file: IO[bytes]) -> zipfile.ZipFile:
+@contextmanager
+def _unzipped(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+    """The one file of a zip archive."""
+    archive = open_zip(file)
+    with archive:
+        info = _only_file(archive, path)
+        try:
+            inner = archive.open(info)
+        except (NotImplementedError, UnicodeDecodeError, OSError, RuntimeError) as error:
+            raise zipfile.BadZipFile(str(error)) from None
+        with inner:
+            yield inner
+
+
+def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
+    """A zip archive whose directory can be read.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        It cannot.
+    """
     try:
-        return zipfile.ZipFile(file)
-    except OSError as error:  # a directory that points before the beginning of the file
+        archive = zipfile.ZipFile(file)
+        if any(not info.filename for info in archive.infolist()):
+            raise zipfile.BadZipFile("a file without a name")
+    except zipfile.BadZipFile:
+        raise
+    except Exception as error:  # a damaged directory ends in errors of every kind
         raise zipfile.BadZipFile(str(error)) from None
+    return archive
 
 
 def _only_file(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
@@ -147,8 +173,6 @@ def explained(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path} is a broken or cut-off gzip or zip file ({error}); fetch it again"
         ) from None
-    except NotImplementedError as error:
-        raise InputError(f"{path} cannot be unpacked here ({error}); unpack it by hand") from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(f"{path} is no whole parquet file ({reason}); fetch it again") from None

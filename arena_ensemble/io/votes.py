@@ -36,7 +36,7 @@ _WORDS: Final = {
         Outcome.TIE,
     ),
 }
-_BETWEEN: Final = re.compile(r"[\s\-_().]+")
+_BETWEEN: Final = re.compile(r"[ \-_().]+")
 _EXPECTED: Final = "expected model_a, model_b or a kind of tie"
 _COUNTED: Final = 10
 """from this many votes on, the values 1 and 2 without a single 0 are taken to be counted from 1"""
@@ -50,7 +50,12 @@ class VoteColumns:
 
     field: str
     names: tuple[str, ...]
-    """the columns as the file spells them"""
+    """the columns as the file spells them; after ``winner`` those of the models, where there are any"""
+
+    @property
+    def voted(self) -> tuple[str, ...]:
+        """The columns of the vote itself."""
+        return self.names if self.field == WINNERS[0] else self.names[:1]
 
     def read(self, cells: Sequence[Any]) -> int | None:
         """The outcome of one row; None where no vote was given.
@@ -62,7 +67,13 @@ class VoteColumns:
         """
         if self.field == WINNERS[0]:
             return one_hot_outcome(cells)
-        return word_outcome(cells[0], self.names[0], numbers=self.field != "winner")
+        try:
+            return word_outcome(cells[0], self.names[0], numbers=self.field != "winner")
+        except RowProblem:
+            models = list(cells[1:])
+            if len(models) == 2 and models[0] != models[1] and cells[0] in models:
+                return models.index(cells[0])  # the winner's own name
+            raise
 
 
 def vote_columns(columns: Columns) -> list[VoteColumns]:
@@ -88,7 +99,9 @@ def vote_columns(columns: Columns) -> list[VoteColumns]:
     for field in WORD_COLUMNS:
         name = columns.find(field)
         if name is not None:
-            found.append(VoteColumns(field, (name,)))
+            models = [columns.find(side) for side in ("model_a", "model_b")]
+            beside = models if field == "winner" and None not in models else []
+            found.append(VoteColumns(field, (name, *map(str, beside))))
     return found
 
 
@@ -240,7 +253,7 @@ class Votes:
             if place.field in self._differ:
                 row, name, one, other, count = self._differ[place.field]
                 raise InputError(
-                    f"{self.file} holds votes twice, in {', '.join(self.place.names)} and in "
+                    f"{self.file} holds votes twice, in {', '.join(self.place.voted)} and in "
                     f"{place.names[0]}, and they "
                     f"disagree in {count} rows, first in row {row} (id {name}): {words[one]} and "
                     f"{words[other]}; remove "

@@ -183,3 +183,19 @@ def test_a_large_array_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytes
     path.write_text(json.dumps(KAGGLE)[:-300])
     with pytest.raises(InputError, match="row 3: not one whole JSON object"):
         read_battles(path)
+
+
+def test_a_damaged_directory_of_a_zip_is_a_broken_archive(tmp_path: Path) -> None:
+    whole = zipped(("x.csv", CSV))
+    directory = whole.rindex(b"PK\x01\x02")
+    version, encoding, name = bytearray(whole), bytearray(whole), bytearray(whole)
+    version[directory + 6] = 255  # a version of zip that does not exist
+    encoding[directory + 9] |= 8  # a name that says it is UTF-8
+    encoding[directory + 46] = 0xFF
+    name[directory + 46] = 0
+    path = tmp_path / "x.zip"
+    for content in (version, encoding, name):
+        path.write_bytes(bytes(content))
+        for read in (read_battles, read_labels, read_predictions):
+            with pytest.raises(InputError, match=r"broken or cut-off zip archive .*fetch it again"):
+                read(path)

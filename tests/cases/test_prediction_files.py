@@ -76,6 +76,17 @@ def test_one_hot_labels_beside_are_no_predictions(other: tuple[str, str, str], t
     assert any("hold 0 and 1 alone: taken for labels" in note for note in loaded.notes)
 
 
+def test_a_member_of_hard_verdicts_is_no_label(tmp_path: Path) -> None:
+    hot = np.eye(3, dtype=int)[np.arange(8) % 3]
+    columns = {**table(("judge_a", "judge_b", "judge_tie"), hot), **trio(("llm_a", "llm_b", "llm_tie"))}
+    assert list(load_predictions(written(tmp_path, columns)).members) == ["judge", "llm"]
+    labelled = {**columns, **trio(("label_a", "label_b", "label_tie"), hot)}
+    assert list(load_predictions(written(tmp_path, labelled)).members) == ["judge", "llm"]
+    columns = {**table(("p_a", "p_b", "p_tie"), hot), **trio(("A", "B", "C"))}
+    with pytest.raises(InputError, match="holds 2 sets of predictions"):
+        load_predictions(written(tmp_path, columns))
+
+
 def test_hard_predictions_alone_are_predictions(tmp_path: Path) -> None:
     hot = np.eye(3, dtype=int)[np.arange(8) % 3]
     found = read_predictions(

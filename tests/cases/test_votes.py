@@ -76,6 +76,22 @@ def written(folder: Path, rows: Rows, kind: str = "csv") -> Path:
     return path
 
 
+def test_the_name_of_the_model_that_won(tmp_path: Path) -> None:
+    models = {"model_a": "gpt-4", "model_b": "llama"}
+    rows = as_battles([{**models, "winner": ("gpt-4", "llama", "tie")[y]} for y in WANTED])
+    for kind in ("csv", "jsonl", "parquet"):
+        assert read_battles(written(tmp_path, rows, kind)).frame["outcome"].to_list() == WANTED
+    same = [{**row, "model_b": "gpt-4"} for row in rows]
+    with pytest.raises(InputError, match=r"winner is 'gpt-4', expected model_a, model_b or a kind of tie"):
+        read_battles(written(tmp_path, same))
+    odd = as_battles([{**models, "model_a": "tie", "winner": "tie"}] * 3)
+    assert read_battles(written(tmp_path, odd)).frame["outcome"].to_list() == [
+        2,
+        2,
+        2,
+    ]  # the word counts first
+
+
 # ---- rows without a vote
 
 EMPTY: dict[str, list[dict[str, Any]]] = {
