@@ -23,7 +23,7 @@ from ..errors import ArenaError
 _DEFERRED: Final = (signal.SIGINT, signal.SIGTERM)
 CARD: Final = "card.json"
 _OLD: Final = re.compile(r"\.(.+)\.old-\d+\Z")
-_LITTER: Final = re.compile(r"\..+\.(tmp|old)-\d+\Z|\.submission\.csv\.[0-9a-f]{8}\.part\Z")
+_LITTER: Final = re.compile(r"\..+\.(tmp|old)-\d+\Z")
 _depth = 0
 
 

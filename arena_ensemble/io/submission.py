@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import os
-import secrets
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ..artifacts import atomic
 from ..errors import InputError
 from ..predictions import normalised
 from .column_names import WINNERS
@@ -121,22 +120,15 @@ def _write(
         raise InputError(f"{path} exists already; remove it or allow it to be replaced")
     if sample is not None:
         check_sample(Path(sample), ids, columns)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("x", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
+    if not path.parent.is_dir():
         raise InputError(
-            f"{path} cannot be written: {error.strerror}; nothing was changed, name another file"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+            f"{path} cannot be written: there is no folder {path.parent}; make it, or name another file"
+        )
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
+    atomic.write_bytes(path, text.getvalue().encode("utf-8"))
 
 
 def check_sample(sample: Path, ids: pl.Series, columns: Sequence[str]) -> None:

@@ -84,10 +84,10 @@ def read_extra(files: Sequence[ExtraFile], train: Battles, folds: Folds) -> Extr
         return None
     parts, weights, sources, soft = [], [], [], []
     for place, file in enumerate(files):
-        battles = read_battles(file.battles)
+        voted = file.pseudo_labels is None
+        battles = read_battles(file.battles, need_ids=False, need_votes=voted)
         source = {"file": file.battles.name, "rows": len(battles), "weight": file.weight}
         if file.pseudo_labels is None:
-            battles.outcomes()
             soft.append(np.full((len(battles), folds.n_folds, 3), np.nan))
         else:
             battles = battles.without_outcomes()

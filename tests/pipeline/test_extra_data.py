@@ -130,7 +130,7 @@ def test_extra_battles_and_a_teacher_through_the_command_line(
         ("more.csv:nan", "the weight nan is not above 0"),
         ("more.csv:inf", "the weight inf is not above 0"),
         ("absent.csv:2", "absent.csv does not exist"),
-        ("test.csv", "has no outcome; training needs one"),
+        ("test.csv", "holds no outcomes; training needs the winner columns"),
     ],
 )
 def test_a_bad_extra_file_is_named(
