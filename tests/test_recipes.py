@@ -98,3 +98,28 @@ def test_recipes_are_frozen() -> None:
     recipe = Recipe(backbone="lexical")
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 3  # type: ignore[misc]
+
+
+def test_a_packaged_recipe_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    packaged = load_recipe("lexical")
+    assert (packaged.name, packaged) == ("lexical", load_recipe(ROOT / "models" / "lexical"))
+    (tmp_path / "lexical").write_text("not a recipe")  # a file of that name is not in the way
+    assert load_recipe("lexical") == packaged
+    with pytest.raises(RecipeError, match=r"no recipe 'lexicl'.*nearest packaged recipe is 'lexical'"):
+        load_recipe("lexicl")
+    with pytest.raises(RecipeError, match=r"no recipe at lexicl/recipe\.toml"):
+        load_recipe("lexicl/recipe.toml")
+
+
+def test_a_folder_here_comes_before_the_packaged_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lexical").mkdir()
+    assert load_recipe("lexical").seed == 0  # an empty folder is no recipe
+    (tmp_path / "lexical" / "recipe.toml").write_text('backbone = "lexical"\nseed = 7\n')
+    own = load_recipe("lexical")
+    assert (own.name, own.seed) == ("lexical", 7)
+    monkeypatch.chdir(tmp_path / "lexical")
+    assert load_recipe(".") == load_recipe("recipe.toml") == own

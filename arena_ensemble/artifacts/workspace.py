@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ..errors import ArenaError, InputError, RecipeError
+from ..recipes import packaged_names, packaged_recipe
 from . import atomic
 from .cards import CARD, NAME
 
@@ -55,12 +56,12 @@ class Workspace:
             The name is not a plain folder name, or no such recipe exists.
         """
         check_name(name)
-        for folder in (self.models, *packaged_models()):
-            path = folder / name / "recipe.toml"
-            if path.is_file():
-                return path
+        own = self.models / name / "recipe.toml"
+        path = own if own.is_file() else packaged_recipe(name)
+        if path is not None:
+            return path
         raise RecipeError(
-            f"no recipe {name!r}: looked for {self.models / name / 'recipe.toml'} and among the packaged "
+            f"no recipe {name!r}: looked for {own} and among the packaged "
             f"ones ({', '.join(packaged_names())})"
         )
 
@@ -113,14 +114,3 @@ def check_name(name: str, *, reserved: bool = True) -> str:
             f"{name!r} is no member name: use letters, digits, '.', '_' and '-' (64 at most), not 'ensemble'"
         )
     return name
-
-
-def packaged_models() -> list[Path]:
-    """Folders of recipes that travel with the package (in a checkout, its own ``models/``)."""
-    here = Path(__file__).resolve().parents[1]
-    return [folder for folder in (here / "_models", here.parent / "models") if folder.is_dir()]
-
-
-def packaged_names() -> list[str]:
-    """Names of the recipes that travel with the package, sorted."""
-    return sorted({p.parent.name for folder in packaged_models() for p in folder.glob("*/recipe.toml")})

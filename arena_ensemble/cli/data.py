@@ -73,7 +73,8 @@ def sample(
 
 def report(
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default="report.html beside the ensemble")
+        Path | None,
+        typer.Option(metavar="FILE", help="page to write", show_default="report.html beside the ensemble"),
     ] = None,
     external: Annotated[
         Path | None,

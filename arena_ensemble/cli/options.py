@@ -71,7 +71,9 @@ SampleSubmissionOption = Annotated[
 ]
 SubmissionOption = Annotated[
     Path | None,
-    typer.Option("--out", metavar="FILE", show_default="submission.csv in the workspace"),
+    typer.Option(
+        "--out", metavar="FILE", help="file to write", show_default="submission.csv in the workspace"
+    ),
 ]
 
 

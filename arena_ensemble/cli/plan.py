@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.table import Table
 from rich.text import Text
 
-from ..artifacts.workspace import Workspace, packaged_names
+from ..artifacts.workspace import Workspace
 from ..errors import ArenaError, InputError
 from ..io import read_battles
-from ..recipes import Recipe, load_recipe
+from ..recipes import Recipe, load_recipe, packaged_names
 from . import tables
 from .progress import clock
 from .runner import Result

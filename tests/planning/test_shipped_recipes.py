@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from arena_ensemble.artifacts.workspace import packaged_models
 from arena_ensemble.backbones.language.adapters import trained_parameters
 from arena_ensemble.planning import estimate, meta_model
 from arena_ensemble.planning.shapes import SHAPES
 from arena_ensemble.prompts import get_template
-from arena_ensemble.recipes import Recipe, load_recipe, recipe_from
+from arena_ensemble.recipes import Recipe, load_recipe, packaged_models, recipe_from
 
 PATHS = sorted(path for folder in packaged_models() for path in folder.glob("*/recipe.toml"))
 RECIPES = {path.parent.name: load_recipe(path) for path in PATHS}

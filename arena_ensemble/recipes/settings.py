@@ -1,18 +1,10 @@
-"""How a member is made: a TOML file that states only what differs from the defaults below.
-
-``models/<name>/recipe.toml`` becomes one frozen :class:`Recipe`. An unknown key is an error that
-names the key as it was typed and the nearest known one; a wrong value is an error that names the
-key, the value and what was expected.
-"""
+"""Every setting of a member with its default, and the one frozen :class:`Recipe` that holds them."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import logging
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -23,14 +15,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
 
-from .backbones.registry import HEADS, head_of
-from .errors import RecipeError
-
-log = logging.getLogger(__name__)
+from ..backbones.registry import HEADS, head_of
+from ..errors import RecipeError
 
 _PREDICTION_ONLY: Final = ("read_orders", "second_order_share")
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?\Z")
@@ -43,11 +32,13 @@ Words = Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinsta
 Verdicts = Annotated[tuple[str, str, str], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A table of a recipe: frozen, of strict types, without unknown keys."""
+
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class PromptSettings(_Section):
+class PromptSettings(Section):
     """What the model reads: the template and how long texts are cut."""
 
     template: str = "plain-1"
@@ -61,7 +52,7 @@ class PromptSettings(_Section):
     """words for A wins, B wins, tie; each must be one token after the cue (generation head)"""
 
 
-class TrainSettings(_Section):
+class TrainSettings(Section):
     """The training loop. Batches are counted in rows for the optimizer, in tokens for the device."""
 
     epochs: Annotated[int, Field(ge=0)] = 1
@@ -102,7 +93,7 @@ class TrainSettings(_Section):
     """``tensorboard`` or another of transformers' reports; they lie in ``cache/reports/<member>/fold-<k>``"""
 
 
-class AdapterSettings(_Section):
+class AdapterSettings(Section):
     """What is trained: low-rank adapters, everything, or the head alone."""
 
     kind: Literal["lora", "full", "frozen"] = "lora"
@@ -123,7 +114,7 @@ class AdapterSettings(_Section):
     quantise: Literal["none", "4bit", "8bit"] = "none"
 
 
-class SoftSettings(_Section):
+class SoftSettings(Section):
     """Learning from a teacher's out-of-fold probabilities beside the votes."""
 
     teacher: str = ""
@@ -133,14 +124,14 @@ class SoftSettings(_Section):
     """share of the loss that is the teacher's; the rest is the votes'"""
 
 
-class GenerateSettings(_Section):
+class GenerateSettings(Section):
     """What only the generation head knows."""
 
     calibration: Literal["none", "contextual", "batch"] = "none"
     """for ``epochs = 0``: remove the verdict words' own bias, estimated on training folds only"""
 
 
-class TinySettings(_Section):
+class TinySettings(Section):
     """Shape of ``tiny:encoder`` and ``tiny:decoder``; their weights start random."""
 
     hidden: Count = 64
@@ -150,7 +141,7 @@ class TinySettings(_Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-class LexicalSettings(_Section):
+class LexicalSettings(Section):
     """The member without a GPU: TF-IDF of each response, their difference, length and formatting."""
 
     word_ngram_max: Annotated[int, Field(ge=1, le=2)] = 2
@@ -177,7 +168,7 @@ def _registered(backbone: str) -> str:
     return backbone
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """All settings of one member, defaults filled in. ``name`` is the recipe's folder name."""
 
     name: str = Field(default="", exclude=True)
@@ -283,109 +274,3 @@ class Recipe(_Section):
 def _digest(values: Mapping[str, Any]) -> str:
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Read ``models/<name>/recipe.toml`` (or its folder); the name is the folder's.
-
-    Raises
-    ------
-    RecipeError
-        No such file, no TOML, an unknown key, a wrong value, or settings that contradict.
-    """
-    path = path / "recipe.toml" if path.is_dir() else path
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"no recipe at {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecipeError(f"{path}: not a TOML file: {error}") from None
-    return recipe_from(
-        values, name=path.resolve().parent.name, source=str(path), folder=path.resolve().parent
-    )
-
-
-def recipe_from(
-    values: Mapping[str, Any], *, name: str = "", source: str = "recipe", folder: Path | None = None
-) -> Recipe:
-    """A recipe from nested plain values; ``source`` is named in errors.
-
-    Raises
-    ------
-    RecipeError
-        As :func:`load_recipe`.
-    """
-    values = _migrated(values, source)
-    _refuse_unknown(Recipe, values, source, ())
-    try:
-        return Recipe.model_validate({**values, "name": name, "folder": folder})
-    except ValidationError as error:
-        raise RecipeError(f"{source}: {_first_problem(error)}") from None
-
-
-def _migrated(values: Mapping[str, Any], source: str) -> Mapping[str, Any]:
-    """Settings of the release before, accepted for this one."""
-    if values.get("read_orders") != "uncertain":
-        return values
-    share = values.get("uncertain_share", 0.5)
-    log.warning(
-        "%s: read_orders = 'uncertain' is now read_orders = 2 with second_order_share = %s; "
-        "the old spelling goes with the next release",
-        source,
-        share,
-    )
-    kept = {key: value for key, value in values.items() if key != "uncertain_share"}
-    return {**kept, "read_orders": 2, "second_order_share": share}
-
-
-def _known(model: type[BaseModel]) -> list[str]:
-    return [key for key, field in model.model_fields.items() if not field.exclude]
-
-
-def _all_keys() -> dict[str, str]:
-    """Every key of every section, to its dotted place."""
-    places = {key: key for key in _known(Recipe)}
-    for section, field in Recipe.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, _Section):
-            for key in _known(field.annotation):
-                places.setdefault(key, f"{section}.{key}")
-    return places
-
-
-def _refuse_unknown(
-    model: type[BaseModel], values: Mapping[str, Any], source: str, at: tuple[str, ...]
-) -> None:
-    known = _known(model)
-    for key, value in values.items():
-        typed = ".".join((*at, key))
-        if key not in known:
-            raise RecipeError(f"{source}: unknown key {typed!r}; {_nearest(key, known, at)}")
-        kind = model.model_fields[key].annotation
-        if isinstance(kind, type) and issubclass(kind, _Section):
-            if not isinstance(value, Mapping):
-                raise RecipeError(f"{source}: {typed!r} is a section; write [{typed}] and its keys below")
-            _refuse_unknown(kind, value, source, (*at, key))
-
-
-def _nearest(key: str, known: list[str], at: tuple[str, ...]) -> str:
-    places = _all_keys()
-    if key in places:  # a known key in the wrong place
-        return f"it belongs at {places[key]!r}"
-    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.5)
-    if close:
-        return f"the nearest known key is {'.'.join((*at, close[0]))!r}"
-    anywhere = difflib.get_close_matches(key.lower(), list(places), n=1, cutoff=0.5)
-    if anywhere:
-        return f"the nearest known key is {places[anywhere[0]]!r}"
-    return f"known keys here: {', '.join(known)}"
-
-
-def _first_problem(error: ValidationError) -> str:
-    """The first problem in one line: key, value, what was expected."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if not key:
-        return message
-    return f"{key}: {message}" if first["type"] == "missing" else f"{key} = {first['input']!r}: {message}"

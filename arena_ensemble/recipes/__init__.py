@@ -1,0 +1,34 @@
+"""How a member is made: a TOML file that states only what differs from the defaults.
+
+``models/<name>/recipe.toml`` becomes one frozen :class:`Recipe`. An unknown key is an error that
+names the key as it was typed and the nearest known one; a wrong value is an error that names the
+key, the value and what was expected.
+"""
+
+from .loading import load_recipe, packaged_models, packaged_names, packaged_recipe, recipe_from
+from .settings import (
+    AdapterSettings,
+    GenerateSettings,
+    LexicalSettings,
+    PromptSettings,
+    Recipe,
+    SoftSettings,
+    TinySettings,
+    TrainSettings,
+)
+
+__all__ = [
+    "AdapterSettings",
+    "GenerateSettings",
+    "LexicalSettings",
+    "PromptSettings",
+    "Recipe",
+    "SoftSettings",
+    "TinySettings",
+    "TrainSettings",
+    "load_recipe",
+    "packaged_models",
+    "packaged_names",
+    "packaged_recipe",
+    "recipe_from",
+]
