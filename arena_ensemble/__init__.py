@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .io import read_battles
     from .pipeline.cross_fit import cross_fit
     from .pipeline.ensemble import Ensemble
-    from .pipeline.workflow import build_ensemble, predict, train_members, write_submission
+    from .pipeline.workflow import build_ensemble, predict, predict_test, train_members, write_submission
     from .predictions import Predictions
     from .recipes import load_recipe
     from .stacking import Stacker
@@ -36,6 +36,7 @@ _HOME: Final = {
     "load_recipe": "recipes",
     "make_folds": "folds",
     "predict": "pipeline.workflow",
+    "predict_test": "pipeline.workflow",
     "read_battles": "io",
     "train_members": "pipeline.workflow",
     "write_submission": "pipeline.workflow",
@@ -55,6 +56,7 @@ __all__ = [
     "load_recipe",
     "make_folds",
     "predict",
+    "predict_test",
     "read_battles",
     "train_members",
     "write_submission",

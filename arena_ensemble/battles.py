@@ -16,6 +16,7 @@ import polars as pl
 from .errors import InputError
 
 TURNS: Final = pl.List(pl.String)
+TEXTS: Final = ("prompt", "response_a", "response_b")
 _REQUIRED: Final = {"prompt": TURNS, "response_a": TURNS, "response_b": TURNS, "outcome": pl.Int8}
 _OPTIONAL: Final = {"model_a": pl.String, "model_b": pl.String, "language": pl.String}
 _EXCHANGED: Final = {
@@ -36,6 +37,11 @@ class Outcome(IntEnum):
 
 SWAP: Final = (1, 0, 2)
 """Column order after the two responses are exchanged: ``probs[:, SWAP]``. An involution."""
+
+
+def _as_turns(value: Any, name: str) -> Any:
+    """A plain text as a list of one turn; polars would make it null without a word."""
+    return [value] if name in TEXTS and isinstance(value, str) else value
 
 
 def match_rows(ids: pl.Series, wanted: pl.Series) -> npt.NDArray[np.int64]:
@@ -119,11 +125,27 @@ class Battles:
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Battles:
-        """Build from dictionaries (tests, notebooks); a missing ``outcome`` is null."""
+        """Build from dictionaries with the columns above; a missing ``outcome`` is null.
+
+        ``prompt``, ``response_a`` and ``response_b`` are lists of turns; a plain text is one turn.
+
+        Raises
+        ------
+        InputError
+            A row lacks its id or a text, or as for the class.
+        """
+        for number, row in enumerate(rows, start=1):
+            lacks = [name for name in ("id", *TEXTS) if name not in row]
+            if lacks:
+                raise InputError(
+                    f"row {number} of the battles lacks {', '.join(map(repr, lacks))}; it has: "
+                    f"{', '.join(map(str, row)) or 'nothing'}"
+                )
         kind = pl.Int64 if all(isinstance(row["id"], int) for row in rows) else pl.String
         schema: dict[str, Any] = {"id": kind, **_REQUIRED}
         schema.update({name: dtype for name, dtype in _OPTIONAL.items() if any(name in r for r in rows)})
-        return cls(pl.DataFrame([{k: r.get(k) for k in schema} for r in rows], schema=schema))
+        records = [{name: _as_turns(row.get(name), name) for name in schema} for row in rows]
+        return cls(pl.DataFrame(records, schema=schema))
 
     def __len__(self) -> int:
         return self.frame.height

@@ -139,3 +139,19 @@ def test_a_missing_outcome_is_named() -> None:
     with pytest.raises(InputError, match=r"battle 1 \(row 1\) has no outcome"):
         blind.outcomes()
     assert one().outcomes().dtype == np.int64
+
+
+def test_a_plain_text_in_a_row_is_one_turn() -> None:
+    plain = Battles.from_rows([{"id": 1, "prompt": "q", "response_a": "a", "response_b": "b"}])
+    assert plain.frame.rows() == [(1, ["q"], ["a"], ["b"], None)]
+
+
+def test_a_row_that_lacks_a_text_is_named() -> None:
+    rows = [
+        {"id": 1, "prompt": "q", "response_a": "a", "response_b": "b"},
+        {"prompt": "q", "response_a": "a"},
+    ]
+    with pytest.raises(
+        InputError, match="row 2 of the battles lacks 'id', 'response_b'; it has: prompt, resp"
+    ):
+        Battles.from_rows(rows)
