@@ -33,27 +33,9 @@ FormatOption = Annotated[
         show_default="decided by the columns",
     ),
 ]
-uplicatesOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="SHARE",
-        help="prompts alike from here on are one group: Jaccard of character 5-grams, or off",
-        show_default="0.7",
-    ),
-]
 JobsOption = Annotated[
     int | None,
     typer.Option(help="processes side by side", show_default="by device and member size"),
-]
-inOption = Annotated[list[str] | None, typer.Option(metavar="NAME", help="forget this member first (repeat)")]
-eOption = Annotated[list[str] | None, typer.Option(hidden=True)]
-"""the old spelling of ``--retrain``, for one release"""
-oOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="BATTLES=PREDICTIONS[:WEIGHT]",
-        help="more training battles that nobody voted on, and soft labels for them (repeat)",
-    ),
 ]
 OfflineOption = Annotated[
     bool,

@@ -13,6 +13,7 @@ import os
 import queue
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -154,7 +155,7 @@ def _in_pool(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event |
             min(workers, len(todo)), mp_context=context, initializer=_start, initargs=(job, events, devices)
         )
         try:
-            with _interrupts_are_ours():
+            with _interrupts_are_ours(), _script_stays_here():
                 running: dict[Future[None], FoldTask] = {pool.submit(_work, task): task for task in todo}
             for future in as_completed(running):
                 task = running[future]
@@ -175,6 +176,26 @@ def _in_pool(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event |
             pool.shutdown(wait=True, cancel_futures=True)
             stop.set()
             listener.join(timeout=2)
+
+
+@contextlib.contextmanager
+def _script_stays_here() -> Iterator[None]:
+    """Processes started inside do not run the caller's script again.
+
+    A spawned process imports the parent's main script, so that one without ``if __name__ == "__main__":``
+    would start its own training in every worker. Nothing of a script is needed there. A main module that was
+    run by name (``python -m``) is imported as usual.
+    """
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if getattr(main, "__spec__", None) is not None or path is None:
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = path
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from arena_ensemble.artifacts.cards import EnsembleCard, FoldCard
 from arena_ensemble.artifacts.workspace import Workspace
 
 HERE = Path(__file__).resolve().parents[1] / "helpers"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
 
 
 def workspace_of(folder: Path, *members: str) -> Path:
@@ -39,7 +39,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def command(folder: Path, jobs: int, *members: str, verb: str = "oof") -> list[str]:
     return [
-        sys.executable, str(HERE / "faulty_cli.py"), verb, "--data", str(folder / "train.csv"),
+        sys.executable, "-m", "faulty_cli", verb, "--data", str(folder / "train.csv"),
         "--workspace", str(folder / "w"), "--models", ",".join(members), "--folds", "3",
         "--jobs", str(jobs),
     ]  # fmt: skip
@@ -106,7 +106,7 @@ def test_a_signal_ends_the_run_and_keeps_what_is_finished(
     check_whole(workspace)
     kept = done.read_bytes()
     monkeypatch.setenv("ARENA_TEST_CALM", "1")
-    assert cli.run(command(tmp_path, 1, "sleeper")[2:]) == 0
+    assert cli.run(command(tmp_path, 1, "sleeper")[3:]) == 0
     assert done.read_bytes() == kept
 
 
@@ -120,7 +120,7 @@ def test_workers_do_not_outlive_a_killed_parent_and_the_lock_is_free(
         command(tmp_path, 2, "sleeper"), stderr=subprocess.DEVNULL, start_new_session=True, env=ENVIRONMENT
     )
     wait_for(lambda: len(asleep(workspace)) == 2)
-    assert cli.run(command(tmp_path, 1, "sleeper")[2:]) == 1
+    assert cli.run(command(tmp_path, 1, "sleeper")[3:]) == 1
     assert f"is in use by training, pid {process.pid}" in capsys.readouterr().err
     process.kill()
     process.wait()
@@ -148,7 +148,7 @@ def test_members_that_fail_in_every_way_do_not_stop_the_others(
 ) -> None:
     names = ("raiser", "hog", "calm", "full", "diverger", "buggy")
     workspace = workspace_of(tmp_path, *names)
-    assert cli.run(command(tmp_path, 1, *names, verb="stack")[2:]) == 4
+    assert cli.run(command(tmp_path, 1, *names, verb="stack")[3:]) == 4
     told = capsys.readouterr()
     assert told.err.count("Traceback") == 1  # the bug's
     for name, why in (
@@ -165,12 +165,12 @@ def test_members_that_fail_in_every_way_do_not_stop_the_others(
     assert card.members == ["calm"]
     check_whole(workspace)
     # alone, a member that fails leaves nothing to stack
-    assert cli.run(command(tmp_path, 1, "raiser", verb="stack")[2:]) == 1
+    assert cli.run(command(tmp_path, 1, "raiser", verb="stack")[3:]) == 1
     assert "no member is finished: raiser fold 1: ValueError" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("here")
 def test_our_own_bug_is_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     workspace_of(tmp_path, "buggy")
-    assert cli.run(command(tmp_path, 1, "buggy")[2:]) == 3
+    assert cli.run(command(tmp_path, 1, "buggy")[3:]) == 3
     assert "this is a bug in arena-ensemble; finished folds are kept" in capsys.readouterr().err

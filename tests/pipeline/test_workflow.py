@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,3 +165,22 @@ def test_the_digest_of_battles_is_computed_once_a_run(
         assert counted.count((60, True)) == 1
         assert counted.count((8, False)) == 1
     assert load_recipe(recipe).name == "mine"
+
+
+@pytest.mark.slow
+def test_a_script_without_a_main_guard_may_train_in_several_processes(tmp_path: Path) -> None:
+    for name, text in sample.files(60, 8, seed=3).items():
+        (tmp_path / name).write_text(text)
+    recipe = tmp_path / "models" / "mine" / "recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from arena_ensemble import train_members\n"
+        "run = train_members('train.csv', ['mine'], n_folds=3, jobs=2)\n"
+        "print(run.result.finished, run.result.failed)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stdout == "['mine'] {}\n", done.stderr
