@@ -33,6 +33,15 @@ from .errors import RecipeError
 log = logging.getLogger(__name__)
 
 _PREDICTION_ONLY: Final = ("read_orders", "second_order_share")
+MACHINE_SETTINGS: Final = (
+    "train.batch_tokens",
+    "train.predict_tokens",
+    "train.gradient_checkpointing",
+    "train.checkpoint_every",
+    "train.report_to",
+)
+"""How much a machine holds and what it reports: they change memory and speed, never what is learned, so that
+a member may be trained on one machine and predict on another."""
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?\Z")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -276,8 +285,12 @@ class Recipe(_Section):
         return _digest(self.settings())
 
     def fit_digest(self) -> str:
-        """The same without the settings that change prediction only (which orders are read)."""
-        return _digest({k: v for k, v in self.settings().items() if k not in _PREDICTION_ONLY})
+        """The same without what changes prediction only (which orders are read), and `MACHINE_SETTINGS`."""
+        values = {key: value for key, value in self.settings().items() if key not in _PREDICTION_ONLY}
+        for name in MACHINE_SETTINGS:
+            section, key = name.split(".")
+            del values[section][key]
+        return _digest(values)
 
 
 def _digest(values: Mapping[str, Any]) -> str:

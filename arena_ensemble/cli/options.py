@@ -15,7 +15,7 @@ from ..io.format_names import FORMAT_NAMES
 from .runner import WorkspaceOption
 
 if TYPE_CHECKING:
-    from ..pipeline.external import NamedFile
+    from ..pipeline.external_files import NamedFile
     from ..pipeline.extra_data import ExtraFile
 
 log = logging.getLogger(__name__)
@@ -33,27 +33,30 @@ FormatOption = Annotated[
         show_default="decided by the columns",
     ),
 ]
-uplicatesOption = Annotated[
-    str | None,
+SkipUnvotedOption = Annotated[
+    bool,
     typer.Option(
-        metavar="SHARE",
-        help="prompts alike from here on are one group: Jaccard of character 5-grams, or off",
-        show_default="0.7",
+        "--skip-unvoted", help="leave out rows without a vote, and say how many, instead of refusing"
+    ),
+]
+LogitsOption = Annotated[
+    bool, typer.Option("--logits", help="the numbers are logits, no probabilities: take their softmax")
+]
+IdsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="file whose column id names the rows of an .npy or .npz of --oof"),
+]
+TestIdsOption = Annotated[Path | None, typer.Option(metavar="FILE", help="the same for --test")]
+AverageOption = Annotated[
+    bool,
+    typer.Option(
+        "--average",
+        help="average the seeds of one member: rows that repeat an id, or several members in one file",
     ),
 ]
 JobsOption = Annotated[
     int | None,
     typer.Option(help="processes side by side", show_default="by device and member size"),
-]
-inOption = Annotated[list[str] | None, typer.Option(metavar="NAME", help="forget this member first (repeat)")]
-eOption = Annotated[list[str] | None, typer.Option(hidden=True)]
-"""the old spelling of ``--retrain``, for one release"""
-oOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="BATTLES=PREDICTIONS[:WEIGHT]",
-        help="more training battles that nobody voted on, and soft labels for them (repeat)",
-    ),
 ]
 OfflineOption = Annotated[
     bool,
@@ -114,6 +117,7 @@ class TrainingOptions:
             help="more training battles that nobody voted on, and soft labels for them (repeat)",
         ),
     ] = None
+    skip_unvoted: SkipUnvotedOption = False
     offline: OfflineOption = False
     workspace: WorkspaceOption = Path()
 
@@ -155,6 +159,33 @@ class ExternalOptions:
     common: Annotated[
         bool,
         typer.Option("--common", help="keep only the ids that every member has", rich_help_panel=_OWN),
+    ] = False
+    logits: Annotated[
+        bool,
+        typer.Option(
+            "--logits",
+            help="the numbers are logits, no probabilities: take their softmax",
+            rich_help_panel=_OWN,
+        ),
+    ] = False
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="names the rows of .npy and .npz files of --oof", rich_help_panel=_OWN
+        ),
+    ] = None
+    test_ids: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="the same for --test", rich_help_panel=_OWN),
+    ] = None
+    average: Annotated[
+        bool,
+        typer.Option(
+            "--average",
+            help="average the seeds of one member: rows that repeat an id, members of one file, files of "
+            "one NAME",
+            rich_help_panel=_OWN,
+        ),
     ] = False
     out: Annotated[
         Path | None,
@@ -246,7 +277,7 @@ def named_file(text: str) -> NamedFile:
         The name is no plain member name.
     """
     from ..artifacts.workspace import check_name
-    from ..pipeline.external import NamedFile
+    from ..pipeline.external_files import NamedFile
 
     name, equals, path = text.partition("=")
     return NamedFile(Path(path), check_name(name)) if equals else NamedFile(Path(text))
