@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ArenaError, InputError
+from ..errors import ArenaError, ArtifactError, InputError
 from . import options as o
 from .runner import Result, WorkspaceOption
 
 if TYPE_CHECKING:
+    from ..artifacts.workspace import Workspace
     from ..battles import Battles
 
 
@@ -40,7 +41,6 @@ def audit(
     from ..io import read_battles, read_columns
     from ..pipeline import leak_audit
     from ..pipeline.audit_check import FAIL
-    from ..pipeline.imported import is_external
 
     battles = read_battles(data, format=format, need_outcomes=True, skip_unvoted=skip_unvoted)
     place = Workspace(workspace)
@@ -51,7 +51,7 @@ def audit(
     elif (place.oof / FOLDS_CARD).is_file():
         made = read_folds(place, battles)
         fold, source = made.fold, str(place.oof / FOLDS_FILE)
-    elif any(not is_external(place, name) for name in place.member_names()):
+    elif any(not _is_external(place, name) for name in place.member_names()):
         raise InputError(
             f"{place.oof} holds members and no fold file: nothing shows their folds; restore folds.parquet "
             "and folds.json, or give --fold-file"
@@ -77,6 +77,16 @@ def audit(
     }
     rows = [(check.name, f"{check.status}: {check.message}") for check in checks]
     return Result(facts, _text(battles, source, rows, failed), ArenaError.exit_code if failed else 0)
+
+
+def _is_external(place: Workspace, name: str) -> bool:
+    """Whether another tool made a member; of a damaged card nothing is believed."""
+    from ..pipeline.imported import is_external
+
+    try:
+        return is_external(place, name)
+    except ArtifactError:
+        return False
 
 
 def _text(battles: Battles, source: str, rows: list[tuple[str, str]], failed: list[str]) -> str:

@@ -7,6 +7,7 @@ looks wrong is an alarm, which is shown and makes the exit code 4. The tests are
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,6 +28,8 @@ from ..errors import InputError
 from ..features import Features
 from ..losses import LOG_FLOOR, best_beta
 from ..predictions import Floats, Predictions, delta_tau
+
+log = logging.getLogger(__name__)
 
 Ints = npt.NDArray[np.int64]
 _CLASSES = ("A", "B", "tie")
@@ -77,7 +80,7 @@ def check_members(
         if name in external:
             collapse = collapse_warnings(log_probs, y, prior, groups, external=True)
             alarms += collapse.alarms
-            report.notes[name] = list(collapse.notes)
+            report.notes[name] = [*collapse.notes, *_split_groups(member, groups)]
             if not alarms:
                 alarms += _row_order(log_probs, y, groups) or _no_knowledge(log_probs, y, prior, groups)
         accuracy = suspicious_perfection(log_probs, y, groups)
@@ -98,7 +101,7 @@ def refuse_exchanged_columns(members: Mapping[str, Predictions], y: Ints, groups
     Where they are in the same one in all of several members, the labels are the likelier culprit.
     """
     tables = {name: member.combined().log_probs for name, member in members.items()}
-    orders = {name: best_column_order(table, y, groups) for name, table in tables.items()}
+    orders = {name: _clear_order(table, y, groups) for name, table in tables.items()}
     named = [name for name, order in orders.items() if order is not None]
     if not named:
         return
@@ -118,6 +121,35 @@ def refuse_exchanged_columns(members: Mapping[str, Predictions], y: Ints, groups
         f"member {first!r}: its columns look exchanged{more}: {figures}; name the columns rightly in its "
         "file (p_a, p_b, p_tie) and give it again, or mend the labels if those are coded otherwise"
     )
+
+
+def _split_groups(member: Predictions, groups: Ints | None) -> list[str]:
+    """Folds of another tool that put rows of one group apart: a model may have seen the same prompt."""
+    if groups is None or (member.fold < 0).any():
+        return []
+    pairs = np.unique(np.column_stack([groups, member.fold]), axis=0)
+    group, count = np.unique(pairs[:, 0], return_counts=True)
+    split = group[count > 1]
+    if not len(split):
+        return []
+    row = int(np.flatnonzero(groups == split[0])[0])
+    return [
+        f"has rows of {len(split):,} groups of equal or alike prompts in different folds, the first with id "
+        f"{member.ids[row]}: its models saw prompts that they were scored on, so its scores may be too good; "
+        "fold by prompt where you can"
+    ]
+
+
+def _clear_order(log_probs: Floats, y: Ints, groups: Ints | None) -> tuple[int, int, int] | None:
+    """The better order of columns, if the rows then follow the votes.
+
+    Of a member that knows nothing, another order may fit the frequencies of the votes better: that is no
+    exchange, and the collapse alarm names it.
+    """
+    order = best_column_order(log_probs, y, groups)
+    if order is None or not _follows_votes(log_probs[:, list(order)], y, groups):
+        return None
+    return order
 
 
 def _row_order(log_probs: Floats, y: Ints, groups: Ints | None) -> list[str]:
@@ -209,6 +241,12 @@ def check_tests(
                     "rows): out of fold it agrees with the other members or the lengths of the answers, here "
                     f"it says the opposite; {_TEST_REMEDY}"
                 )
+    elif len(given) == 1:
+        log.warning(
+            "member %s: nothing tells whether A and B are exchanged in its test predictions; give the texts "
+            "(--text, --test-text) or a second member to compare with",
+            given[0],
+        )
     _check_against_each_other(given, tables, deltas)
 
 

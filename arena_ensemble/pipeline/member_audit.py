@@ -54,9 +54,9 @@ def check_members_of(workspace: Workspace, battles: Battles, fold: Ints | None, 
             external.append(name)
     y = battles.outcomes()
     for name, member in members.items():
-        found = _oof_problems(name, member, y, fold, group, external)
+        found, notes = _oof_problems(name, member, y, fold, group, external)
         if name in external:
-            evidence[name] = _evidence(member, y, fold, group)
+            evidence[name] = {**_evidence(member, y, fold, group), "notes": notes}
             found = found or _test_problems(workspace, name, members, external)
         problems += found
     if problems:
@@ -72,12 +72,13 @@ def check_members_of(workspace: Workspace, battles: Battles, fold: Ints | None, 
 
 def _oof_problems(
     name: str, member: Predictions, y: Ints, fold: Ints | None, group: Ints | None, external: Collection[str]
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
+    """What looks wrong with a member's out-of-fold predictions, and what is worth knowing."""
     try:
         found = check_members({name: member}, y, groups=group, folds=fold, external=external)
     except InputError as error:
-        return [str(error)]
-    return [f"member {name!r} {alarm}" for alarm in found.alarms.get(name, [])]
+        return [str(error)], []
+    return [f"member {name!r} {alarm}" for alarm in found.alarms.get(name, [])], found.notes.get(name, [])
 
 
 def _test_problems(

@@ -57,7 +57,9 @@ def check_base_folder(folder: Path, *, member: str = "", base: str = "") -> None
 
 def _adapter(folder: Path, with_model: bool) -> str:
     if not with_model:
-        return f"{folder} is a PEFT adapter of {_base_of(folder)!r} and no model; {_remedy(folder)}"
+        base = _base_of(folder)
+        of = f" of {base!r}" if base else ""
+        return f"{folder} is a PEFT adapter{of} and no model; {_remedy(folder)}"
     return (
         f"{folder} holds a model and a PEFT adapter ({ADAPTER_CONFIG}) in one, so it is not clear which is "
         f"meant; to start from the model alone, move {ADAPTER_CONFIG} and {_ADAPTER_WEIGHTS}.* elsewhere; to "
@@ -66,7 +68,9 @@ def _adapter(folder: Path, with_model: bool) -> str:
 
 
 def _remedy(adapter: Path) -> str:
-    return f"{_merge(adapter)}; or give base = {_base_of(adapter)!r} and train anew"
+    base = _base_of(adapter)
+    other = f"base = {base!r}" if base else "the model that it was trained on as base"
+    return f"{_merge(adapter)}; or give {other} and train anew"
 
 
 def _merge(adapter: Path) -> str:
@@ -78,12 +82,12 @@ def _merge(adapter: Path) -> str:
 
 
 def _base_of(adapter: Path) -> str:
-    """The base that an adapter says it was trained on."""
+    """The base that an adapter says it was trained on; empty where it does not say."""
     try:
         values = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        return str(values["base_model_name_or_path"])[:200] or "its base"
+        return str(values["base_model_name_or_path"] or "")[:200]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return "its base"
+        return ""
 
 
 def _has_weights(folder: Path) -> bool:
