@@ -231,10 +231,9 @@ def _columns_of(loaded: LoadedPredictions) -> str:
 
 
 def _columns_table(read: Mapping[str, str], ignored: Sequence[str]) -> str:
-    from . import tables
-
     pairs = [*read.items(), *((name, "not read") for name in ignored)]
-    return tables.facts_table(pairs, title="columns, and what they were taken for")
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(["columns, and what they were taken for:", *(f"{k:<{width}}  {v}" for k, v in pairs)])
 
 
 def _lines(what: str, texts: Sequence[str]) -> list[str]:

@@ -317,3 +317,22 @@ def test_test_predictions_of_every_fold_stay_welcome(arena: SampleArena, tmp_pat
     path = tmp_path / "test.csv"
     pl.concat([whole.with_columns(fold=pl.lit(fold)) for fold in range(3)]).write_csv(path)
     import_member(arena, tmp_path, "theirs", arena.write("oof.csv", arena.honest()), path)
+
+
+@pytest.mark.parametrize("order", [AB, RIGHT])
+def test_a_teacher_with_exchanged_columns_stops_its_pupil(
+    arena: SampleArena, order: Sequence[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = arena.write("teacher.csv", arena.honest(), order=order)
+    recipe = tmp_path / "models" / "pupil" / "recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(
+        'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
+        f'[soft]\nteacher = "{path}"\n'
+    )
+    assert cli.run(training("oof", arena, tmp_path, "pupil")) == 4
+    assert "(its teacher" in (told := capsys.readouterr().err)
+    assert "its columns look exchanged" in told
+    in_sample(arena, 3).write_csv(path)
+    assert cli.run(training("oof", arena, tmp_path, "pupil")) == 4
+    assert "keep for each id the row of the one fold that held it out" in capsys.readouterr().err
