@@ -16,6 +16,7 @@ from ..folds import Folds
 from ..predictions import Predictions, average_folds
 from .external_files import AS_WRITTEN, NamedFile, ReadingOptions, read_members
 from .guards import check_members, check_tests, refuse_exchanged_columns
+from .submission import load_test_predictions
 
 log = logging.getLogger(__name__)
 
@@ -106,16 +107,9 @@ def _imported_tests(
     found: dict[str, Predictions] = {}
     for name in names:
         try:
-            parts = MemberArtifacts(workspace, name).load_test()
-            predictions = average_folds(
-                [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in parts]
-            )
+            predictions = average_folds(load_test_predictions(workspace, name, test))
         except InputError as error:
-            log.warning(
-                "%s; before a submission, import it again with predictions of all %d test battles (--test)",
-                error,
-                len(test),
-            )
+            log.warning("no submission can be written yet: %s", error)
             continue
         found[name] = predictions.without_ties() if n_classes == 2 else predictions
     return found

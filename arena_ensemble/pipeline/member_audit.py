@@ -60,7 +60,7 @@ def check_members_of(workspace: Workspace, battles: Battles, fold: Ints | None, 
             found = found or _test_problems(workspace, name, members, external)
         problems += found
     if problems:
-        return Check(_NAME, FAIL, "; ".join(problems), evidence)
+        return Check(_NAME, FAIL, "; ".join(dict.fromkeys(problems)), evidence)
     if not members:
         return Check(_NAME, SKIPPED, "no members in this workspace yet")
     message = (
@@ -99,10 +99,11 @@ def _test_problems(
     if name not in tests:
         return []
     known = {other: members[other] for other in tests}
+    others = [other for other in external if other in known and other != name]
     try:
-        check_tests(known, tests, external=[other for other in external if other in known])
+        check_tests(known, tests, external=[name, *others])
     except InputError as error:
-        return [str(error)] if f"{name!r}" in str(error) or name in str(error).split(":")[0] else []
+        return [str(error)]
     return []
 
 

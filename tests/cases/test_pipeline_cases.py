@@ -336,3 +336,16 @@ def test_a_teacher_with_exchanged_columns_stops_its_pupil(
     in_sample(arena, 3).write_csv(path)
     assert cli.run(training("oof", arena, tmp_path, "pupil")) == 4
     assert "keep for each id the row of the one fold that held it out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rows", [0, 150])
+def test_an_imported_member_without_all_test_predictions_names_the_remedy(
+    arena: SampleArena, rows: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = tmp_path / "part.csv"
+    pl.read_csv(arena.write("whole.csv", arena.honest("test"), "test")).head(rows).write_csv(part)
+    import_member(arena, tmp_path, "theirs", arena.write("oof.csv", arena.honest()), part if rows else None)
+    assert cli.run(training("oof", arena, tmp_path, "theirs", "--test", str(arena.path("test.csv")))) == 0
+    told = capsys.readouterr().err
+    assert "no submission can be written yet" in told
+    assert f"import it again with its predictions of all {TEST_ROWS} test battles (--test FILE)" in told
