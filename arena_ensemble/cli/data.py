@@ -1,4 +1,4 @@
-"""The verbs about files: import, sample, report."""
+"""The verbs about files: import, sample, report, and validate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import typer
 from ..errors import InputError
 from . import options as o
 from .runner import Result, WorkspaceOption
+from .validate import validate
+
+__all__ = ["import_member", "report", "sample", "validate"]
 
 
 def import_member(
