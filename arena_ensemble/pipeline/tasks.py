@@ -29,7 +29,7 @@ from ..battles import SWAP, Battles
 from ..errors import ArtifactError, InputError, MemberError, StaleError
 from ..folds import Folds
 from ..predictions import Floats, Predictions
-from ..recipes import MACHINE_SETTINGS, Recipe
+from ..recipes import Recipe
 from . import distillation
 from .extra_data import ExtraBattles, add_extra_rows
 
@@ -130,7 +130,7 @@ def _check_recipe(job: Job, member: str, recipe: Recipe, keys: Sequence[FoldKey]
         raise StaleError(
             f"member {member!r}: its recipe was edited since it was trained (fold {changed[0]} first, "
             f"{len(changed)} of {len(keys)} folds), so its models would predict other numbers; put it "
-            f"back as it was ({', '.join(MACHINE_SETTINGS)} alone may change), or train it anew with "
+            f"back as it was ({', '.join(recipe.machine_settings)} alone may change), or train it anew with "
             f"`arena-ensemble stack --data FILE --retrain {member}`"
         )
     card = job.artifacts(member).card()

@@ -13,7 +13,7 @@ from arena_ensemble.errors import StaleError
 from arena_ensemble.io import read_battles
 from arena_ensemble.pipeline import workflow
 from arena_ensemble.pipeline.ensemble import Ensemble
-from arena_ensemble.recipes import MACHINE_SETTINGS, recipe_from
+from arena_ensemble.recipes import Recipe, recipe_from
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_machine_setting_may_change(arena: Arena, recipe: Path, text: str) -> 
 
 def test_machine_settings_are_settings() -> None:
     plain = recipe_from({"backbone": "lexical"})
-    for name in MACHINE_SETTINGS:
+    for name in Recipe.machine_settings:
         section, key = name.split(".")
         old = plain.settings()[section][key]
         new = {bool: True, int: 7, list: ["tensorboard"]}[type(old)]
