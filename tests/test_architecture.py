@@ -35,18 +35,18 @@ INSIDE = {
     "serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "artifacts": "atomic files tables cards workspace fold_file members",
-    "backbones": "registry base language.hub language.template_tokens language.adapters language.loading "
-    "language.peft_import language.batching language.trainer_state language.token_cache "
+    "backbones": "registry base language.base_folder language.hub language.template_tokens language.adapters "
+    "language.loading language.peft_import language.batching language.trainer_state language.token_cache "
     "language.speedups.last_layer language.speedups.fused_lora language.reporting language.objective "
     "language.tiny language.sequences language.checkpoints language.heads language.encoder "
     "language.hidden_cache language.inference language.trainer language.training_data language.model "
     "language.generation_checks language.opening language.training language.backbone "
     "lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",
-    "pipeline": "extra_data distillation guards tasks executors cross_fit ensemble build submission external "
-    "leak_audit workflow",
+    "pipeline": "audit_check guards extra_data external_files imported distillation member_audit tasks executors "
+    "cross_fit ensemble build submission external leak_audit workflow",
     "report": "drawings tables page",
-    "cli": "runner options progress tables summary plan health doctor audit data pipeline",
+    "cli": "runner options progress tables summary plan health doctor audit validate data pipeline",
 }
 LONGEST_FILE = 350
 TORCH = {

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ArenaError, InputError
+from ..errors import ArenaError, ArtifactError, InputError
 from . import options as o
 from .runner import Result, WorkspaceOption
 
 if TYPE_CHECKING:
+    from ..artifacts.workspace import Workspace
     from ..battles import Battles
 
 
@@ -30,6 +31,7 @@ def audit(
     no_canary: Annotated[
         bool, typer.Option("--no-canary", help="leave out the shuffled-label canary")
     ] = False,
+    skip_unvoted: o.SkipUnvotedOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Look for leaks: folds, members, canary, template, stacker."""
@@ -38,8 +40,9 @@ def audit(
     from ..folds import Folds, make_folds
     from ..io import read_battles, read_columns
     from ..pipeline import leak_audit
+    from ..pipeline.audit_check import FAIL
 
-    battles = read_battles(data, format=format, need_outcomes=True)
+    battles = read_battles(data, format=format, need_outcomes=True, skip_unvoted=skip_unvoted)
     place = Workspace(workspace)
     made: Folds | None = None
     if fold_file is not None:
@@ -48,7 +51,7 @@ def audit(
     elif (place.oof / FOLDS_CARD).is_file():
         made = read_folds(place, battles)
         fold, source = made.fold, str(place.oof / FOLDS_FILE)
-    elif place.member_names():
+    elif any(not _is_external(place, name) for name in place.member_names()):
         raise InputError(
             f"{place.oof} holds members and no fold file: nothing shows their folds; restore folds.parquet "
             "and folds.json, or give --fold-file"
@@ -59,12 +62,12 @@ def audit(
         battles,
         made,
         fold,
-        place if made is not None else None,
+        place if made is not None or (fold_file is None and place.member_names()) else None,
         trust=set(o.names(trust)),
         seed=seed,
         canary=not no_canary,
     )
-    failed = [check.name for check in checks if check.status == leak_audit.FAIL]
+    failed = [check.name for check in checks if check.status == FAIL]
     facts = {
         "battles": len(battles),
         "folds": source,
@@ -74,6 +77,16 @@ def audit(
     }
     rows = [(check.name, f"{check.status}: {check.message}") for check in checks]
     return Result(facts, _text(battles, source, rows, failed), ArenaError.exit_code if failed else 0)
+
+
+def _is_external(place: Workspace, name: str) -> bool:
+    """Whether another tool made a member; of a damaged card nothing is believed."""
+    from ..pipeline.imported import is_external
+
+    try:
+        return is_external(place, name)
+    except ArtifactError:
+        return False
 
 
 def _text(battles: Battles, source: str, rows: list[tuple[str, str]], failed: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The verbs about files: validate, import, sample, report."""
+"""The verbs about files: import, sample, report, and validate."""
 
 from __future__ import annotations
 
@@ -10,43 +10,30 @@ import typer
 from ..errors import InputError
 from . import options as o
 from .runner import Result, WorkspaceOption
+from .validate import validate
 
-
-def validate(
-    file: Annotated[Path, typer.Argument(help="battles, in any format that is read")],
-    format: o.FormatOption = None,
-    suspicious: Annotated[
-        Path | None,
-        typer.Option(metavar="CSV", help="write the suspicious rows here, for a spreadsheet"),
-    ] = None,
-    workspace: WorkspaceOption = Path(),
-) -> Result:
-    """Say what a file of battles holds, and what is wrong with it."""
-    from ..artifacts import atomic
-    from ..io import load_battles, spreadsheet_csv, suspicious_rows
-    from . import tables
-
-    loaded = load_battles(file, format=format, isolated=True)
-    facts = loaded.report.as_dict()
-    if suspicious is not None:
-        rows = suspicious_rows(loaded.battles)
-        atomic.write_bytes(suspicious, spreadsheet_csv(rows.columns, rows.iter_rows()))
-    return Result(facts, tables.facts_table(list(facts.items()), title=str(file)))
+__all__ = ["import_member", "report", "sample", "validate"]
 
 
 def import_member(
     name: Annotated[str, typer.Argument(help="the member's name from now on")],
     oof: Annotated[Path, typer.Option(metavar="FILE", help="its out-of-fold predictions")],
     test: Annotated[Path | None, typer.Option(metavar="FILE", help="its test predictions")] = None,
+    logits: o.LogitsOption = False,
+    ids: o.IdsOption = None,
+    test_ids: o.TestIdsOption = None,
+    average: o.AverageOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Keep predictions that another tool made as a member."""
     from ..artifacts.workspace import Workspace
-    from ..pipeline import external
+    from ..pipeline import imported
+    from ..pipeline.external_files import ReadingOptions
 
     place = Workspace(workspace)
     with place.locked("arena-ensemble import"):
-        card = external.import_member(place, name, oof, test)
+        reading = ReadingOptions(logits, ids, test_ids, average)
+        card = imported.import_member(place, name, oof, test, reading)
     text = f"{place.oof / name}: {card.rows:,} rows, folds unverified; name it in --models"
     return Result(card.model_dump(mode="json"), text)
 

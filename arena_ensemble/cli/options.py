@@ -15,7 +15,7 @@ from ..io.format_names import FORMAT_NAMES
 from .runner import WorkspaceOption
 
 if TYPE_CHECKING:
-    from ..pipeline.external import NamedFile
+    from ..pipeline.external_files import NamedFile
     from ..pipeline.extra_data import ExtraFile
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,27 @@ FormatOption = Annotated[
         metavar="NAME",
         help=f"{', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]}",
         show_default="decided by the columns",
+    ),
+]
+SkipUnvotedOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-unvoted", help="leave out rows without a vote, and say how many, instead of refusing"
+    ),
+]
+LogitsOption = Annotated[
+    bool, typer.Option("--logits", help="the numbers are logits, no probabilities: take their softmax")
+]
+IdsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="file whose column id names the rows of an .npy or .npz of --oof"),
+]
+TestIdsOption = Annotated[Path | None, typer.Option(metavar="FILE", help="the same for --test")]
+AverageOption = Annotated[
+    bool,
+    typer.Option(
+        "--average",
+        help="average the seeds of one member: rows that repeat an id, or several members in one file",
     ),
 ]
 JobsOption = Annotated[
@@ -98,6 +119,7 @@ class TrainingOptions:
             help="more training battles that nobody voted on, and soft labels for them (repeat)",
         ),
     ] = None
+    skip_unvoted: SkipUnvotedOption = False
     offline: OfflineOption = False
     workspace: WorkspaceOption = Path()
 
@@ -139,6 +161,33 @@ class ExternalOptions:
     common: Annotated[
         bool,
         typer.Option("--common", help="keep only the ids that every member has", rich_help_panel=_OWN),
+    ] = False
+    logits: Annotated[
+        bool,
+        typer.Option(
+            "--logits",
+            help="the numbers are logits, no probabilities: take their softmax",
+            rich_help_panel=_OWN,
+        ),
+    ] = False
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="names the rows of .npy and .npz files of --oof", rich_help_panel=_OWN
+        ),
+    ] = None
+    test_ids: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="the same for --test", rich_help_panel=_OWN),
+    ] = None
+    average: Annotated[
+        bool,
+        typer.Option(
+            "--average",
+            help="average the seeds of one member: rows that repeat an id, members of one file, files of "
+            "one NAME",
+            rich_help_panel=_OWN,
+        ),
     ] = False
     out: Annotated[
         Path | None,
@@ -230,7 +279,7 @@ def named_file(text: str) -> NamedFile:
         The name is no plain member name.
     """
     from ..artifacts.workspace import check_name
-    from ..pipeline.external import NamedFile
+    from ..pipeline.external_files import NamedFile
 
     name, equals, path = text.partition("=")
     return NamedFile(Path(path), check_name(name)) if equals else NamedFile(Path(text))

@@ -44,6 +44,9 @@ def stack(
         raise typer.BadParameter("give one of --data (train here) and --labels (predictions made elsewhere)")
     if data is None:
         return _stack_external(external, training, test or [], truth)
+    reading = {name: getattr(external, name) for name in ("logits", "ids", "test_ids", "average")}
+    if unused := [f"--{name.replace('_', '-')}" for name, value in reading.items() if value]:
+        raise InputError(f"{', '.join(unused)}: of no use with --data; give it to import, or with --labels")
     if len(test or ()) > 1:
         raise InputError("--test is given more than once; with --data there is one test file")
     from ..pipeline.workflow import build_ensemble
@@ -138,6 +141,7 @@ def _train(
             extra=o.extra_files(training.extra, training.pseudo),
             retrain=o.renamed(training.retrain, training.remake, "--retrain", "--remake"),
             sample_submission=sample_submission,
+            skip_unvoted=training.skip_unvoted,
             jobs=training.jobs,
             offline=training.offline,
             on_event=bars,
@@ -155,6 +159,7 @@ def _stack_external(
 ) -> Result:
     """Stack predictions that other tools made."""
     from ..pipeline import external
+    from ..pipeline.external_files import ReadingOptions
     from . import summary
 
     assert given.labels is not None
@@ -173,6 +178,8 @@ def _stack_external(
         test_text=given.test_text,
         groups=given.groups,
         common=given.common,
+        skip_unvoted=training.skip_unvoted,
+        reading=ReadingOptions(given.logits, given.ids, given.test_ids, given.average),
     )
     built = external.stack_external(data, given.out, seed=training.seed)
     title = f"out of fold, {len(data.ids):,} battles, members' folds unverified"

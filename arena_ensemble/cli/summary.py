@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any, Final
 
 from ..artifacts.members import MemberArtifacts
@@ -27,6 +28,7 @@ def run_facts(run: TrainingRun) -> dict[str, Any]:
         "outcomes": run.n_classes,
         "folds": run.folds.digest,
         "members": members,
+        "data_notes": list(run.notes),
         "failed": run.result.failed,
         "alarms": run.result.alarms,
     }
@@ -65,7 +67,8 @@ def members_text(run: TrainingRun) -> str:
 def run_text(run: TrainingRun, built: Ensemble) -> str:
     """The score table of a run's ensemble, what its members contribute, and warnings."""
     title = f"out of fold, {len(run.train):,} battles, {run.folds.n_folds} grouped folds"
-    return "\n".join([ensemble_text(built, title), *_warnings(run.result)])
+    shown = {(name, why) for name, found in built.card.alarms.items() for why in found}
+    return "\n".join([ensemble_text(built, title), *_warnings(run.result, shown)])
 
 
 def ensemble_text(built: Ensemble, title: str) -> str:
@@ -87,7 +90,13 @@ def exit_code(result: RunResult | None = None, built: Ensemble | None = None) ->
     return PARTLY if partly or (built is not None and built.card.alarms) else 0
 
 
-def _warnings(result: RunResult) -> list[str]:
+def _warnings(result: RunResult, shown: Collection[tuple[str, str]] = ()) -> list[str]:
+    """A line per failed member and per alarm but those that are ``shown`` already."""
     failed = [f"member {name} FAILED: {why}" for name, why in result.failed.items()]
-    alarms = [f"member {name}: {why}" for name, found in result.alarms.items() for why in found]
+    alarms = [
+        f"member {name} {why}"
+        for name, found in result.alarms.items()
+        for why in found
+        if (name, why) not in shown
+    ]
     return failed + alarms

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .format_names import FORMAT_NAMES
 
 if TYPE_CHECKING:
+    from .array_files import is_array_file
     from .battle_formats import FORMATS, Format
     from .battles import LoadedBattles, load_battles, read_battles
     from .columns import read_columns
@@ -45,6 +46,7 @@ _HOME: Final = {
     "average_seeds": "repeated_rows",
     "check_sample": "submission",
     "check_submission": "submission",
+    "is_array_file": "array_files",
     "load_battles": "battles",
     "load_predictions": "predictions",
     "read_battles": "battles",
@@ -74,6 +76,7 @@ __all__ = [
     "average_seeds",
     "check_sample",
     "check_submission",
+    "is_array_file",
     "load_battles",
     "load_predictions",
     "read_battles",

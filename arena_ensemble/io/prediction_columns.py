@@ -23,6 +23,7 @@ _LABELS: Final = frozenset(
 )
 _NOT_NAMES: Final = re.compile(r"[^0-9a-z]+")
 _SHOWN_TRIOS: Final = 6
+_OUTCOMES: Final = ("A wins", "B wins", "tie")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Trio:
     swap: tuple[str, ...] | None = None
     named: bool = False
     """``NAME_a, NAME_b, NAME_tie``: of these a file may hold several members"""
+
+    def meanings(self) -> dict[str, str]:
+        """Column of the file → what it is taken for, in words."""
+        scale = "ln P" if self.logs else "P"
+        found = {}
+        for order, columns in (("", self.columns), (", swapped order", self.swap or ())):
+            for column, outcome in zip(columns, _OUTCOMES, strict=False):
+                found[column] = f"{scale}({outcome}) of {self.name}{order}"
+        return found
 
 
 def find_trios(columns: Columns, stem: str) -> list[Trio]:

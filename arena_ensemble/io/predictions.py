@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +39,8 @@ class LoadedPredictions:
     """what was changed: rows normalised, ids re-typed"""
     ignored: tuple[str, ...] = ()
     """columns that were not read"""
+    columns_read: Mapping[str, str] = field(default_factory=dict)
+    """column of the file → what it was taken for"""
 
 
 @dataclass
@@ -52,6 +54,7 @@ class _Numbers:
     with_fold: bool = False
     notes: list[str] = field(default_factory=list)
     ignored: tuple[str, ...] = ()
+    columns_read: dict[str, str] = field(default_factory=dict)
 
 
 def read_predictions(
@@ -147,7 +150,7 @@ def load_predictions(
         found = {stem: [average_seeds([parts[0] for parts in found.values()])]}
     if average:
         notes.append("several seeds were averaged (geometric mean)")
-    return LoadedPredictions(found, tuple(dict.fromkeys(notes)), numbers.ignored)
+    return LoadedPredictions(found, tuple(dict.fromkeys(notes)), numbers.ignored, numbers.columns_read)
 
 
 def _from_table(table: Table, stem: str) -> _Numbers:
@@ -181,6 +184,11 @@ def _from_table(table: Table, stem: str) -> _Numbers:
         [note] if note else [],
         tuple(column for column in table.columns if column not in used),
     )
+    numbers.columns_read[name] = "id"
+    if fold_column is not None:
+        numbers.columns_read[fold_column] = "fold"
+    for trio in trios:
+        numbers.columns_read |= trio.meanings()
     if labels:
         numbers.notes.append(f"{', '.join(labels)} hold 0 and 1 alone: taken for labels and not read")
     for trio in trios:

@@ -83,6 +83,12 @@ def _softmax(file: str, ids: Sequence[Any], rows: Floats) -> Floats:
             f"{file} row {row + 1} (id {ids[row]}): the logits {rows[row].tolist()} are not finite; "
             "clip them, or give probabilities"
         )
+    sums = rows.sum(axis=1)
+    if ((rows >= 0) & (rows <= 1)).all() and (np.abs(sums - 1) <= TOLERANCE).all():
+        raise InputError(
+            f"{file} row 1 (id {ids[0]}): all {len(rows)} rows are probabilities that sum to 1 and no "
+            "logits; leave out --logits (logits=True)"
+        )
     return normalised(_three(rows, impossible=-np.inf))
 
 

@@ -20,8 +20,9 @@ from ..battles import Battles, match_rows
 from ..errors import InputError, RecipeError, StaleError
 from ..folds import Folds
 from ..io import read_predictions
-from ..predictions import LOG_FLOOR, Floats, Predictions
+from ..predictions import LOG_FLOOR, Floats, Predictions, normalised
 from ..recipes import Recipe
+from .guards import check_members
 
 log = logging.getLogger(__name__)
 
@@ -83,14 +84,15 @@ def teacher_of(workspace: Workspace, recipe: Recipe, train: Battles, folds: Fold
     StaleError
         A member that was made with another fold file.
     InputError
-        A file whose rows were predicted by another fold's model than theirs, or that holds no such ids.
+        A file whose rows were predicted by another fold's model than theirs, that holds no such ids, several
+        rows an id, or columns that are clearly exchanged.
     """
     if not recipe.soft.teacher:
         return None
-    path, passed_on = _teacher_file(recipe), False
+    path, passed_on, external = _teacher_file(recipe), False, True
     if path is None:
         predictions, card = MemberArtifacts(workspace, recipe.soft.teacher).load()
-        verified, passed_on = card.folds_verified, card.learned_unverified
+        verified, passed_on, external = card.folds_verified, card.learned_unverified, card.is_external
         if verified and (card.key is None or card.key.folds != folds.digest):
             raise StaleError(
                 f"member {recipe.name!r}: its teacher {recipe.soft.teacher!r} was made with another fold "
@@ -98,11 +100,13 @@ def teacher_of(workspace: Workspace, recipe: Recipe, train: Battles, folds: Fold
                 f"{recipe.soft.teacher}"
             )
     else:
-        held = read_predictions(path)
+        held = read_predictions(path, oof=True)
         if len(held) > 1:
             raise InputError(f"{path} holds the members {', '.join(held)}; a teacher's file holds one")
         predictions, verified = next(iter(held.values())), False
     log_probs, folds_agree = _aligned(predictions, train, folds, recipe)
+    if external:
+        _check(log_probs, train, folds, recipe)
     verified = (verified or folds_agree) and not passed_on
     if not verified:
         log.warning(
@@ -112,6 +116,19 @@ def teacher_of(workspace: Workspace, recipe: Recipe, train: Battles, folds: Fold
         )
     taught = int((~np.isnan(log_probs[:, 0])).sum())
     return Teacher(log_probs, {"name": recipe.soft.teacher, "rows": taught, "folds_verified": verified})
+
+
+def _check(log_probs: Floats, train: Battles, folds: Folds, recipe: Recipe) -> None:
+    """The guards of an external member, for an external teacher on the rows that it teaches."""
+    rows = np.flatnonzero(~np.isnan(log_probs[:, 0]))
+    name = f"{recipe.name} (its teacher {recipe.soft.teacher})"
+    teacher = Predictions(train.ids[rows], normalised(log_probs[rows]), np.full(len(rows), -1))
+    y = train.outcomes()[rows]
+    found = check_members(
+        {name: teacher}, y, groups=folds.group[rows], folds=folds.fold[rows], external=[name]
+    )
+    for alarm in found.alarms.get(name, []):
+        log.warning("member %s %s", name, alarm)
 
 
 def _aligned(predictions: Predictions, train: Battles, folds: Folds, recipe: Recipe) -> tuple[Floats, bool]:

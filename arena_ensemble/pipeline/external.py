@@ -12,31 +12,28 @@ import numpy.typing as npt
 import polars as pl
 
 from ..artifacts import cards
-from ..artifacts.cards import CARD, EnsembleCard, MemberCard
-from ..artifacts.members import MemberArtifacts
-from ..artifacts.workspace import Workspace, check_name
+from ..artifacts.cards import CARD, EnsembleCard
 from ..battles import Battles, align_rows
 from ..errors import InputError
 from ..features import Features, extract
 from ..folds import group_keys
-from ..io import read_battles, read_columns, read_labels, read_predictions, write_submission, write_winners
+from ..io import (
+    read_battles,
+    read_columns,
+    read_labels,
+    write_submission,
+    write_winners,
+)
 from ..predictions import Predictions
 from ..stacking import Stacker
 from .build import ensemble_card
 from .ensemble import Ensemble, write_folder
+from .external_files import AS_WRITTEN, NamedFile, ReadingOptions, read_members
 from .guards import check_members, check_tests
 
 log = logging.getLogger(__name__)
 
 SUBMISSION = "submission.csv"
-
-
-@dataclass(frozen=True)
-class NamedFile:
-    """A predictions file, and its member's name; None takes the names that the file itself gives."""
-
-    path: Path
-    name: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +70,8 @@ def read_external(
     test_text: Path | None = None,
     groups: str | None = None,
     common: bool = False,
+    skip_unvoted: bool = False,
+    reading: ReadingOptions = AS_WRITTEN,
 ) -> ExternalData:
     """Read, join by id and check what another tool predicted.
 
@@ -90,6 +89,10 @@ def read_external(
         Without it, the groups come from ``text`` (first prompt turn), or every row is its own.
     common
         Keep only the ids that every member has, instead of refusing when some are missing.
+    skip_unvoted
+        Leave out the rows without a vote, with a note that counts them, instead of refusing them.
+    reading
+        How the numbers of the predictions are to be taken.
 
     Raises
     ------
@@ -99,13 +102,13 @@ def read_external(
     """
     if not oof:
         raise InputError("no members: give at least one --oof NAME=FILE")
-    table = read_labels(labels)
-    members = read_members(oof)
+    table = read_labels(labels, skip_unvoted=skip_unvoted)
+    members = read_members(oof, reading, oof=True)
     if common:
-        table = _common_rows(table, members, labels)
+        table = common_rows(table, members, labels)
     ids = table["id"]
-    aligned = {name: member.aligned_to(ids, name=f"member {name!r}") for name, member in members.items()}
-    test_members = _test_members(tests, aligned)
+    aligned = {name: _aligned(name, member, ids) for name, member in members.items()}
+    test_members = _test_members(tests, aligned, reading)
     test_ids = next(iter(test_members.values())).ids if test_members else None
     if (text is None) != (test_text is None) and test_members:
         raise InputError("features need the texts of both: give --text and --test-text, or neither")
@@ -124,9 +127,21 @@ def read_external(
     )
 
 
-def _test_members(tests: Sequence[NamedFile], members: Mapping[str, Predictions]) -> dict[str, Predictions]:
+def _aligned(name: str, member: Predictions, ids: pl.Series) -> Predictions:
+    try:
+        return member.aligned_to(ids, name=f"member {name!r}")
+    except InputError as error:
+        remedy = "predict those rows too, or keep the rows that every member has (--common)"
+        if member.ids.dtype != ids.dtype:
+            remedy = "write the ids as they are in the labels"
+        raise InputError(f"{error} ({len(member)} rows for {len(ids)} labels); {remedy}") from None
+
+
+def _test_members(
+    tests: Sequence[NamedFile], members: Mapping[str, Predictions], reading: ReadingOptions
+) -> dict[str, Predictions]:
     """Test predictions of the same members, on the rows of the first."""
-    found = read_members(tests)
+    found = read_members(tests, reading)
     if not found:
         return {}
     if set(found) != set(members):
@@ -138,44 +153,24 @@ def _test_members(tests: Sequence[NamedFile], members: Mapping[str, Predictions]
     return {name: found[name].aligned_to(ids, name=f"test predictions of {name!r}") for name in members}
 
 
-def read_members(files: Sequence[NamedFile]) -> dict[str, Predictions]:
-    """The predictions of every member in some files, by name.
+def common_rows(table: pl.DataFrame, members: Mapping[str, Predictions], labels: Path) -> pl.DataFrame:
+    """The labelled rows that every member has; a warning counts the others.
 
     Raises
     ------
     InputError
-        A file cannot be read, lacks the named member, or a name is given twice.
+        There is none, or the ids are of another type.
     """
-    found: dict[str, Predictions] = {}
-    for file in files:
-        held = read_predictions(file.path)
-        name = file.name
-        if name is not None and len(held) > 1 and name not in held:
-            raise InputError(
-                f"{file.path} holds the members {', '.join(held)}, none named {name!r}; "
-                f"give {file.path} alone"
-            )
-        if name is not None:
-            held = {name: held[name] if name in held else next(iter(held.values()))}
-        for key, predictions in held.items():
-            if key in found:
-                raise InputError(
-                    f"the member {key!r} is given twice (again in {file.path}); name it NAME={file.path}"
-                )
-            found[check_name(key)] = predictions
-    return found
-
-
-def _common_rows(table: pl.DataFrame, members: Mapping[str, Predictions], labels: Path) -> pl.DataFrame:
     kept = table
     for name, member in members.items():
         if member.ids.dtype != table.schema["id"]:
             raise InputError(
-                f"member {name!r}: ids are {member.ids.dtype}, those of {labels} {table.schema['id']}"
+                f"member {name!r}: ids are {member.ids.dtype}, those of {labels} {table.schema['id']}; "
+                "write the ids alike in both"
             )
         kept = kept.filter(pl.col("id").is_in(member.ids.implode()))
     if kept.is_empty():
-        raise InputError(f"no id of {labels} is in every member's file")
+        raise InputError(f"no id of {labels} is in every member's file; write the ids of the labels")
     if len(kept) < len(table):
         log.warning(
             "%d of %d labelled rows are in every member's file; the others are left out",
@@ -262,25 +257,3 @@ def check_out(out: Path) -> Path:
             "name a new or an empty folder: it is replaced as a whole"
         )
     return folder
-
-
-def import_member(workspace: Workspace, name: str, oof: Path, test: Path | None = None) -> MemberCard:
-    """Keep predictions that another tool made as a member, ``oof/<name>/``, folds unverified.
-
-    Raises
-    ------
-    InputError
-        The files cannot be read, hold several members, or a member of that name was trained here.
-    """
-    artifacts = MemberArtifacts(workspace, name)
-    (predictions,) = read_members([NamedFile(oof, name)]).values()
-    test_predictions = None
-    if test is not None:
-        (test_predictions,) = read_members([NamedFile(test, name)]).values()
-    return artifacts.import_predictions(predictions, oof, test_predictions, test)
-
-
-def is_external(workspace: Workspace, name: str) -> bool:
-    """Whether ``oof/<name>`` holds external predictions, which need no recipe."""
-    card = MemberArtifacts(workspace, name).card()
-    return card is not None and card.is_external

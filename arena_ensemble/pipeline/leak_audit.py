@@ -1,6 +1,6 @@
 """The leak audit: can anything of a held-out battle have reached the number that is reported for it?
 
-Six checks, each with its evidence. A check that cannot be carried out fails: nothing is taken on
+Seven checks, each with its evidence. A check that cannot be carried out fails: nothing is taken on
 trust but what the caller names.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,15 +29,13 @@ from ..features import extract
 from ..folds import Folds
 from ..predictions import Predictions
 from ..recipes import PromptSettings, recipe_from
+from .audit_check import FAIL, OK, SKIPPED, Check
 from .ensemble import restore
+from .member_audit import check_members_of
 
 log = logging.getLogger(__name__)
 
 Ints = npt.NDArray[np.int64]
-
-OK: Final = "ok"
-FAIL: Final = "FAIL"
-SKIPPED: Final = "not applicable"
 
 _CANARY_ROWS: Final = 1200
 _CANARY: Final[dict[str, Any]] = {
@@ -47,16 +44,6 @@ _CANARY: Final[dict[str, Any]] = {
 }
 _TEMPLATE_ROWS: Final = 300
 _SAME: Final = 1e-9
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question, its answer and what it rests on (plain JSON values)."""
-
-    name: str
-    status: str
-    message: str
-    evidence: dict[str, Any] = field(default_factory=dict)
 
 
 def run_checks(
@@ -80,13 +67,16 @@ def run_checks(
     fold
         (n,), the fold of every battle.
     workspace
-        Where members and ensemble are, or None to judge the folds alone.
+        Where members and ensemble are, or None to judge the folds alone. Without ``made``, it may hold
+        external members only.
     trust
         Members and teachers whose folds the caller vouches for.
     """
     checks = [_groups(battles, fold), _near_duplicates(battles, fold)]
-    if workspace is not None and made is not None:
+    if workspace is not None:
         checks.append(_provenance(workspace, battles, made, trust))
+        group = folds.group_keys(battles) if made is None else made.group
+        checks.append(check_members_of(workspace, battles, fold, group))
     if canary:
         checks.append(_canary(battles, fold, seed))
     checks.append(_template(battles))
@@ -143,7 +133,7 @@ def _shown(examples: list[dict[str, Any]]) -> str:
     return f"{a!r} in fold {i} and {b!r} in fold {j} ({one['what']}, similarity {one['similarity']})"
 
 
-def _provenance(workspace: Workspace, battles: Battles, made: Folds, trust: Collection[str]) -> Check:
+def _provenance(workspace: Workspace, battles: Battles, made: Folds | None, trust: Collection[str]) -> Check:
     """Every member, its teachers and its extra battles: made under this fold file, or vouched for."""
     names = workspace.member_names()
     problems: list[str] = []
@@ -155,10 +145,15 @@ def _provenance(workspace: Workspace, battles: Battles, made: Folds, trust: Coll
             problems.append(f"member {name}: {error}")
             continue
         evidence[name] = {"learned_from": card.learned_from, "folds_verified": card.folds_verified}
-        if card.folds_verified:
+        if card.folds_verified and made is None:
+            problems.append(f"member {name}: there is no fold file that shows its folds")
+        elif card.folds_verified and made is not None:
             problems += _member_problems(name, predictions, card, battles, made, trust)
         elif name not in trust:
-            problems.append(f"member {name} is external: nothing shows that its rows are out of fold")
+            problems.append(
+                f"member {name} is external: nothing shows that its rows are out of fold "
+                f"(--trust {name} if you know that they are)"
+            )
     if problems:
         return Check("provenance", FAIL, "; ".join(problems), evidence)
     if not names:

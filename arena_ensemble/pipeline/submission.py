@@ -10,6 +10,7 @@ from ..artifacts.cards import GammaNote
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
+from ..errors import InputError
 from ..features import Features, extract
 from ..io import write_submission, write_winners
 from ..predictions import Predictions, average_folds
@@ -36,8 +37,7 @@ def combine_test(
     """
     by_fold: dict[str, list[Predictions]] = {}
     for name in ensemble.members:
-        parts = MemberArtifacts(workspace, name).load_test()
-        aligned = [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in parts]
+        aligned = load_test_predictions(workspace, name, test)
         by_fold[name] = [p.without_ties() for p in aligned] if ensemble.card.n_classes == 2 else aligned
     features = extract(test)
     _check_external(workspace, by_fold, features, train)
@@ -46,6 +46,30 @@ def combine_test(
     note = GammaNote(test=test.digest(), rows=len(test), gammas=prediction.gammas)
     atomic.write_json(workspace.oof / ENSEMBLE / GAMMAS, note.model_dump())
     return prediction
+
+
+def load_test_predictions(workspace: Workspace, name: str, test: Battles) -> list[Predictions]:
+    """Each fold model's predictions of these test battles, in their order.
+
+    Raises
+    ------
+    InputError
+        There are none, or not of all battles; of an imported member the remedy is another import.
+    """
+    artifacts = MemberArtifacts(workspace, name)
+    try:
+        return [
+            part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in artifacts.load_test()
+        ]
+    except InputError as error:
+        card = artifacts.card()
+        if card is None or not card.is_external:
+            raise
+        what = str(error).split(";")[0]
+        raise InputError(
+            f"{what}; it was imported: import it again with its predictions of all {len(test):,} test "
+            "battles (--test FILE)"
+        ) from None
 
 
 def _check_external(

@@ -11,7 +11,7 @@ import hashlib
 import importlib.metadata
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +26,7 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
 from ..backbones.base import Backbone, Fitted
 from ..battles import SWAP, Battles
-from ..errors import ArtifactError, InputError, MemberError
+from ..errors import ArtifactError, InputError, MemberError, StaleError
 from ..folds import Folds
 from ..predictions import Floats, Predictions
 from ..recipes import Recipe
@@ -98,9 +98,12 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
     InputError
         There is nothing to train on and the member was never trained here, or its teacher is not
         finished.
+    StaleError
+        There is nothing to train on, and the recipe is not the one that the member was trained with.
     """
     if job.train is None or job.folds is None:
         keys = job.artifacts(member).fitted_keys()
+        _check_recipe(job, member, recipe, keys)
     else:
         key = FoldKey(
             recipe=recipe.fit_digest(),
@@ -118,6 +121,25 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
         test_key = None if test is None else oof_key.model_copy(update={"test": test})
         tasks.append(FoldTask(member, recipe, fold, key, oof_key, test_key))
     return tasks
+
+
+def _check_recipe(job: Job, member: str, recipe: Recipe, keys: Sequence[FoldKey]) -> None:
+    """Refuse to predict with a recipe that was edited since the member was trained: numbers would differ."""
+    changed = [fold for fold, key in enumerate(keys) if key.recipe != recipe.fit_digest()]
+    if changed:
+        raise StaleError(
+            f"member {member!r}: its recipe was edited since it was trained (fold {changed[0]} first, "
+            f"{len(changed)} of {len(keys)} folds), so its models would predict other numbers; put it "
+            f"back as it was ({', '.join(recipe.machine_settings)} alone may change), or train it anew with "
+            f"`arena-ensemble stack --data FILE --retrain {member}`"
+        )
+    card = job.artifacts(member).card()
+    if card is not None and card.key is not None and card.key.orders != recipe.orders():
+        raise StaleError(
+            f"member {member!r}: the ensemble was fitted on predictions with read_orders = "
+            f"{card.key.orders}, the recipe now says {recipe.orders()} (read_orders and second_order_share): "
+            "put it back, or run `arena-ensemble stack --data FILE` again, which predicts all rows so"
+        )
 
 
 def is_done(job: Job, task: FoldTask) -> bool:

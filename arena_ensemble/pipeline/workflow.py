@@ -34,8 +34,8 @@ from .build import build
 from .cross_fit import RunResult, run_job
 from .ensemble import Ensemble, EnsemblePrediction
 from .executors import Event
-from .external import is_external
 from .extra_data import ExtraFile, read_extra
+from .imported import check_imported, is_external
 from .tasks import Job
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ class TrainingRun:
     folds: Folds
     result: RunResult
     n_classes: int = 3
+    notes: tuple[str, ...] = ()
+    """what the reader reported of the training file, rows that it left out among them"""
 
 
 def train_members(
@@ -70,6 +72,7 @@ def train_members(
     extra: Sequence[ExtraFile] = (),
     retrain: Sequence[str] = (),
     sample_submission: str | Path | None = None,
+    skip_unvoted: bool = False,
     jobs: int | None = None,
     offline: bool = False,
     on_event: Event | None = None,
@@ -91,13 +94,16 @@ def train_members(
         Members to forget first.
     sample_submission
         Checked against the test file before the hours of training.
+    skip_unvoted
+        Leave out the rows of ``data`` without a vote, with a note that counts them, instead of refusing.
     offline
         Open no connection: a base must be a folder or in the hub's cache.
 
     Raises
     ------
     InputError, RecipeError
-        A file or recipe cannot be used; raised before anything is written.
+        A file or recipe cannot be used; raised before anything is written. Or the columns of an external
+        member are exchanged; raised before anything is trained.
     StaleError
         The workspace holds folds or members made from something else.
     """
@@ -107,7 +113,7 @@ def train_members(
         external = [name for name in names if is_external(place, name)]
         recipes = _recipes(place, [name for name in names if name not in external], offline=offline)
         check_jobs(jobs)
-        loaded = load_battles(Path(data), format=format, need_outcomes=True)
+        loaded = load_battles(Path(data), format=format, need_outcomes=True, skip_unvoted=skip_unvoted)
         train, n_classes = loaded.battles, loaded.n_classes
         test_battles = None if test is None else read_battles(Path(test), format=format)
         if test_battles is not None and sample_submission is not None:
@@ -115,6 +121,8 @@ def train_members(
             check_sample(Path(sample_submission), test_battles.ids, columns)
         to_predict = "" if test_battles is None else f", {len(test_battles)} to predict"
         log.info("%s: %d battles%s", data, len(train), to_predict)
+        for note in loaded.report.notes:
+            log.info("%s: %s", Path(data).name, note)
         if members is None and len(train) > _SMALL_FILE:
             log.warning(
                 "%d battles and no --models: the tiny members are for trying things out and will take hours; "
@@ -122,13 +130,15 @@ def train_members(
                 len(train),
             )
         folds = ensure_folds(place, train, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates)
+        alarms = check_imported(place, external, train, folds, test_battles, n_classes=n_classes)
         for name in retrain:
             MemberArtifacts(place, name).forget()
         more = read_extra(extra, train, folds)
         job = Job(place.root, train, folds, test_battles, more, n_classes, loaded.report.notes)
         result = run_job(job, recipes, jobs=jobs, on_event=on_event)
         result.finished += external
-        return TrainingRun(place, train, test_battles, folds, result, n_classes)
+        result.alarms |= alarms
+        return TrainingRun(place, train, test_battles, folds, result, n_classes, loaded.report.notes)
 
 
 def build_ensemble(run: TrainingRun, *, seed: int = 0, truth: str | Path | None = None) -> Ensemble:
@@ -223,8 +233,7 @@ def _recipes(workspace: Workspace, names: Sequence[str], *, offline: bool) -> di
         hub.go_offline()
     recipes = {name: load_recipe(workspace.recipe_path(name)) for name in names}
     for recipe in recipes.values():
-        recipe.base_path()
-        hub.check_cached(recipe)
+        hub.check_base(recipe)
     return recipes
 
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,13 @@ from ..backbones.registry import HEADS, head_of
 from ..errors import RecipeError
 
 _PREDICTION_ONLY: Final = ("read_orders", "second_order_share")
+_MACHINE_SETTINGS: Final = (
+    "train.batch_tokens",
+    "train.predict_tokens",
+    "train.gradient_checkpointing",
+    "train.checkpoint_every",
+    "train.report_to",
+)
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?\Z")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -171,6 +178,10 @@ def _registered(backbone: str) -> str:
 class Recipe(Section):
     """All settings of one member, defaults filled in. ``name`` is the recipe's folder name."""
 
+    machine_settings: ClassVar[tuple[str, ...]] = _MACHINE_SETTINGS
+    """How much a machine holds and what it reports: memory and speed, never what is learned, so that a member
+    may be trained on one machine and predict on another."""
+
     name: str = Field(default="", exclude=True)
     folder: Path | None = Field(default=None, exclude=True)
     """where the recipe lies: relative base paths start here"""
@@ -267,8 +278,12 @@ class Recipe(Section):
         return _digest(self.settings())
 
     def fit_digest(self) -> str:
-        """The same without the settings that change prediction only (which orders are read)."""
-        return _digest({k: v for k, v in self.settings().items() if k not in _PREDICTION_ONLY})
+        """The same without what changes prediction only (which orders are read), and `machine_settings`."""
+        values = {key: value for key, value in self.settings().items() if key not in _PREDICTION_ONLY}
+        for name in self.machine_settings:
+            section, key = name.split(".")
+            del values[section][key]
+        return _digest(values)
 
 
 def _digest(values: Mapping[str, Any]) -> str:

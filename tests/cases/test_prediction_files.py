@@ -282,3 +282,10 @@ def test_two_outcomes_stay_two_when_averaged(tmp_path: Path) -> None:
 def test_an_oof_file_of_one_fold_is_read(tmp_path: Path) -> None:
     found = read_predictions(written(tmp_path, table(("p_a", "p_b", "p_tie"), fold=[2] * 8)), oof=True)
     assert found["theirs"].fold.tolist() == [2] * 8
+
+
+@pytest.mark.parametrize("probs", [PROBS, np.round(PROBS, 2), np.eye(3)[[0, 1, 2]]])
+def test_probabilities_are_no_logits(tmp_path: Path, probs: Any) -> None:
+    path = written(tmp_path, table(("p_a", "p_b", "p_tie"), probs))
+    with pytest.raises(InputError, match="are probabilities that sum to 1 and no logits; leave out --logits"):
+        load_predictions(path, logits=True)

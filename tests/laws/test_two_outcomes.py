@@ -13,7 +13,7 @@ import pytest
 from arena_ensemble import cli
 from arena_ensemble.artifacts import atomic, cards
 from arena_ensemble.artifacts.cards import EnsembleCard
-from arena_ensemble.pipeline.external import NamedFile
+from arena_ensemble.pipeline.external_files import NamedFile
 from arena_ensemble.sample import make_arena
 
 RECIPE = 'backbone = "lexical"\nread_orders = {}\n[lexical]\nmax_features = 80\ninner_folds = 0\n'

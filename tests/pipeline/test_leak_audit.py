@@ -15,6 +15,7 @@ from arena_ensemble.artifacts import atomic, files
 from arena_ensemble.battles import Battles
 from arena_ensemble.folds import make_folds
 from arena_ensemble.pipeline import leak_audit
+from arena_ensemble.pipeline.audit_check import Check
 from arena_ensemble.predictions import normalised
 from arena_ensemble.sample import make_arena
 
@@ -23,7 +24,7 @@ BATTLES = make_arena(120, seed=5).battles
 FOLD = make_folds(BATTLES, n_folds=3).fold
 
 
-def statuses(checks: list[leak_audit.Check]) -> dict[str, str]:
+def statuses(checks: list[Check]) -> dict[str, str]:
     return {check.name: check.status for check in checks}
 
 
@@ -61,7 +62,9 @@ def test_a_clean_workspace_passes_every_check_and_is_left_alone(
     code, checks = audited(workspace, capsys)
     assert code == 0
     assert {check["status"] for check in checks.values()} == {"ok"}
-    assert list(checks) == ["groups", "near-duplicates", "provenance", "canary", "template", "refit gap"]
+    assert list(checks) == [
+        "groups", "near-duplicates", "provenance", "members", "canary", "template", "refit gap",
+    ]  # fmt: skip
     assert {p: p.read_bytes() for p in (workspace / "w").rglob("*") if p.is_file()} == before
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from ...errors import RecipeError
 from ...recipes import Recipe
+from .base_folder import ADAPTER_CONFIG, MODEL_CONFIG, check_base_folder
 
 _NEEDED: Final = (
     ("config.json",),
@@ -49,19 +50,31 @@ def weight_bytes(recipe: Recipe) -> int | None:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors")) or None
 
 
-def check_cached(recipe: Recipe) -> None:
-    """When offline, make sure that a base given by hub id lies in the hub's cache.
+def check_base(recipe: Recipe) -> None:
+    """Before any work: the base is a folder with a model in it, or a hub id; offline, one in the cache.
 
     Raises
     ------
     RecipeError
-        A file is missing; it, the hub id and the cache folder are named.
+        The folder holds an adapter or no model, or a file is missing offline; what to do is said.
     """
-    if not is_offline() or not recipe.base or recipe.is_tiny or recipe.base_path() is not None:
+    if not recipe.base or recipe.is_tiny:
+        return
+    folder = recipe.base_path()
+    if folder is not None:
+        check_base_folder(folder, member=recipe.name, base=recipe.base)
         return
     from huggingface_hub import constants, try_to_load_from_cache
 
     revision = recipe.revision or None
+    adapter, config = (
+        try_to_load_from_cache(recipe.base, name, revision=revision)
+        for name in (ADAPTER_CONFIG, MODEL_CONFIG)
+    )
+    if isinstance(adapter, str) and not isinstance(config, str):
+        check_base_folder(Path(adapter).parent, member=recipe.name, base=recipe.base)
+    if not is_offline():
+        return
     for names in _NEEDED:
         found = (try_to_load_from_cache(recipe.base, name, revision=revision) for name in names)
         if not any(isinstance(path, str) for path in found):

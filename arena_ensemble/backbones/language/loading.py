@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import torch
 
 from ...errors import DependencyError, RecipeError
+from .base_folder import check_base_folder
 
 if TYPE_CHECKING:  # any object with the same fields will do
     from ...recipes import Recipe
@@ -143,8 +144,7 @@ def source_of(recipe: Recipe) -> Source:
     """The base of a recipe that is not tiny."""
     folder = recipe.base_path()
     if folder is not None:
-        if not (folder / "config.json").is_file():
-            raise RecipeError(f"base = {recipe.base!r}: {folder} holds no config.json; is it a model folder?")
+        check_base_folder(folder, member=recipe.name, base=recipe.base)
         return Source(str(folder))
     return Source(recipe.base, recipe.revision or None)
 

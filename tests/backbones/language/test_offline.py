@@ -80,13 +80,13 @@ def test_the_hubs_own_variable_is_enough(monkeypatch: pytest.MonkeyPatch, word: 
     monkeypatch.setenv("HF_HUB_OFFLINE", word)
     recipe = recipe_from({"backbone": "classify", "base": "org/absent", "revision": "0" * 40}, name="m")
     with pytest.raises(RecipeError, match=r"at revision 0{40} is not in the hub's cache"):
-        hub.check_cached(recipe)
+        hub.check_base(recipe)
 
 
 def test_online_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
-    hub.check_cached(recipe_from({"backbone": "classify", "base": "org/absent"}, name="m"))
+    hub.check_base(recipe_from({"backbone": "classify", "base": "org/absent"}, name="m"))
 
 
 def test_code_that_travels_with_a_checkpoint_never_runs() -> None:
