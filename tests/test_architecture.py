@@ -43,8 +43,8 @@ INSIDE = {
     "language.generation_checks language.opening language.training language.backbone "
     "lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",
-    "pipeline": "audit_check guards extra_data external_files imported distillation member_audit tasks executors "
-    "cross_fit ensemble build submission external leak_audit workflow",
+    "pipeline": "audit_check guards extra_data external_files distillation member_audit tasks executors "
+    "cross_fit ensemble build submission imported external leak_audit workflow",
     "report": "drawings tables page",
     "cli": "runner options progress tables summary plan health doctor audit validate data pipeline",
 }
