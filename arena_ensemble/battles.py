@@ -60,7 +60,7 @@ def match_rows(ids: pl.Series, wanted: pl.Series) -> npt.NDArray[np.int64]:
 
 
 def align_rows(
-    ids: pl.Series, wanted: pl.Series, *, name: str, missing: str = "missing"
+    ids: pl.Series, wanted: pl.Series, *, name: str, missing: str = "missing", remedy: str = ""
 ) -> npt.NDArray[np.int64]:
     """As :func:`match_rows`, where every wanted id must be there: rows are joined by id, never by position.
 
@@ -70,6 +70,8 @@ def align_rows(
         What is aligned, for the error.
     missing
         What is wrong with an id that is not there: "2 ids are ``missing``".
+    remedy
+        What to do then, for the error.
 
     Raises
     ------
@@ -81,7 +83,8 @@ def align_rows(
     rows = match_rows(ids, wanted)
     absent = wanted.filter(pl.Series(rows < 0))
     if len(absent):
-        raise InputError(f"{name}: {len(absent)} ids are {missing}, the first is {absent[0]!r}")
+        more = f"; {remedy}" if remedy else ""
+        raise InputError(f"{name}: {len(absent)} ids are {missing}, the first is {absent[0]!r}{more}")
     return rows
 
 

@@ -46,3 +46,7 @@ class MemberError(ArenaError):
 
 class ArtifactError(ArenaError):
     """An artifact on disk is truncated, edited or from a hostile source; it was not loaded."""
+
+
+class VersionError(ArtifactError):
+    """An artifact that another version of this package wrote; it was not loaded."""

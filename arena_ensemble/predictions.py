@@ -135,15 +135,17 @@ class Predictions:
             swap_log_probs=swap,
         )
 
-    def aligned_to(self, ids: pl.Series, *, name: str = "predictions") -> Self:
+    def aligned_to(self, ids: pl.Series, *, name: str = "predictions", remedy: str = "") -> Self:
         """The rows of ``ids``, joined by id and in that order; never by position.
+
+        ``name`` and ``remedy`` are for the error: what is aligned, and what to do where an id is missing.
 
         Raises
         ------
         InputError
             An id is missing here, or the ids are of another type.
         """
-        return self.take(align_rows(self.ids, ids, name=name))
+        return self.take(align_rows(self.ids, ids, name=name, remedy=remedy))
 
     def without_ties(self) -> Self:
         """The same for a task of two outcomes, in which P(tie) is absent."""

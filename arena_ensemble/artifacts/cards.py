@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ..errors import ArtifactError, StaleError
+from ..errors import ArtifactError, StaleError, VersionError
 from . import atomic
 from .files import digest_bytes, digest_file, digest_json, read_content, read_json
 
@@ -207,8 +207,13 @@ def write_card(folder: Path, card: C, contents: Sequence[str]) -> C:
     return type(card).model_validate(values)
 
 
-def read_card(folder: Path, kind: type[C]) -> C | None:
+def read_card(folder: Path, kind: type[C], *, remedy: str = "") -> C | None:
     """The card in a folder, or None where there is none.
+
+    Parameters
+    ----------
+    remedy
+        How to make the artifact anew; by default its folder is to be removed.
 
     Raises
     ------
@@ -229,7 +234,7 @@ def read_card(folder: Path, kind: type[C]) -> C | None:
         raise ArtifactError(
             f"{path}: edited or damaged (its own SHA-256 differs); remove {folder} and run again"
         )
-    return _validated(kind, values, path, f"remove {folder} and run again")
+    return _validated(kind, values, path, remedy or f"remove {folder} and run again")
 
 
 def read_model(path: Path, kind: type[M]) -> M:
@@ -245,9 +250,15 @@ def read_model(path: Path, kind: type[M]) -> M:
 
 def _validated(kind: type[M], values: dict[str, Any], path: Path, remedy: str) -> M:
     if "format" in kind.model_fields and values.get("format") != _FORMAT:
-        raise ArtifactError(
+        raise VersionError(
             f"{path}: was written by another version of arena-ensemble (format {values.get('format', 1)}, "
             f"this version reads {_FORMAT}); {remedy}, or use the version that wrote it"
+        )
+    lacking = {name for name, field in kind.model_fields.items() if field.is_required()} - set(values)
+    if issubclass(kind, Card) and len(lacking) > 2:
+        raise ArtifactError(
+            f"{path}: is the card of something else (it lacks {', '.join(sorted(lacking)[:4])}); give the "
+            "folder of the right one"
         )
     try:
         return kind.model_validate(values)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from ..battles import Battles
-from ..errors import ArtifactError
+from ..errors import ArtifactError, StaleError
 from ..folds import NEAR_DUPLICATES, Folds, make_folds
 from . import atomic
 from .cards import stale
@@ -98,5 +98,8 @@ def read_folds(workspace: Workspace, battles: Battles) -> Folds:
             f"{path}: SHA-256 differs from {note.name}; restore it or use another --workspace"
         )
     folds = Folds.from_frame(read_table(path, content), meta)
-    folds.check(battles)
+    try:
+        folds.check(battles)
+    except StaleError as error:
+        raise StaleError(f"{path}: {error}") from None
     return folds

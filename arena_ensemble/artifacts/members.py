@@ -58,6 +58,10 @@ class MemberArtifacts:
         """The folder of the predictions."""
         return self.workspace.oof / self.name
 
+    @property
+    def _anew(self) -> str:
+        return f"make the member anew with --retrain {self.name}, or import it again"
+
     def fold_folder(self, fold: int) -> Path:
         """Where a fold's fitted model lies."""
         return self.models / f"fold-{fold}"
@@ -66,7 +70,7 @@ class MemberArtifacts:
 
     def fold_card(self, fold: int) -> FoldCard | None:
         """The card of a fitted fold, or None where it is not fitted."""
-        return cards.read_card(self.fold_folder(fold), FoldCard)
+        return cards.read_card(self.fold_folder(fold), FoldCard, remedy=self._anew)
 
     def fitted_keys(self) -> list[FoldKey]:
         """The keys of the fold models that are there, from fold 0 on.
@@ -206,7 +210,7 @@ class MemberArtifacts:
 
     def card(self) -> MemberCard | None:
         """The member's card, or None while its predictions are not finished."""
-        return cards.read_card(self.predictions, MemberCard)
+        return cards.read_card(self.predictions, MemberCard, remedy=self._anew)
 
     def load(self) -> tuple[Predictions, MemberCard]:
         """The out-of-fold predictions and the card.
@@ -267,10 +271,9 @@ class MemberArtifacts:
             raise InputError(
                 f"{self.predictions} holds a member that was trained here; import under another name"
             )
-        if test is not None:
-            card = ShardCard(key=None, source=str(test_source), sha256="")
-            self._write_shard(self.predictions / TEST, test, card)
-        return self.commit_oof(
+        for name in (TEST, Path(TEST).with_suffix(".json").name):  # of an earlier import: not of this model
+            (self.predictions / name).unlink(missing_ok=True)
+        committed = self.commit_oof(
             oof,
             MemberCard(
                 key=None,
@@ -283,6 +286,10 @@ class MemberArtifacts:
                 rows=len(oof),
             ),
         )
+        if test is not None:
+            card = ShardCard(key=None, source=str(test_source), sha256="")
+            self._write_shard(self.predictions / TEST, test, card)
+        return committed
 
     def forget(self) -> None:
         """Remove what the member learned and predicted; its recipe stays."""

@@ -52,6 +52,14 @@ def sample(
     if rows < 1 or test_rows < 1:
         raise InputError(f"--rows {rows} --test-rows {test_rows}: both must be at least 1")
     made = arena.files(rows, test_rows, seed=seed)
+    for (
+        name,
+        text,
+    ) in made.items():  # before anything is written: a competitor's own train.csv has that name too
+        if (out / name).exists() and (out / name).read_bytes() != text.encode():
+            raise InputError(
+                f"{out / name} is there already and another file; name another --out, or remove it"
+            )
     for name, text in made.items():
         atomic.write_bytes(out / name, text.encode())
     facts = {"folder": str(out), "files": sorted(made), "rows": rows, "test_rows": test_rows}

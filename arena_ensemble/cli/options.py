@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -139,7 +141,11 @@ class ExternalOptions:
     ] = None
     oof: Annotated[
         list[str] | None,
-        typer.Option(metavar="[NAME=]FILE", help="out-of-fold predictions (repeat)", rich_help_panel=_OWN),
+        typer.Option(
+            metavar="[NAME=]FILE",
+            help="out-of-fold predictions: id and p_a, p_b, p_tie, or NAME_a, NAME_b, NAME_tie (repeat)",
+            rich_help_panel=_OWN,
+        ),
     ] = None
     text: Annotated[
         Path | None,
@@ -195,6 +201,23 @@ class ExternalOptions:
             metavar="DIR", help="folder for the stacker, its OOF and submission.csv", rich_help_panel=_OWN
         ),
     ] = None
+
+
+def given(options: Any, *, but: Collection[str] = ()) -> list[str]:
+    """The options of a dataclass that were given another value than their default, as they are typed."""
+    return [
+        f"--{field.name.replace('_', '-')}"
+        for field in dataclasses.fields(options)
+        if field.name not in but and getattr(options, field.name) != field.default
+    ]
+
+
+def check_target(out: Path | None) -> None:
+    """Raise InputError where ``--out`` lies in no folder: before the work, not after it."""
+    if out is not None and not out.parent.is_dir():
+        raise InputError(
+            f"--out {out} cannot be written: there is no folder {out.parent}; make it, or name another file"
+        )
 
 
 def names(text: str | None) -> list[str]:

@@ -44,8 +44,7 @@ def stack(
         raise typer.BadParameter("give one of --data (train here) and --labels (predictions made elsewhere)")
     if data is None:
         return _stack_external(external, training, test or [], truth)
-    reading = {name: getattr(external, name) for name in ("logits", "ids", "test_ids", "average")}
-    if unused := [f"--{name.replace('_', '-')}" for name, value in reading.items() if value]:
+    if unused := o.given(external):
         raise InputError(f"{', '.join(unused)}: of no use with --data; give it to import, or with --labels")
     if len(test or ()) > 1:
         raise InputError("--test is given more than once; with --data there is one test file")
@@ -72,6 +71,7 @@ def submission(
     from . import summary
 
     _check_folds(training.folds)
+    o.check_target(out)
     run = _train(data, test, training, sample_submission)
     built = build_ensemble(run, seed=training.seed, truth=truth)
     prediction = predict_test(run, built)
@@ -103,6 +103,7 @@ def predict(
     from ..pipeline.ensemble import Ensemble
     from .progress import Bars
 
+    o.check_target(out)
     battles = read_battles(test, format=format)
     ensemble = Ensemble.load(workspace)
     with Bars() as bars:
@@ -165,8 +166,8 @@ def _stack_external(
     assert given.labels is not None
     if given.out is None:
         raise InputError("--labels needs --out DIR, the folder for what is made")
-    idle = {name: getattr(training, name) for name in ("models", "extra", "pseudo", "retrain", "remake")}
-    if unused := [f"--{name}" for name, value in {**idle, "truth": truth}.items() if value]:
+    unused = o.given(training, but=("format", "seed", "skip_unvoted", "workspace"))
+    if unused := [*unused, *(["--truth"] if truth is not None else [])]:
         raise InputError(f"{', '.join(unused)}: of no use with --labels, where nothing is trained")
     external.check_out(given.out)  # not after the work
     data = external.read_external(
@@ -184,4 +185,6 @@ def _stack_external(
     built = external.stack_external(data, given.out, seed=training.seed)
     title = f"out of fold, {len(data.ids):,} battles, members' folds unverified"
     facts = {"battles": len(data.ids), "out": str(given.out), **summary.ensemble_facts(built)}
-    return Result(facts, summary.ensemble_text(built, title), summary.exit_code(built=built))
+    text = f"{summary.ensemble_text(built, title)}\n\n{given.out}: stacker, out-of-fold predictions and table"
+    text += f"; a page to look at: arena-ensemble report --external {given.out}"
+    return Result(facts, text, summary.exit_code(built=built))

@@ -103,7 +103,9 @@ class Folds:
         StaleError
             They are not; the message says what differs and what to do.
         """
-        remedy = "use the battles that they were made from, or remove the fold file to make new folds"
+        remedy = (
+            "use the battles that they were made from, or a folder of their own for these (--workspace DIR)"
+        )
         if not self.ids.equals(battles.ids):
             raise StaleError(
                 f"the fold file is of other battles: {len(self)} ids there, {len(battles)} here, "

@@ -1,4 +1,4 @@
-"""Battles that are in memory already: a polars or pandas frame, or dictionaries, read as a file would be."""
+"""Battles that are in memory already: a polars or pandas frame, or dictionaries."""
 
 from __future__ import annotations
 
@@ -22,47 +22,69 @@ class PandasLike(Protocol):
         """Rows as dictionaries, for ``orient="records"``."""
 
 
-BattlesLike = Battles | pl.DataFrame | PandasLike | Sequence[Mapping[str, Any]]
+BattlesLike = (
+    Battles | str | Path | pl.DataFrame | PandasLike | Mapping[str, Any] | Sequence[Mapping[str, Any]]
+)
 
 
-def as_battles(battles: BattlesLike) -> Battles:
-    """Battles from whatever holds them in memory, by the rules of `read_battles`.
+def as_battles(battles: BattlesLike, *, format: str | None = None) -> Battles:
+    """Battles from whatever holds them.
 
     Parameters
     ----------
     battles
-        `Battles`, a polars or pandas frame with the columns of any known format, or dictionaries with
-        ``prompt``, ``response_a`` and ``response_b`` (each a text, or a list of turns). Rows without ids are
-        numbered from 1.
+        `Battles`; a file; a polars or pandas frame with the columns of any known format, read as a file
+        with these cells would be; or dictionaries (one, or a sequence) with ``prompt``, ``response_a`` and
+        ``response_b``, each a text, taken as it stands, or a list of turns. Rows without ids are numbered
+        from 1.
+    format
+        Of a file or a frame: a key of ``FORMATS``; by default decided from columns and cells.
 
     Raises
     ------
     InputError
-        There are no rows, or they cannot be read as battles.
+        There are no rows, they cannot be read as battles, or this is none of the above.
     """
     if isinstance(battles, Battles):
         return battles
+    if isinstance(battles, str | Path):
+        return read_battles(Path(battles), format=format)
+    if isinstance(battles, Mapping):
+        return _from_rows([battles])
     if isinstance(battles, pl.DataFrame):
-        rows: Sequence[Mapping[str, Any]] = battles.to_dicts()
-    elif isinstance(battles, Sequence):
-        rows = battles
-    else:
-        rows = battles.to_dict("records")
+        return _from_frame(battles.to_dicts(), format)
+    if hasattr(battles, "to_dict"):
+        return _from_frame(battles.to_dict("records"), format)
+    if isinstance(battles, list | tuple) and all(isinstance(row, Mapping) for row in battles):
+        return _from_rows(battles)
+    raise InputError(
+        f"battles given as {type(battles).__name__}: expected Battles, a file, a polars or pandas frame, "
+        "or a list of dictionaries with prompt, response_a and response_b"
+    )
+
+
+def _from_rows(rows: Sequence[Mapping[str, Any]]) -> Battles:
+    _refuse_none(rows)
+    numbered = [{"id": number, **row} for number, row in enumerate(rows, start=1)]
+    return Battles.from_rows(numbered)
+
+
+def _from_frame(rows: list[dict[str, Any]], format: str | None) -> Battles:
+    _refuse_none(rows)
+    lines = "".join(json.dumps(row, default=_plain) + "\n" for row in rows)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.jsonl"
+        path.write_text(lines, encoding="utf-8")
+        return read_battles(path, format=format, need_ids=False)
+
+
+def _refuse_none(rows: Sequence[Any]) -> None:
     if not rows:
         raise InputError("no battles: give at least one row with prompt, response_a and response_b")
-    lines = "".join(json.dumps(dict(row), default=_plain) + "\n" for row in rows)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "battles.jsonl"
-        path.write_text(lines, encoding="utf-8")
-        return read_battles(path, need_ids=False)
 
 
 def _plain(value: Any) -> Any:
-    """NumPy and polars scalars and arrays as JSON values."""
+    """NumPy and polars scalars and arrays as JSON values; whatever else a column holds as text."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    if hasattr(value, "to_list"):
-        return value.to_list()
-    raise InputError(
-        f"a battle holds a {type(value).__name__}: give texts, lists of texts, and numbers as ids"
-    )
+    return value.to_list() if hasattr(value, "to_list") else str(value)

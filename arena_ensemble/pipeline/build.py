@@ -21,6 +21,7 @@ from ..battles import Battles
 from ..diagnostics.contribution import member_contributions
 from ..diagnostics.label_leakage import leakage_suspicions
 from ..diagnostics.reliability import reliability
+from ..errors import VersionError
 from ..features import extract
 from ..folds import Folds
 from ..metrics import ScoreRow
@@ -135,7 +136,10 @@ def _load_members(
 def _kept(workspace: Workspace, key: EnsembleKey) -> Ensemble | None:
     """The ensemble on disk, if it was made from exactly this."""
     folder = workspace.oof / ENSEMBLE
-    card = cards.read_card(folder, EnsembleCard)
+    try:
+        card = cards.read_card(folder, EnsembleCard)
+    except VersionError:
+        return None  # it costs seconds to make it anew
     if card is None or card.key != key or list(card.members) != list(key.members):
         return None
     return dataclasses.replace(restore(folder, card), workspace=workspace)

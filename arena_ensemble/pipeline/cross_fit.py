@@ -154,9 +154,12 @@ def _run_wave(
 ) -> None:
     """One wave of members, none of which waits for another."""
     planned = {name: tasks.plan(job, name, recipe) for name, recipe in recipes.items()}
-    for part in planned.values():
-        for task in part:
-            job.artifacts(task.member).check_current(task.fit_key)
+    fitted = {
+        task.label
+        for part in planned.values()
+        for task in part
+        if job.artifacts(task.member).check_current(task.fit_key)
+    }
     left = {name: [task for task in part if not tasks.is_done(job, task)] for name, part in planned.items()}
     for name in [name for name, part in left.items() if part]:
         prepare = partial(tasks.prepare, job, recipes[name], with_label(on_event, name))
@@ -168,7 +171,9 @@ def _run_wave(
         if error is not None:
             result.fail(task.member, task.label, error)
         if on_event is not None:
-            on_event(task.label, 1, 1, FAILED if error is not None else DONE + tasks.where_fitted(job, task))
+            was_fitted = task.label in fitted
+            where = " predicted" if was_fitted else tasks.where_fitted(job, task)
+            on_event(task.label, 1, 1, FAILED if error is not None else DONE + where)
     for name in recipes:
         card = _guarded(result, name, partial(finish_member, job, planned[name]))
         if card is not None and card.alarms:

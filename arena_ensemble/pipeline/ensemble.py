@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +22,7 @@ from ..artifacts.tables import predictions_frame
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
 from ..calibration import Temperature, ensemble_gamma, fold_average_gamma
-from ..errors import ArtifactError, InputError
+from ..errors import ArtifactError, InputError, StaleError
 from ..features import Features, extract
 from ..io import BattlesLike, as_battles
 from ..metrics import ScoreRow
@@ -52,7 +50,7 @@ class EnsemblePrediction:
 class Ensemble:
     """A fitted stacker, its honest score table, and the card that shows what it was made from.
 
-    ``workspace`` is where its members' fitted models lie; None where all members are external.
+    ``workspace`` is where its members' fitted models lie; None for a folder of ``stack --labels … --out``.
     """
 
     stacker: Stacker
@@ -79,6 +77,24 @@ class Ensemble:
         """Names of the members that it combines, in its order."""
         return list(self.card.members)
 
+    def check_members(self, workspace: Workspace) -> None:
+        """Make sure that no member was made anew since the stacker was fitted on its predictions.
+
+        A workspace that holds fitted models alone, without out-of-fold predictions, is not checked.
+
+        Raises
+        ------
+        StaleError
+            A member was.
+        """
+        hashes = {} if self.card.key is None else self.card.key.members
+        for name, sha256 in hashes.items():
+            card = MemberArtifacts(workspace, name).card()
+            if card is not None and card.files.get(OOF) != sha256:
+                raise StaleError(
+                    f"member {name!r} was made anew since the ensemble was; run `arena-ensemble stack` again"
+                )
+
     def predict_proba(self, battles: BattlesLike) -> Floats:
         """Probabilities (n, 3) of new battles: A wins, B wins, tie. Outcomes are never looked at.
 
@@ -88,7 +104,9 @@ class Ensemble:
         Parameters
         ----------
         battles
-            `Battles`, a polars or pandas frame, or dictionaries; see `io.as_battles`.
+            `Battles`, a file, a polars or pandas frame, or dictionaries; see `io.as_battles`. With several
+            folds, how much their average is sharpened (gamma) is estimated from these battles, so that one
+            battle's probabilities depend a little on the others that are given with it.
 
         Raises
         ------
@@ -102,14 +120,16 @@ class Ensemble:
     def predict_log_proba(self, battles: BattlesLike) -> Floats:
         """As :meth:`predict_proba`, natural-log probabilities (n, 3)."""
         rows = as_battles(battles)
+        if self.workspace is None:
+            raise InputError("the ensemble was loaded without a workspace: its members' models are not known")
+        refuse_external(self.workspace, self.members)
+        self.check_members(self.workspace)
         by_fold = {name: self._member_predictions(name, rows) for name in self.members}
         return self.combine(by_fold, extract(rows)).log_probs
 
     def _member_predictions(self, name: str, battles: Battles) -> list[Predictions]:
         """Each fold model's predictions of a member."""
-        if self.workspace is None:
-            raise InputError("the ensemble was loaded without a workspace: its members' models are not known")
-        refuse_external(self.workspace, self.members)
+        assert self.workspace is not None
         recipe = load_recipe(self.workspace.recipe_path(name))
         job = Job(self.workspace.root, None, None, battles, n_classes=self.card.n_classes)
         backbone = backbones.get(recipe.backbone)
@@ -195,26 +215,23 @@ def write_folder(
     folder: Path, oof: Predictions, stacker: Stacker, table: Sequence[ScoreRow], card: EnsembleCard
 ) -> EnsembleCard:
     """Keep a fitted stacker, its out-of-fold predictions and its table as one artifact."""
-    partial = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
     contents = dict(stacker.dump())
     contents[OOF] = parquet_bytes(predictions_frame(oof))
     contents[TABLE] = json.dumps({"rows": [dataclasses.asdict(row) for row in table]}).encode()
-    try:
+    with atomic.new_folder(folder) as partial:
         for name, content in contents.items():
             atomic.write_bytes(partial / name, content)
-        card = cards.write_card(partial, card, list(contents))
-        atomic.commit_folder(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return card
+        return cards.write_card(partial, card, list(contents))
 
 
 def load_folder(folder: Path) -> Ensemble:
     """As :meth:`Ensemble.load`, of the folder that ``stack --labels … --out`` wrote."""
     card = cards.read_card(folder, EnsembleCard)
     if card is None:
-        raise InputError(f"no ensemble in {folder}; run `arena-ensemble stack` first")
+        raise InputError(
+            f"no ensemble in {folder}; run `arena-ensemble stack` first, or name its --workspace (for "
+            "`report` of `stack --labels … --out DIR`: --external DIR)"
+        )
     return restore(folder, card)
 
 

@@ -45,9 +45,8 @@ def import_member(
         (test_predictions,) = read_members([NamedFile(test, name)], reading).values()
     elif reading.test_ids is not None:
         raise InputError(f"--test-ids {reading.test_ids}: of no use without --test; leave it out")
-    kept = artifacts.predictions / TEST
-    if test is None and kept.is_file():
-        log.warning("%s, of an earlier import, is kept; give --test too if it is of another model", kept)
+    if test is None and (artifacts.predictions / TEST).is_file():
+        log.warning("test predictions of an earlier import of %s are dropped; give --test for new ones", name)
     return artifacts.import_predictions(predictions, oof, test_predictions, test)
 
 
@@ -83,8 +82,15 @@ def check_imported(
     if not names:
         return {}
     y = battles.outcomes()
+    remedy = "import its predictions of these battles, or leave it out of --models"
     members = {
-        name: MemberArtifacts(workspace, name).load()[0].aligned_to(battles.ids, name=f"member {name!r}")
+        name: MemberArtifacts(workspace, name)
+        .load()[0]
+        .aligned_to(
+            battles.ids,
+            name=f"member {name!r}",
+            remedy=remedy,
+        )
         for name in names
     }
     refuse_exchanged_columns(members, y, folds.group)

@@ -24,9 +24,18 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
 from ..backbones.language import hub
 from ..battles import Battles
-from ..errors import InputError, MemberError
+from ..errors import ArtifactError, InputError, MemberError
 from ..folds import NEAR_DUPLICATES, Folds
-from ..io import COLUMNS, WINNER_COLUMNS, check_sample, load_battles, read_battles, read_predictions
+from ..io import (
+    COLUMNS,
+    WINNER_COLUMNS,
+    BattlesLike,
+    as_battles,
+    check_sample,
+    load_battles,
+    load_predictions,
+    read_battles,
+)
 from ..predictions import Floats
 from ..recipes import Recipe, load_recipe
 from . import submission
@@ -61,7 +70,7 @@ class TrainingRun:
 
 def train_members(
     data: str | Path,
-    members: Sequence[str] | None = None,
+    members: str | Sequence[str] | None = None,
     *,
     workspace: str | Path | Workspace = ".",
     test: str | Path | None = None,
@@ -70,7 +79,7 @@ def train_members(
     seed: int = 0,
     near_duplicates: float | None = NEAR_DUPLICATES,
     extra: Sequence[ExtraFile] = (),
-    retrain: Sequence[str] = (),
+    retrain: str | Sequence[str] = (),
     sample_submission: str | Path | None = None,
     skip_unvoted: bool = False,
     jobs: int | None = None,
@@ -91,7 +100,7 @@ def train_members(
     extra
         More training battles, kept from the folds that hold their prompts.
     retrain
-        Members to forget first.
+        Members, among ``members``, to forget first; external ones are imported again instead.
     sample_submission
         Checked against the test file before the hours of training.
     skip_unvoted
@@ -109,8 +118,11 @@ def train_members(
     """
     place = Workspace.of(workspace)
     with place.locked("training"):
-        names = DEFAULT_MEMBERS if members is None else members
-        external = [name for name in names if is_external(place, name)]
+        names = _names(members) or list(DEFAULT_MEMBERS)
+        anew = _names(retrain)
+        _check_retrain(place, anew, names)
+        # the cards of members that are made anew are not looked at: an older version may have written them
+        external = [name for name in names if name not in anew and is_external(place, name)]
         recipes = _recipes(place, [name for name in names if name not in external], offline=offline)
         check_jobs(jobs)
         loaded = load_battles(Path(data), format=format, need_outcomes=True, skip_unvoted=skip_unvoted)
@@ -123,7 +135,7 @@ def train_members(
         log.info("%s: %d battles%s", data, len(train), to_predict)
         for note in loaded.report.notes:
             log.info("%s: %s", Path(data).name, note)
-        if members is None and len(train) > _SMALL_FILE:
+        if not members and len(train) > _SMALL_FILE:
             log.warning(
                 "%d battles and no --models: the tiny members are for trying things out and will take hours; "
                 "--models lexical takes minutes, and models/ has recipes for real bases",
@@ -131,9 +143,9 @@ def train_members(
             )
         folds = ensure_folds(place, train, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates)
         alarms = check_imported(place, external, train, folds, test_battles, n_classes=n_classes)
-        for name in retrain:
-            MemberArtifacts(place, name).forget()
         more = read_extra(extra, train, folds)
+        for name in anew:  # the last step before the training: whatever is wrong is known by now
+            MemberArtifacts(place, name).forget()
         job = Job(place.root, train, folds, test_battles, more, n_classes, loaded.report.notes)
         result = run_job(job, recipes, jobs=jobs, on_event=on_event)
         result.finished += external
@@ -167,9 +179,9 @@ def build_ensemble(run: TrainingRun, *, seed: int = 0, truth: str | Path | None 
 
 def predict(
     ensemble: Ensemble,
-    test: str | Path | Battles,
+    test: str | Path | BattlesLike,
     *,
-    workspace: str | Path | Workspace = ".",
+    workspace: str | Path | Workspace | None = None,
     format: str | None = None,
     jobs: int | None = None,
     offline: bool = False,
@@ -178,7 +190,7 @@ def predict(
     """Predict test battles with the workspace's fold models, keeping each member's predictions there.
 
     What was predicted before is not predicted again. To predict without writing, use
-    `Ensemble.predict_proba`.
+    `Ensemble.predict_proba`. ``workspace`` is the ensemble's own by default.
 
     Raises
     ------
@@ -187,9 +199,11 @@ def predict(
     MemberError
         A member failed.
     """
-    place = Workspace.of(workspace)
+    given = workspace if workspace is not None else ensemble.workspace
+    place = Workspace.of("." if given is None else given)
     check_jobs(jobs)
-    battles = test if isinstance(test, Battles) else read_battles(Path(test), format=format)
+    battles = as_battles(test, format=format)
+    ensemble.check_members(place)
     own = [name for name in ensemble.members if not is_external(place, name)]
     recipes = _recipes(place, own, offline=offline)
     with place.locked("predicting"):
@@ -227,6 +241,27 @@ def write_submission(
     submission.write(Path(path), prediction, sample_submission=sample)
 
 
+def _names(given: str | Sequence[str] | None) -> list[str]:
+    """Names as a list; a text is one name."""
+    return [given] if isinstance(given, str) else list(given or ())
+
+
+def _check_retrain(workspace: Workspace, anew: Sequence[str], names: Sequence[str]) -> None:
+    """Raise InputError where a member to forget is none of those that are trained now."""
+    for name in anew:
+        if name not in names:
+            raise InputError(f"--retrain {name}: not among the members of this run ({', '.join(names)})")
+        try:
+            external = is_external(workspace, name)
+        except ArtifactError:  # damaged, or of an older version: to be made anew for that reason
+            continue
+        if external:
+            raise InputError(
+                f"--retrain {name}: its predictions were imported and cannot be made here; give the new ones "
+                f"with `arena-ensemble import {name} --oof FILE`"
+            )
+
+
 def _recipes(workspace: Workspace, names: Sequence[str], *, offline: bool) -> dict[str, Recipe]:
     """The recipes; a missing folder, or offline a missing hub file, is named before any work."""
     if offline:
@@ -261,6 +296,6 @@ def raise_if_failed(result: RunResult) -> None:
 
 def _truth(path: Path, train: Battles) -> Floats:
     """True log-probabilities of the training battles, joined by id."""
-    (predictions,) = read_predictions(path).values()
+    (predictions,) = (part for parts in load_predictions(path).members.values() for part in parts)
     known = predictions.take(np.flatnonzero(predictions.ids.is_in(train.ids.to_list()).to_numpy()))
     return known.aligned_to(train.ids, name=str(path)).log_probs

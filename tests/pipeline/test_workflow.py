@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -23,10 +24,13 @@ from arena_ensemble import (
     train_members,
     write_submission,
 )
+from arena_ensemble.artifacts import files
 from arena_ensemble.artifacts.workspace import Workspace
-from arena_ensemble.errors import InputError, MemberError, StaleError
+from arena_ensemble.errors import InputError, MemberError, StaleError, VersionError
+from arena_ensemble.pipeline import imported as external
 from arena_ensemble.pipeline import workflow
 from arena_ensemble.pipeline.cross_fit import RunResult
+from arena_ensemble.pipeline.extra_data import ExtraFile
 from arena_ensemble.pipeline.workflow import TrainingRun, predict_test
 from arena_ensemble.recipes import Recipe, recipe_from
 
@@ -68,14 +72,77 @@ def test_battles_in_memory_are_read_like_a_file(finished: tuple[Path, TrainingRu
     expected = ensemble.predict_proba(battles)
     frame = pl.read_csv(work / "test.csv")
     rows = battles.frame.select("id", "prompt", "response_a", "response_b").to_dicts()
-    for given in (battles.frame, frame, rows, frame.to_dicts(), battles.without_outcomes()):
+    other = frame.with_columns(day=pl.date(2026, 1, 1))  # a column that is not read
+    for given in (battles.frame, frame, other, rows, battles.without_outcomes(), work / "test.csv"):
         np.testing.assert_array_equal(ensemble.predict_proba(given), expected)
-    plain = [{"prompt": "What is 2 + 2?", "response_a": "It is 4.", "response_b": "Nobody knows."}]
-    assert ensemble.predict_proba(plain).shape == (1, 3)
+    np.testing.assert_array_equal(predict(ensemble, frame).log_probs, ensemble.predict_log_proba(battles))
+    plain = {"prompt": "Give JSON", "response_a": '["x", "y"]', "response_b": "Nobody knows."}
+    assert ensemble.predict_proba([plain]).shape == ensemble.predict_proba(plain).shape == (1, 3)
     with pytest.raises(InputError, match="no battles: give at least one row"):
         ensemble.predict_proba([])
     with pytest.raises(InputError, match="response_b"):
         ensemble.predict_proba([{"prompt": "p", "response_a": "a"}])
+    for wrong in (None, 3, ["a text"], np.zeros((2, 3)), iter([plain])):
+        with pytest.raises(InputError, match="expected Battles, a file, a polars or pandas frame"):
+            ensemble.predict_proba(wrong)  # type: ignore[arg-type]
+
+
+def test_a_member_made_anew_needs_a_new_ensemble(tmp_path: Path) -> None:
+    for name, text in sample.files(60, 8, seed=3).items():
+        (tmp_path / name).write_text(text)
+    recipe = tmp_path / "models" / "mine" / "recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    data = tmp_path / "train.csv"
+    build_ensemble(train_members(data, "mine", workspace=tmp_path, n_folds=3, jobs=1))
+    recipe.write_text(RECIPE.replace("80", "70"))
+    train_members(data, ["mine"], workspace=tmp_path, n_folds=3, jobs=1, retrain="mine")
+    for road in (
+        lambda e: e.predict_proba(tmp_path / "test.csv"),
+        lambda e: predict(e, tmp_path / "test.csv"),
+    ):
+        with pytest.raises(StaleError, match="'mine' was made anew since the ensemble was"):
+            road(Ensemble.load(tmp_path))
+
+
+def test_nothing_is_forgotten_before_the_rest_is_known(tmp_path: Path) -> None:
+    for name, text in sample.files(60, 8, seed=3).items():
+        (tmp_path / name).write_text(text)
+    recipe = tmp_path / "models" / "mine" / "recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    options = {"workspace": tmp_path, "n_folds": 3, "jobs": 1}
+    run = train_members(tmp_path / "train.csv", ["mine"], **options)  # type: ignore[arg-type]
+    before = {p: p.read_bytes() for p in (tmp_path / "oof").rglob("*") if p.is_file()}
+    missing = [ExtraFile(tmp_path / "absent.csv")]
+    with pytest.raises(InputError, match=r"absent\.csv does not exist"):
+        train_members(tmp_path / "train.csv", ["mine"], retrain=["mine"], extra=missing, **options)  # type: ignore[arg-type]
+    for name in ("mien", "lexical"):
+        with pytest.raises(InputError, match=rf"--retrain {name}: not among the members of this run"):
+            train_members(tmp_path / "train.csv", ["mine"], retrain=[name], **options)  # type: ignore[arg-type]
+    assert {p: p.read_bytes() for p in (tmp_path / "oof").rglob("*") if p.is_file()} == before
+    run.workspace.oof.joinpath("mine", "oof.parquet").rename(tmp_path / "kept.parquet")
+    external.import_member(run.workspace, "theirs", tmp_path / "kept.parquet")
+    with pytest.raises(InputError, match="--retrain theirs: its predictions were imported"):
+        train_members(tmp_path / "train.csv", ["theirs"], retrain=["theirs"], **options)  # type: ignore[arg-type]
+
+
+def test_cards_of_an_older_version_are_named_and_made_anew(tmp_path: Path) -> None:
+    """What the release before wrote: the same cards without a format, their own hash right."""
+    for name, text in sample.files(60, 8, seed=3).items():
+        (tmp_path / name).write_text(text)
+    recipe = tmp_path / "models" / "mine" / "recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    options = {"workspace": tmp_path, "n_folds": 3, "jobs": 1}
+    build_ensemble(train_members(tmp_path / "train.csv", ["mine"], **options))  # type: ignore[arg-type]
+    for path in tmp_path.rglob("card.json"):
+        old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("format", "card_sha256")}
+        path.write_text(json.dumps({**old, "card_sha256": files.digest_json(old)}))
+    with pytest.raises(VersionError, match=r"another version .*make the member anew with --retrain mine"):
+        train_members(tmp_path / "train.csv", ["mine"], **options)  # type: ignore[arg-type]
+    run = train_members(tmp_path / "train.csv", ["mine"], retrain=["mine"], **options)  # type: ignore[arg-type]
+    assert build_ensemble(run).members == ["mine"]
 
 
 class Frame:
