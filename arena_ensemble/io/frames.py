@@ -58,7 +58,7 @@ def as_battles(battles: BattlesLike, *, format: str | None = None) -> Battles:
     if isinstance(battles, list | tuple) and all(isinstance(row, Mapping) for row in battles):
         return _from_rows(battles)
     raise InputError(
-        f"battles given as {type(battles).__name__}: expected Battles, a file, a polars or pandas frame, "
+        f"battles given as {type(battles).__name__}: give Battles, a file, a polars or pandas frame, "
         "or a list of dictionaries with prompt, response_a and response_b"
     )
 

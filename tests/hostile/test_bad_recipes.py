@@ -107,7 +107,7 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "negative jobs": (["--jobs", "-2"], "--jobs -2"),
     "absent truth": (["--truth", "absent.csv"], "absent.csv does not exist"),
     "an absent sample": (["--sample-submission", "absent.csv"], "absent.csv does not exist"),
-    "a name to remake that climbs": (["--retrain", "../../x"], "is no member name"),
+    "a name to remake that climbs": (["--retrain", "../../x"], "not among the members of this run"),
     "the training file as test": (["--test", "TRAIN"], ""),
     "a folder as output": (["--out", "WORKSPACE"], "is a folder; give a file name"),
     "an output in a folder that is none": (["--out", "WORKSPACE/no/such/x.csv"], "cannot be written"),

@@ -83,7 +83,7 @@ def test_battles_in_memory_are_read_like_a_file(finished: tuple[Path, TrainingRu
     with pytest.raises(InputError, match="response_b"):
         ensemble.predict_proba([{"prompt": "p", "response_a": "a"}])
     for wrong in (None, 3, ["a text"], np.zeros((2, 3)), iter([plain])):
-        with pytest.raises(InputError, match="expected Battles, a file, a polars or pandas frame"):
+        with pytest.raises(InputError, match="give Battles, a file, a polars or pandas frame"):
             ensemble.predict_proba(wrong)  # type: ignore[arg-type]
 
 
