@@ -119,7 +119,7 @@ def test_folds_are_seeded_and_survive_the_file() -> None:
 
 def test_folds_of_other_battles_are_stale() -> None:
     many, folds = example_folds()
-    with pytest.raises(StaleError, match=r"60 ids there, 59 here.*another folder for these"):
+    with pytest.raises(StaleError, match=r"60 ids there, 59 here.*a folder of their own"):
         folds.check(many.take(range(59)))
     with pytest.raises(StaleError, match="first different in row 1: 'r0' and 'r59'"):
         folds.check(many.take(range(59, -1, -1)))
