@@ -38,14 +38,20 @@ SMALL = {"backbone": "lexical", "lexical": {"max_features": 80, "interactions": 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 80\ninteractions = 0\ninner_folds = 0\n'
 
 
+def small_workspace(folder: Path, rows: int = 60, test_rows: int = 8, seed: int = 3) -> Path:
+    """The sample arena's files and the recipe of a quick member, which is returned."""
+    for name, text in sample.files(rows, test_rows, seed=seed).items():
+        (folder / name).write_text(text)
+    recipe = folder / "models" / "mine" / "recipe.toml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(RECIPE)
+    return recipe
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingRun, Ensemble]:
     work = tmp_path_factory.mktemp("work")
-    for name, text in sample.files(150, 12, seed=4).items():
-        (work / name).write_text(text)
-    recipe = work / "models" / "mine" / "recipe.toml"
-    recipe.parent.mkdir(parents=True)
-    recipe.write_text(RECIPE)
+    small_workspace(work, 150, 12, seed=4)
     run = train_members(
         work / "train.csv", ["mine"], workspace=work, test=work / "test.csv", n_folds=3, jobs=1
     )
@@ -88,11 +94,7 @@ def test_battles_in_memory_are_read_like_a_file(finished: tuple[Path, TrainingRu
 
 
 def test_a_member_made_anew_needs_a_new_ensemble(tmp_path: Path) -> None:
-    for name, text in sample.files(60, 8, seed=3).items():
-        (tmp_path / name).write_text(text)
-    recipe = tmp_path / "models" / "mine" / "recipe.toml"
-    recipe.parent.mkdir(parents=True)
-    recipe.write_text(RECIPE)
+    recipe = small_workspace(tmp_path)
     data = tmp_path / "train.csv"
     build_ensemble(train_members(data, "mine", workspace=tmp_path, n_folds=3, jobs=1))
     recipe.write_text(RECIPE.replace("80", "70"))
@@ -106,11 +108,7 @@ def test_a_member_made_anew_needs_a_new_ensemble(tmp_path: Path) -> None:
 
 
 def test_nothing_is_forgotten_before_the_rest_is_known(tmp_path: Path) -> None:
-    for name, text in sample.files(60, 8, seed=3).items():
-        (tmp_path / name).write_text(text)
-    recipe = tmp_path / "models" / "mine" / "recipe.toml"
-    recipe.parent.mkdir(parents=True)
-    recipe.write_text(RECIPE)
+    small_workspace(tmp_path)
     options = {"workspace": tmp_path, "n_folds": 3, "jobs": 1}
     run = train_members(tmp_path / "train.csv", ["mine"], **options)  # type: ignore[arg-type]
     before = {p: p.read_bytes() for p in (tmp_path / "oof").rglob("*") if p.is_file()}
@@ -129,11 +127,7 @@ def test_nothing_is_forgotten_before_the_rest_is_known(tmp_path: Path) -> None:
 
 def test_cards_of_an_older_version_are_named_and_made_anew(tmp_path: Path) -> None:
     """What the release before wrote: the same cards without a format, their own hash right."""
-    for name, text in sample.files(60, 8, seed=3).items():
-        (tmp_path / name).write_text(text)
-    recipe = tmp_path / "models" / "mine" / "recipe.toml"
-    recipe.parent.mkdir(parents=True)
-    recipe.write_text(RECIPE)
+    small_workspace(tmp_path)
     options = {"workspace": tmp_path, "n_folds": 3, "jobs": 1}
     build_ensemble(train_members(tmp_path / "train.csv", ["mine"], **options))  # type: ignore[arg-type]
     for path in tmp_path.rglob("card.json"):
@@ -219,11 +213,7 @@ def test_the_digest_of_battles_is_computed_once_a_run(
         return original(self, outcomes)
 
     monkeypatch.setattr(Battles, "_digest", counting)
-    for name, text in sample.files(60, 8, seed=3).items():
-        (tmp_path / name).write_text(text)
-    recipe = tmp_path / "models" / "mine" / "recipe.toml"
-    recipe.parent.mkdir(parents=True)
-    recipe.write_text(RECIPE)
+    recipe = small_workspace(tmp_path)
     files = {"workspace": tmp_path, "test": tmp_path / "test.csv", "n_folds": 3, "jobs": 1}
     for _ in range(2):
         counted.clear()
@@ -236,11 +226,7 @@ def test_the_digest_of_battles_is_computed_once_a_run(
 
 @pytest.mark.slow
 def test_a_script_without_a_main_guard_may_train_in_several_processes(tmp_path: Path) -> None:
-    for name, text in sample.files(60, 8, seed=3).items():
-        (tmp_path / name).write_text(text)
-    recipe = tmp_path / "models" / "mine" / "recipe.toml"
-    recipe.parent.mkdir(parents=True)
-    recipe.write_text(RECIPE)
+    small_workspace(tmp_path)
     script = tmp_path / "script.py"
     script.write_text(
         "from arena_ensemble import train_members\n"
