@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -66,10 +65,8 @@ def test_a_hub_base_that_is_not_cached_is_named_at_once(
     monkeypatch.setenv("HF_HUB_OFFLINE", "")
     monkeypatch.setenv("TRANSFORMERS_OFFLINE", "")
     before = sorted((data / "w").rglob("*"))
-    start = time.monotonic()
     assert cli.run(command(data, "big")) == 1
     output = capsys.readouterr().err
-    assert time.monotonic() - start < 10
     assert "config.json of 'some-org/some-model' is not in the hub's cache" in output
     assert "hf download some-org/some-model" in output
     assert sorted(p for p in (data / "w").rglob("*") if p.name != ".arena-lock") == before
@@ -86,7 +83,11 @@ def test_the_hubs_own_variable_is_enough(monkeypatch: pytest.MonkeyPatch, word: 
 def test_online_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
-    hub.check_base(recipe_from({"backbone": "classify", "base": "org/absent"}, name="m"))
+    recipe = recipe_from({"backbone": "classify", "base": "org/absent"}, name="m")
+    hub.check_base(recipe)  # no error: it may be downloaded
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(RecipeError, match="is not in the hub's cache"):
+        hub.check_base(recipe)
 
 
 def test_code_that_travels_with_a_checkpoint_never_runs() -> None:
