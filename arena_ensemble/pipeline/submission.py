@@ -79,18 +79,21 @@ def _check_external(
     train: Battles | None,
 ) -> None:
     """Hold the test columns of external members against their out-of-fold predictions."""
-    loaded = {name: MemberArtifacts(workspace, name).load() for name in by_fold}
-    external = [name for name, (_, card) in loaded.items() if card.is_external]
+    cards = {name: MemberArtifacts(workspace, name).card() for name in by_fold}
+    external = [name for name, card in cards.items() if card is not None and card.is_external]
     if not external:
         return
-    ids = loaded[external[0]][0].ids if train is None else train.ids
+    # out-of-fold predictions of members trained here may have stayed on the training machine
+    loaded = {
+        name: MemberArtifacts(workspace, name).load()[0] for name, card in cards.items() if card is not None
+    }
+    ids = loaded[external[0]].ids if train is None else train.ids
     members = {
-        name: predictions.aligned_to(ids, name=f"member {name!r}")
-        for name, (predictions, _) in loaded.items()
+        name: predictions.aligned_to(ids, name=f"member {name!r}") for name, predictions in loaded.items()
     }
     check_tests(
         members,
-        {name: average_folds(parts) for name, parts in by_fold.items()},
+        {name: average_folds(by_fold[name]) for name in members},
         external=external,
         features=None if train is None else extract(train),
         test_features=features,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,19 @@ def test_predicting_in_memory_writes_nothing(finished: tuple[Path, TrainingRun, 
     ensemble.predict_proba([{"prompt": "p", "response_a": "a", "response_b": "b"}])
     after = {p: p.read_bytes() for p in work.rglob("*") if p.is_file() and p.name != ".arena-lock"}
     assert before == after
+
+
+def test_fitted_models_and_the_ensemble_are_enough_to_predict(
+    finished: tuple[Path, TrainingRun, Ensemble], tmp_path: Path
+) -> None:
+    """What is carried to an offline notebook: out-of-fold predictions may stay behind."""
+    work, _, ensemble = finished
+    shutil.copytree(work / "models", tmp_path / "models")
+    shutil.copytree(work / "oof" / "ensemble", tmp_path / "oof" / "ensemble")
+    expected = ensemble.predict_log_proba(work / "test.csv")
+    carried = Ensemble.load(tmp_path)
+    np.testing.assert_array_equal(carried.predict_log_proba(work / "test.csv"), expected)
+    np.testing.assert_array_equal(predict(carried, work / "test.csv").log_probs, expected)
 
 
 def test_the_swap_law_holds_in_memory(finished: tuple[Path, TrainingRun, Ensemble]) -> None:
