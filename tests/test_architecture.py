@@ -17,12 +17,13 @@ ROOT = Path(arena_ensemble.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # Left may be imported by right, never the other way round.
 LAYERS = [
-    "errors", "atomic", "losses", "registry", "battles", "predictions", "recipes", "io", "folds", "prompts",
-    "features", "sample", "metrics", "calibration", "stacking", "diagnostics", "artifacts", "backbones",
-    "planning", "pipeline", "report", "cli", "__main__",
+    "errors", "atomic", "losses", "registry", "battles", "predictions", "judgements", "recipes", "io",
+    "folds", "prompts", "features", "sample", "metrics", "calibration", "stacking", "diagnostics",
+    "artifacts", "backbones", "planning", "pipeline", "report", "cli", "__main__",
 ]  # fmt: skip
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
 INSIDE = {
+    "judgements": "columns table answers",
     "recipes": "settings loading",
     "io": "cells column_names format_names probabilities spreadsheets zstd messages prediction_columns votes "
     "streams questions array_files json_rows battle_formats tables layouts ids submission validation "
@@ -62,8 +63,8 @@ TORCH = {
 BANNED_IMPORTS = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 BANNED_CALLS = {"eval", "exec", "joblib.load", "torch.load", "yaml.load"}
 PURE = {
-    "errors", "losses", "battles", "predictions", "folds", "prompts", "features", "sample", "metrics",
-    "calibration", "stacking", "diagnostics",
+    "errors", "losses", "battles", "predictions", "judgements", "folds", "prompts", "features", "sample",
+    "metrics", "calibration", "stacking", "diagnostics",
 }  # fmt: skip
 
 

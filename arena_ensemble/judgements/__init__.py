@@ -1,0 +1,16 @@
+"""Judgements: what judges answered about pairs of answers, or about each answer alone."""
+
+from .answers import AnswerScores
+from .columns import MISSING, First, JudgeColumn, LogProbs, Scores, Verdicts
+from .table import Judgements
+
+__all__ = [
+    "MISSING",
+    "AnswerScores",
+    "First",
+    "JudgeColumn",
+    "Judgements",
+    "LogProbs",
+    "Scores",
+    "Verdicts",
+]
