@@ -71,6 +71,9 @@ TruthOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="true probabilities (sample arena), for scoring"),
 ]
+AllRowsOption = Annotated[
+    bool, typer.Option("--all", help="show the score of every candidate, not only the rows that matter first")
+]
 SampleSubmissionOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="check ids and columns against it")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,12 +39,13 @@ def stack(
         ),
     ] = None,
     truth: o.TruthOption = None,
+    all_rows: o.AllRowsOption = False,
 ) -> Result:
     """Combine the members, score every candidate out of fold, choose."""
     if (data is None) == (external.labels is None):
         raise typer.BadParameter("give one of --data (train here) and --labels (predictions made elsewhere)")
     if data is None:
-        return _stack_external(external, training, test or [], truth)
+        return _stack_external(external, training, test or [], truth, all_rows)
     if unused := o.given(external):
         raise InputError(f"{', '.join(unused)}: of no use with --data; give it to import, or with --labels")
     if len(test or ()) > 1:
@@ -55,7 +57,7 @@ def stack(
     run = _train(data, Path(test[0]) if test else None, training)
     built = build_ensemble(run, seed=training.seed, truth=truth)
     facts = {**summary.run_facts(run), **summary.ensemble_facts(built)}
-    return Result(facts, summary.run_text(run, built), summary.exit_code(run.result, built))
+    return Result(facts, summary.run_text(run, built, all_rows=all_rows), summary.exit_code(run.result, built))
 
 
 def submission(
@@ -65,6 +67,7 @@ def submission(
     truth: o.TruthOption = None,
     sample_submission: o.SampleSubmissionOption = None,
     out: o.SubmissionOption = None,
+    all_rows: o.AllRowsOption = False,
 ) -> Result:
     """Do what is missing and write submission.csv."""
     from ..pipeline.workflow import build_ensemble, predict_test, write_submission
@@ -84,7 +87,11 @@ def submission(
         "rows": len(prediction.ids),
         "gammas": prediction.gammas,
     }
-    text = f"{summary.run_text(run, built)}\n\n{target}: {len(prediction.ids)} rows, checked"
+    shown = summary.run_text(run, built, all_rows=all_rows)
+    text = (
+        f"{shown}\n\n{target}: {len(prediction.ids):,} rows, checked\n"
+        f"next: arena-ensemble report{_workspace_words(training.workspace)} (a page to look at)"
+    )
     return Result(facts, text, summary.exit_code(run.result, built))
 
 
@@ -149,6 +156,11 @@ def _train(
         )
 
 
+def _workspace_words(workspace: Path) -> str:
+    """How another command names this workspace; empty for the current folder."""
+    return "" if workspace == Path() else f" --workspace {shlex.quote(str(workspace))}"
+
+
 def _check_folds(folds: int) -> None:
     """Before the hours of training: the choice among stackers is itself scored out of fold."""
     if folds < 3:
@@ -156,7 +168,11 @@ def _check_folds(folds: int) -> None:
 
 
 def _stack_external(
-    given: o.ExternalOptions, training: o.TrainingOptions, tests: list[str], truth: Path | None
+    given: o.ExternalOptions,
+    training: o.TrainingOptions,
+    tests: list[str],
+    truth: Path | None,
+    all_rows: bool,
 ) -> Result:
     """Stack predictions that other tools made."""
     from ..pipeline import external
@@ -185,6 +201,6 @@ def _stack_external(
     built = external.stack_external(data, given.out, seed=training.seed)
     title = f"out of fold, {len(data.ids):,} battles, members' folds unverified"
     facts = {"battles": len(data.ids), "out": str(given.out), **summary.ensemble_facts(built)}
-    text = f"{summary.ensemble_text(built, title)}\n\n{given.out}: stacker, out-of-fold predictions and table"
+    text = f"{summary.ensemble_text(built, title, all_rows=all_rows)}\n\n{given.out}: stacker, out-of-fold predictions and table"
     text += f"; a page to look at: arena-ensemble report --external {given.out}"
     return Result(facts, text, summary.exit_code(built=built))

@@ -10,9 +10,10 @@ from ..artifacts.members import MemberArtifacts
 from ..pipeline.cross_fit import RunResult
 from ..pipeline.ensemble import Ensemble
 from ..pipeline.workflow import TrainingRun
-from . import tables
+from . import ladder, tables
 from .progress import clock
 from .runner import PARTLY
+from .terminal import Terminal
 
 _MEMBER_FACTS: Final = ("backbone", "log_loss", "standard_error", "accuracy", "seconds", "alarms", "notes")
 
@@ -64,20 +65,23 @@ def members_text(run: TrainingRun) -> str:
     return "\n".join([text, *_warnings(run.result)])
 
 
-def run_text(run: TrainingRun, built: Ensemble) -> str:
-    """The score table of a run's ensemble, what its members contribute, and warnings."""
+def run_text(run: TrainingRun, built: Ensemble, *, all_rows: bool = False) -> str:
+    """How good a run's ensemble is, what its members contribute, and warnings."""
     title = f"out of fold, {len(run.train):,} battles, {run.folds.n_folds} grouped folds"
     shown = {(name, why) for name, found in built.card.alarms.items() for why in found}
-    return "\n".join([ensemble_text(built, title), *_warnings(run.result, shown)])
+    return "\n".join([ensemble_text(built, title, all_rows=all_rows), *_warnings(run.result, shown)])
 
 
-def ensemble_text(built: Ensemble, title: str) -> str:
-    """The score table of an ensemble and what its members contribute."""
-    parts = [
-        tables.score_table(built.table, title=title),
-        "",
-        tables.contribution_table(built.card.contributions),
-    ]
+def ensemble_text(built: Ensemble, title: str, *, all_rows: bool = False) -> str:
+    """The rows of the score table that matter first, or all; what the members contribute."""
+    if all_rows:
+        parts = [tables.score_table(built.table, title=title)]
+    else:
+        parts = [ladder.ladder(built.table, Terminal.of_stdout(), title=title)]
+    parts += ["", ladder.headline(built.table)]
+    if not all_rows:
+        parts.append(f"{len(built.table)} rows, every candidate's among them: --all")
+    parts += ["", tables.contribution_table(built.card.contributions)]
     for one in built.card.suspicions:
         parts.append(f"member {one['member']} looks leaked: {'; '.join(one['reasons'])}")
     parts += [f"member {name} {why}" for name, found in built.card.alarms.items() for why in found]

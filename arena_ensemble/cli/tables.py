@@ -12,9 +12,8 @@ from rich.text import Text
 
 from ..metrics import ScoreRow
 from ..report import tables as layout
+from .terminal import WIDTH
 
-WIDTH: Final = 118
-"""characters of a line"""
 _GAP: Final = 2
 """blanks between two columns (rich pads each cell by one at both sides)"""
 _REMARK: Final = 20
@@ -41,10 +40,17 @@ def facts_table(pairs: Sequence[tuple[str, Any]], *, title: str) -> str:
     return rendered(table)
 
 
-def rendered(table: Table, *, width: int = WIDTH) -> str:
-    """A rich table as plain text."""
+def rendered(table: Table, *, width: int = WIDTH, colours: bool = False) -> str:
+    """A rich table as text, with the codes of colours where they are wanted."""
     stream = io.StringIO()
-    Console(file=stream, width=width, color_system=None, legacy_windows=False).print(table)
+    console = Console(
+        file=stream,
+        width=width,
+        force_terminal=colours,
+        color_system="standard" if colours else None,
+        legacy_windows=False,
+    )
+    console.print(table)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 

@@ -108,7 +108,15 @@ def member_contributions(
         )
         rows.append(
             _contribution(
-                name, members[name], design.log_probs[m], labels, codes, parts, rest_losses - whole, hours
+                name,
+                members[name],
+                design.log_probs[m],
+                labels,
+                codes,
+                parts,
+                rest_losses - whole,
+                hours,
+                alone=not rest,
             )
         )
     true = true_class_probs(design.log_probs, labels)
@@ -164,6 +172,8 @@ def _contribution(
     folds: npt.NDArray[np.int64],
     leave_one_out: Floats,
     hours: Mapping[str, float] | None,
+    *,
+    alone: bool,
 ) -> MemberContribution:
     losses = row_losses(log_probs, y)
     after = np.empty(len(y))
@@ -194,14 +204,16 @@ def _contribution(
         position_bias_se=None if bias is None else standard_error(bias, bias_codes),
         hours=cost,
         gain_per_hour=None if not cost else gain / cost,
-        advice=_advice(name, gain, gain_se, cost),
+        advice=_advice(gain, gain_se, cost, alone=alone),
     )
 
 
-def _advice(name: str, gain: float, gain_se: float, hours: float | None) -> str:
+def _advice(gain: float, gain_se: float, hours: float | None, *, alone: bool) -> str:
+    if alone:
+        return "only member: there is no pool without it"
     if gain > 2 * gain_se:
         return "keep: the ensemble is worse without it"
     if gain < -2 * gain_se:
         return "leave out: the ensemble is better without it"
     spent = "" if not hours else f" after {hours:.1f} hours"
-    return f"stop training {name}: no gain{spent} that shows beyond two standard errors"
+    return f"no gain seen: nothing{spent} that shows beyond two standard errors"

@@ -85,7 +85,7 @@ def contribution_table(contributions: Mapping[str, Any], *, full_advice: bool = 
     Parameters
     ----------
     full_advice
-        The whole sentence in the last column, in place of its first words (keep, leave out, stop training).
+        The whole sentence in the last column, in place of its first words (keep, leave out, no gain seen).
     """
     members = contributions["members"]
     layout = (*_MEMBER, _Layout("", _advice if full_advice else _short_advice, numeric=False))
@@ -137,5 +137,5 @@ def _advice(row: Mapping[str, Any]) -> str:
 
 
 def _short_advice(row: Mapping[str, Any]) -> str:
-    """``stop training NAME: no gain …`` → ``stop training``."""
-    return _advice(row).partition(":")[0].removesuffix(f" {row['name']}")
+    """``no gain seen: nothing that …`` → ``no gain seen``."""
+    return _advice(row).partition(":")[0]

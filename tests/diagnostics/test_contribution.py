@@ -29,7 +29,7 @@ def test_contributions_tell_who_is_needed() -> None:
     assert rows["strong"].leave_one_out_gain > 5 * rows["strong"].leave_one_out_gain_se
     assert rows["strong"].gain_per_hour == pytest.approx(rows["strong"].leave_one_out_gain / 2)
     assert rows["strong"].advice.startswith("keep")
-    assert "stop training noise" in rows["noise"].advice
+    assert rows["noise"].advice.startswith("no gain seen:")
     assert table.greedy[0][0] == "strong"
     assert table.pool_log_loss < rows["strong"].log_loss + 0.005
     assert np.allclose(np.diag(table.error_correlation), 1)
@@ -53,3 +53,10 @@ def test_position_bias_is_reported_where_both_orders_were_predicted() -> None:
     some = Predictions(ids, leaning, np.zeros(400), swap_log_probs=part)
     row = member_contributions({"some": some, "weak": members["weak"]}, y).members[0]
     assert row.position_bias == pytest.approx(0.15)
+
+
+def test_one_member_alone_is_given_no_verdict() -> None:
+    y = np.arange(60) % 3
+    probs = np.full((60, 3), 1 / 3)
+    (row,) = member_contributions({"one": probs}, y).members
+    assert row.advice.startswith("only member:")

@@ -21,7 +21,7 @@ def card(**values: Any) -> dict[str, Any]:
     usual: dict[str, Any] = {
         "name": "lexical", "leave_one_out_gain": 0.0123, "leave_one_out_gain_se": 0.002, "beta": 0.98,
         "a_bias": -0.03, "hours": None, "position_bias": None,
-        "advice": "stop training lexical: no gain that shows",
+        "advice": "no gain seen: nothing that shows",
     }  # fmt: skip
     return {"members": [{**usual, **values}]}
 
@@ -45,7 +45,7 @@ def test_a_column_of_which_nothing_is_known_is_left_out() -> None:
         "-0.030",
         "one order only",
         "0.50",
-        "stop training",
+        "no gain seen",
     )
 
 
@@ -70,10 +70,10 @@ def test_advice_is_short_in_the_terminal_and_whole_on_the_page() -> None:
         tables.contribution_table(card(), full_advice=True)
         .rows[0]
         .cells[-1]
-        .startswith("stop training lexical:")
+        .startswith("no gain seen:")
     )
     text = terminal.contribution_table(card())
-    assert text.splitlines()[-1].endswith("stop training")
+    assert text.splitlines()[-1].endswith("no gain seen")
 
 
 def test_greedy_steps_name_a_member_once_where_it_is_first_taken() -> None:

@@ -1,0 +1,43 @@
+"""What the terminal can show: its width, colours, block characters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+WIDTH: Final = 118
+"""characters of a line where there is no terminal, and at most"""
+_NARROW: Final = 40
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """How wide standard output is, and what it can draw."""
+
+    width: int = WIDTH
+    colours: bool = False
+    blocks: bool = True
+    """whether the encoding has block characters, of which bars are drawn"""
+
+    @classmethod
+    def of_stdout(cls) -> Terminal:
+        """What standard output is now.
+
+        Colours need a terminal that is not ``dumb``, and no ``NO_COLOR`` (https://no-color.org) in the
+        environment. Width: ``COLUMNS``, or the terminal's, at most `WIDTH`.
+        """
+        live = sys.stdout.isatty()
+        width = min(max(shutil.get_terminal_size((WIDTH, 24)).columns, _NARROW), WIDTH) if live else WIDTH
+        colours = live and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return cls(width, colours, _writes(sys.stdout.encoding, "█▌"))
+
+
+def _writes(encoding: str | None, text: str) -> bool:
+    try:
+        text.encode(encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
