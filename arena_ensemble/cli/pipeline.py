@@ -57,7 +57,8 @@ def stack(
     run = _train(data, Path(test[0]) if test else None, training)
     built = build_ensemble(run, seed=training.seed, truth=truth)
     facts = {**summary.run_facts(run), **summary.ensemble_facts(built)}
-    return Result(facts, summary.run_text(run, built, all_rows=all_rows), summary.exit_code(run.result, built))
+    text = summary.run_text(run, built, all_rows=all_rows)
+    return Result(facts, text, summary.exit_code(run.result, built))
 
 
 def submission(
@@ -201,6 +202,7 @@ def _stack_external(
     built = external.stack_external(data, given.out, seed=training.seed)
     title = f"out of fold, {len(data.ids):,} battles, members' folds unverified"
     facts = {"battles": len(data.ids), "out": str(given.out), **summary.ensemble_facts(built)}
-    text = f"{summary.ensemble_text(built, title, all_rows=all_rows)}\n\n{given.out}: stacker, out-of-fold predictions and table"
+    shown = summary.ensemble_text(built, title, all_rows=all_rows)
+    text = f"{shown}\n\n{given.out}: stacker, out-of-fold predictions and table"
     text += f"; a page to look at: arena-ensemble report --external {given.out}"
     return Result(facts, text, summary.exit_code(built=built))

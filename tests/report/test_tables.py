@@ -66,12 +66,7 @@ def test_the_chosen_candidate_is_marked_and_the_ensemble_emphasised() -> None:
 
 
 def test_advice_is_short_in_the_terminal_and_whole_on_the_page() -> None:
-    assert (
-        tables.contribution_table(card(), full_advice=True)
-        .rows[0]
-        .cells[-1]
-        .startswith("no gain seen:")
-    )
+    assert tables.contribution_table(card(), full_advice=True).rows[0].cells[-1].startswith("no gain seen:")
     text = terminal.contribution_table(card())
     assert text.splitlines()[-1].endswith("no gain seen")
 
