@@ -44,6 +44,12 @@ class MemberError(ArenaError):
     exit_code = 4
 
 
+class OutOfTime(ArenaError):
+    """The time given is up; what is finished is kept, a fold in training as a checkpoint. Exit code 4."""
+
+    exit_code = 4
+
+
 class ArtifactError(ArenaError):
     """An artifact on disk is truncated, edited or from a hostile source; it was not loaded."""
 

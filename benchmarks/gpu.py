@@ -225,7 +225,7 @@ def ours(
         **{"head_learning_rate": None, "layer_decay": 1.0, "schedule": "cosine", "warmup": 0.1},
         **{"weight_decay": 0.0, "max_grad_norm": 1.0, "batch_rows": 16, "window": 32, "ema": 0.0},
         **{"batch_tokens": arguments.batch_tokens, "early_stopping": 0, "evaluations": 1},
-        **{"checkpoint_every": 0, "packing": False},
+        **{"checkpoint_every": 0, "checkpoint_minutes": 0.0, "packing": False},
     )
     policy = loading.choose_policy(SimpleNamespace(train=train), model.config)
     policy = loading.Policy(

@@ -17,8 +17,8 @@ ROOT = Path(arena_ensemble.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 # Left may be imported by right, never the other way round.
 LAYERS = [
-    "errors", "atomic", "losses", "registry", "battles", "predictions", "judgements", "recipes", "io",
-    "folds", "prompts", "features", "sample", "metrics", "calibration", "stacking", "diagnostics",
+    "errors", "deadline", "atomic", "losses", "registry", "battles", "predictions", "judgements",
+    "recipes", "io", "folds", "prompts", "features", "sample", "metrics", "calibration", "stacking", "diagnostics",
     "artifacts", "backbones", "planning", "pipeline", "report", "cli", "__main__",
 ]  # fmt: skip
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
@@ -40,7 +40,8 @@ INSIDE = {
     "language.loading language.peft_import language.batching language.trainer_state language.token_cache "
     "language.speedups.last_layer language.speedups.fused_lora language.reporting language.objective "
     "language.tiny language.sequences language.checkpoints language.heads language.encoder "
-    "language.hidden_cache language.inference language.trainer language.training_data language.model "
+    "language.hidden_cache language.inference language.pace language.watch language.trainer "
+    "language.training_data language.model "
     "language.generation_checks language.opening language.training language.backbone "
     "lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",

@@ -13,6 +13,7 @@ from ..errors import InputError
 
 if TYPE_CHECKING:  # the training loop below this room needs none of them
     from ..battles import Battles
+    from ..deadline import Deadline
     from ..predictions import Floats
     from ..recipes import Recipe
 
@@ -76,6 +77,7 @@ class Backbone(Protocol):
         cache: Path,
         resume: bool = False,
         on_progress: Progress | None = None,
+        deadline: Deadline | None = None,
     ) -> Fitted:
         """Train on ``train`` and write what prediction needs into ``folder`` (safetensors and JSON).
 
@@ -95,6 +97,13 @@ class Backbone(Protocol):
             inside a fold lie in it, each whole or absent.
         resume
             Whether a checkpoint found there may be continued.
+        deadline
+            When to have stopped. What takes seconds need not look at it.
+
+        Raises
+        ------
+        OutOfTime
+            The deadline came first. What is in ``folder`` lets a later call with ``resume`` go on there.
         """
 
     def load(self, folder: Path, *, recipe: Recipe, cache: Path) -> Fitted:

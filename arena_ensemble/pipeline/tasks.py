@@ -25,6 +25,7 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
 from ..backbones.base import Backbone, Fitted
 from ..battles import SWAP, Battles
+from ..deadline import Deadline
 from ..errors import ArtifactError, InputError, MemberError, StaleError
 from ..folds import Folds
 from ..predictions import Floats, Predictions
@@ -50,6 +51,8 @@ class Job:
     """2 where no tie can be voted: then no member gives P(tie)"""
     notes: tuple[str, ...] = ()
     """what the reader reported of the training file, such as how an order was drawn; for the cards"""
+    deadline: Deadline | None = None
+    """when a fold in training must have stopped"""
 
     @property
     def workspace(self) -> Workspace:
@@ -173,6 +176,8 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
         A group is on both sides of the fold (the fold file is broken), or the model diverged.
     StaleError
         The fold was fitted on something else.
+    OutOfTime
+        The job's deadline came first; the same task run again goes on from the checkpoint.
     """
     member = job.artifacts(task.member)
     backbone = backbones.get(task.recipe.backbone)
@@ -211,6 +216,7 @@ def _fit(
             cache=job.workspace.cache,
             resume=resume,
             on_progress=on_progress,
+            deadline=job.deadline,
         )
     card = FoldCard(
         key=task.fit_key,

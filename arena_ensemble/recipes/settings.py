@@ -26,6 +26,7 @@ _MACHINE_SETTINGS: Final = (
     "train.batch_tokens",
     "train.predict_tokens",
     "train.gradient_checkpointing",
+    "train.checkpoint_minutes",
     "train.checkpoint_every",
     "train.report_to",
 )
@@ -90,8 +91,10 @@ class TrainSettings(Section):
     """evaluations without a better refined validation loss before training stops; 0 is off"""
     evaluations: Count = 1
     """evaluations on held-out rows per epoch, when early stopping is on"""
+    checkpoint_minutes: NonNegative = 15.0
+    """minutes between checkpoints inside a fold; 0 keeps none by time"""
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
-    """optimizer steps between checkpoints inside a fold; 0 keeps none"""
+    """optimizer steps between checkpoints, besides; 0 keeps none by count"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
     packing: bool = False

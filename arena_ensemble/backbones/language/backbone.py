@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from ...battles import Battles
-from ...errors import ArtifactError, RecipeError
+from ...deadline import Deadline
+from ...errors import ArtifactError, OutOfTime, RecipeError
 from ...folds.holdout import holdout_by_group
 from ...predictions import Floats
 from ...prompts import get_template as template_of
@@ -29,6 +30,7 @@ from .encoder import PromptEncoder, identity
 from .model import MemberModel
 from .opening import BuildHead, build_model, fresh_model, open_encoder
 from .peft_import import completed, read_adapter
+from .trainer import GO_ON
 from .training import train_member
 from .training_data import training_set_of
 
@@ -80,12 +82,15 @@ class LanguageModel:
         cache: Path,
         resume: bool = False,
         on_progress: Progress | None = None,
+        deadline: Deadline | None = None,
     ) -> MemberModel:
         """See :class:`arena_ensemble.backbones.base.Backbone`.
 
         ``valid`` is not looked at: it is the fold that will be reported, and choosing a step by it
         would flatter the report. Early stopping holds out an eighth of the training groups instead.
         """
+        if deadline is not None and deadline.over():
+            raise OutOfTime(f"{recipe.name or 'a member'}: no time is left to train a fold; {GO_ON}")
         start = time.perf_counter()
         encoder = open_encoder(recipe, cache)
         if not resume:
@@ -96,7 +101,9 @@ class LanguageModel:
             member = build_model(encoder, self.build)
             trained = adapters.trained_parameters(member.head_model)
             if recipe.train.epochs:
-                facts = self._trained(member, train, soft_targets, weights, folder, resume, on_progress)
+                facts = self._trained(
+                    member, train, soft_targets, weights, folder, resume, on_progress, deadline
+                )
             else:
                 facts = self._zero_shot(member, train)
         facts["trained_parameters"] = sum(p.numel() for p in trained.values())
@@ -114,6 +121,7 @@ class LanguageModel:
         folder: Path,
         resume: bool,
         on_progress: Progress | None,
+        deadline: Deadline | None,
     ) -> dict[str, Any]:
         recipe, encoder = member.encoder.recipe, member.encoder
         if recipe.train.packing and not member.head_model.causal:
@@ -127,7 +135,13 @@ class LanguageModel:
         facts = {**member.facts, "truncation": cut}
         facts |= generation_checks.check(member, training_set.sequences)
         return facts | train_member(
-            member, training_set, train.take(held), folder=folder, resume=resume, on_progress=on_progress
+            member,
+            training_set,
+            train.take(held),
+            folder=folder,
+            resume=resume,
+            on_progress=on_progress,
+            deadline=deadline,
         )
 
     def _zero_shot(self, member: MemberModel, train: Battles) -> dict[str, Any]:

@@ -10,33 +10,31 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 
-from ...diagnostics.collapse import collapse_warnings, prediction_summary
-from ...errors import MemberError
-from ...losses import Floats
+from ...deadline import Clock, Deadline
+from ...errors import MemberError, OutOfTime
 from . import checkpoints as _checkpoints
 from .adapters import trained_parameters
 from .batching import Index, plan_epoch
 from .heads import HeadModel
 from .objective import example_loss, parameter_groups, rate_at
+from .pace import Pace
 from .sequences import TrainingSet, collate
 from .trainer_state import TrainerState
+from .watch import Log, Watch
 
 _log = logging.getLogger(__name__)
 _WATCHES: Final = 10
 """So often during a run is it checked whether the member learns anything."""
-WATCH_ROWS: Final = 200
-"""Examples that such a check waits for: fewer make a ragged curve."""
+GO_ON: Final = "run the same command again to go on"
 Evaluate = Callable[[], float]
 Progress = Callable[[float, float, str], None]
-Log = Callable[[int, Mapping[str, float]], None]
-"""``log(step, values)``"""
 
 
 class Trainer:
@@ -92,11 +90,8 @@ class Trainer:
             self.ema = [p.detach().clone() for p in self.parameters]
         self.best: list[torch.Tensor] | None = None
         self.state = TrainerState(losses=[])
-        n = len(training_set.sequences)
-        # both orders of a battle are one observation where its predictions are tested
-        self.battle: Index = np.unique([str(name) for name in training_set.names], return_inverse=True)[1]
-        self.seen_logits = np.full((n, 3), np.nan)
-        self.recent: list[tuple[Index, Floats]] = []  # rows and logits since the last watch
+        self.watch = Watch(training_set, name)
+        self.seen_logits = self.watch.seen_logits
         unit_lengths = training_set.sequences.lengths[training_set.units]
         self.unit_lengths: Index = np.asarray(unit_lengths.max(axis=1) * training_set.units.shape[1])
 
@@ -124,13 +119,30 @@ class Trainer:
         evaluate: Evaluate | None = None,
         on_progress: Progress | None = None,
         on_log: Log | None = None,
+        deadline: Deadline | None = None,
+        clock: Clock | None = None,
     ) -> dict[str, Any]:
         """Train to the end and return facts for the card.
+
+        Parameters
+        ----------
+        checkpoints
+            The folder of checkpoints; None keeps none.
+        resume
+            Whether to go on from a checkpoint there.
+        evaluate
+            A loss on held-out rows, for early stopping.
+        deadline
+            When to have stopped, a last checkpoint included; None is never.
+        clock
+            Seconds that checkpoints by time go by; None takes the deadline's, else the machine's.
 
         Raises
         ------
         MemberError
             The loss of a batch is NaN or infinite; its row ids are named.
+        OutOfTime
+            The deadline came first.
         """
         settings, state = self.settings, self.state
         per_epoch = len(self.plan(0))
@@ -139,6 +151,20 @@ class Trainer:
             _checkpoints.restore(self, checkpoints)
         self.head_model.train()
         start = time.perf_counter() - state.seconds
+        pace = Pace(
+            minutes=settings.checkpoint_minutes,
+            every=settings.checkpoint_every,
+            deadline=deadline,
+            checkpoint_bytes=3 * sum(p.numel() * p.element_size() for p in self.parameters),
+            clock=clock,
+        )
+
+        def keep() -> None:
+            if checkpoints is not None:
+                began, state.seconds = pace.clock(), time.perf_counter() - start
+                _checkpoints.write(self, checkpoints)
+                pace.checkpoint_written(began)
+
         marks = {round(per_epoch * (k + 1) / settings.evaluations) - 1 for k in range(settings.evaluations)}
         # a run killed between stopping and its end has stopped
         stopped = 0 < settings.early_stopping <= state.stale
@@ -147,6 +173,14 @@ class Trainer:
             if state.step == 0:
                 self.seen_logits[:] = np.nan
             while state.step < len(plan) and not stopped:
+                if pace.must_stop():
+                    if state.done:
+                        keep()
+                    raise OutOfTime(
+                        f"{self.name}: out of time after {state.done:,} of {steps:,} steps, which are kept; "
+                        f"{GO_ON}"
+                    )
+                pace.step_begins()
                 loss = self.train_step(
                     plan[state.step], rate_at(state.done, steps, settings.warmup, settings.schedule)
                 )
@@ -155,12 +189,11 @@ class Trainer:
                 self._report(loss, steps, on_progress, on_log)
                 if evaluate is not None and settings.early_stopping and at in marks:
                     stopped = self._evaluate(evaluate, on_log)
-                every = settings.checkpoint_every
-                if checkpoints is not None and every and state.done % every == 0 and state.done < steps:
-                    state.seconds = time.perf_counter() - start
-                    _checkpoints.write(self, checkpoints)
+                pace.step_ended()
+                if state.done < steps and pace.checkpoint_due(state.done):
+                    keep()
             assert state.losses is not None
-            state.losses.append(self._epoch_loss())
+            state.losses.append(self.watch.epoch_loss())
             state.epoch, state.step = state.epoch + 1, 0
             if stopped:
                 break
@@ -191,8 +224,7 @@ class Trainer:
                 f"{' …' if len(ids) > 20 else ''}: lower train.learning_rate, or set train.precision = "
                 "'fp32' or 'bf16'"
             )
-        self.recent.append((np.concatenate(rows), torch.cat(outputs).double().cpu().numpy()))
-        self.seen_logits[self.recent[-1][0]] = self.recent[-1][1]
+        self.watch.add(np.concatenate(rows), torch.cat(outputs).double().cpu().numpy())
         self._update()
         return float(values.sum())
 
@@ -254,21 +286,8 @@ class Trainer:
         if on_log:
             on_log(done, {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]})
         if done % -(-steps // _WATCHES) == 0:
-            self._watch(on_log, warn=5 * done >= 2 * steps)  # earlier, many a sound run looks bad
-
-    def _watch(self, on_log: Log | None, warn: bool) -> None:
-        """Report on the examples since the last look, once there are enough; warn of a collapse."""
-        if sum(len(rows) for rows, _ in self.recent) < WATCH_ROWS and self.state.done < self.steps:
-            return
-        rows, logits = (np.concatenate(part) for part in zip(*self.recent, strict=True))
-        self.recent.clear()
-        log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-        labels = self.training_set.labels[rows]
-        if on_log:
-            on_log(self.state.done, _curves(prediction_summary(log_probs, labels)))
-        alarms = collapse_warnings(log_probs, labels, groups=self.battle[rows]).alarms if warn else []
-        for alarm in alarms:
-            _log.warning("%s, after %d of %d steps: it %s", self.name, self.state.done, self.steps, alarm)
+            # warned earlier, many a sound run would look bad
+            self.watch.look(done, steps, on_log, warn=5 * done >= 2 * steps)
 
     def _evaluate(self, evaluate: Evaluate, on_log: Log | None) -> bool:
         """Whether to stop: no better validation loss for ``early_stopping`` evaluations."""
@@ -304,19 +323,8 @@ class Trainer:
             self._exchange(self.ema)
         self.head_model.eval()
 
-    def _epoch_log_probs(self) -> tuple[Floats, Index]:
-        rows = np.flatnonzero(~np.isnan(self.seen_logits).any(axis=1))
-        logits = torch.from_numpy(self.seen_logits[rows])
-        return torch.log_softmax(logits, dim=1).numpy(), rows
-
-    def _epoch_loss(self) -> float:
-        log_probs, rows = self._epoch_log_probs()
-        return round(float(-log_probs[np.arange(len(rows)), self.training_set.labels[rows]].mean()), 6)
-
     def _facts(self, steps: int, stopped: bool) -> dict[str, Any]:
         state, device = self.state, self.policy.device
-        log_probs, rows = self._epoch_log_probs()
-        labels = self.training_set.labels[rows]
         facts: dict[str, Any] = {
             "optimizer_steps": state.done,
             "planned_steps": steps,
@@ -326,18 +334,10 @@ class Trainer:
             "tokens_per_second": round(state.real / state.seconds, 1) if state.seconds else None,
             "padding_share": round(1 - state.real / state.padded, 4) if state.padded else 0.0,
             "epoch_losses": state.losses,
-            "last_epoch": {"rows": len(rows), **prediction_summary(log_probs, labels)},
-            "alarms": collapse_warnings(log_probs, labels, groups=self.battle[rows]).alarms,
+            **self.watch.facts(),
         }
         if math.isfinite(state.best):
             facts["refined_validation_loss"] = round(state.best, 6)
         if device.type == "cuda":
             facts["peak_device_bytes"] = torch.cuda.max_memory_allocated(device)
         return facts
-
-
-def _curves(summary: Mapping[str, Any]) -> dict[str, float]:
-    """A summary as flat numbers for loss curves."""
-    shares = {f"share_{name.lower()}": float(share) for name, share in summary["predicted_shares"].items()}
-    losses = {name: float(summary[name]) for name in ("log_loss", "prior_log_loss")}
-    return losses | {"entropy": float(summary["mean_entropy"])} | shares

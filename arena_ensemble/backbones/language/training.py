@@ -9,6 +9,7 @@ from typing import Any
 
 from ...battles import Battles
 from ...calibration import fit_temperature
+from ...deadline import Deadline
 from ...metrics import log_loss
 from ..base import Progress
 from .model import MemberModel
@@ -25,6 +26,7 @@ def train_member(
     folder: Path,
     resume: bool,
     on_progress: Progress | None,
+    deadline: Deadline | None = None,
 ) -> dict[str, Any]:
     """Train the model in place and return facts for the card.
 
@@ -61,6 +63,7 @@ def train_member(
             evaluate=_refined_loss(member, held) if len(held) else None,
             on_progress=on_progress,
             on_log=log,
+            deadline=deadline,
         )
     finally:
         if close is not None:

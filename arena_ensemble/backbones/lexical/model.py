@@ -24,6 +24,7 @@ from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedGroupKFold
 
 from ...battles import Battles
+from ...deadline import Deadline
 from ...errors import ArtifactError
 from ...features import Features, extract
 from ...folds import group_keys
@@ -79,10 +80,11 @@ def fit(
     cache: Path,
     resume: bool = False,
     on_progress: Progress | None = None,
+    deadline: Deadline | None = None,
 ) -> Lexical:
     """Fit on ``train`` and write ``vocabulary.json`` and ``weights.safetensors``; see `base.Backbone`.
 
-    ``valid`` and ``resume`` are not used: nothing is stopped early, and a fold takes seconds.
+    ``valid``, ``resume`` and ``deadline`` are not used: nothing is stopped early, and a fold takes seconds.
     """
     settings = recipe.lexical
     tell = on_progress or (lambda done, total, text: None)
