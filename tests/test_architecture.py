@@ -42,13 +42,14 @@ INSIDE = {
     "language.tiny language.sequences language.checkpoints language.heads language.encoder "
     "language.hidden_cache language.inference language.pace language.watch language.trainer "
     "language.training_data language.model "
-    "language.generation_checks language.opening language.training language.backbone "
+    "language.generation_checks language.opening language.training language.peft_export "
+    "language.backbone "
     "lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",
     "pipeline": "audit_check guards extra_data external_files distillation member_audit tasks executors "
-    "cross_fit ensemble build submission imported external leak_audit workflow",
+    "cross_fit ensemble build submission imported external leak_audit export workflow",
     "report": "drawings tables page",
-    "cli": "runner options progress tables summary plan health doctor audit validate data pipeline",
+    "cli": "runner options progress tables summary plan health doctor audit validate data export pipeline",
 }
 LONGEST_FILE = 350
 TORCH = {

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import audit, data, doctor, pipeline
+from . import audit, data, doctor, export, pipeline
 from .runner import Result, verb
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
@@ -21,6 +21,7 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "submission": pipeline.submission,
     "predict": pipeline.predict,
     "import": data.import_member,
+    "export": export.export,
     "validate": data.validate,
     "report": data.report,
     "audit": audit.audit,

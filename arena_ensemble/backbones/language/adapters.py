@@ -160,14 +160,24 @@ def load_weights(module: nn.Module, path: Path) -> None:
     ArtifactError
         The file is absent or broken, or a weight is missing, unknown or of another shape.
     """
+    put_weights(module, read_weights(path), str(path))
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors that :func:`save_weights` wrote.
+
+    Raises
+    ------
+    ArtifactError
+        The file is absent or broken.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        tensors = load_file(str(path))
+        return dict(load_file(str(path)))
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"{path}: cannot be read ({error}); remove its fold and train it again") from None
-    put_weights(module, tensors, str(path))
 
 
 def put_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:

@@ -155,6 +155,22 @@ class LanguageModel:
 
     def load(self, folder: Path, *, recipe: Recipe, cache: Path) -> MemberModel:
         """See :class:`arena_ensemble.backbones.base.Backbone`."""
+        encoder, kept = self.open_fold(folder, recipe, cache)
+        member = fresh_model(encoder, self.build)
+        if recipe.train.epochs:
+            adapters.load_weights(member.head_model, folder / _WEIGHTS)
+        member.shift = None if kept.get("shift") is None else np.asarray(kept["shift"], dtype=np.float64)
+        member.facts = kept["facts"]
+        return member.ready()
+
+    def open_fold(self, folder: Path, recipe: Recipe, cache: Path) -> tuple[PromptEncoder, dict[str, Any]]:
+        """The encoder of a fitted fold, on the base that it was trained on, and what `fit` kept beside it.
+
+        Raises
+        ------
+        ArtifactError
+            A file is broken, or template, tokenizer or base are not those of the training.
+        """
         try:
             kept = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -170,12 +186,18 @@ class LanguageModel:
                     f"{folder}: was trained with another {name.replace('_', ' ')} than the recipe and base "
                     "here give; restore them or train this fold again"
                 )
-        member = fresh_model(encoder, self.build)
-        if recipe.train.epochs:
-            adapters.load_weights(member.head_model, folder / _WEIGHTS)
-        member.shift = None if kept.get("shift") is None else np.asarray(kept["shift"], dtype=np.float64)
-        member.facts = kept["facts"]
-        return member.ready()
+        return encoder, kept
+
+    @staticmethod
+    def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+        """The trained weights of a fitted fold by their names in the head model.
+
+        Raises
+        ------
+        ArtifactError
+            The file is absent or broken.
+        """
+        return adapters.read_weights(folder / _WEIGHTS)
 
     def import_adapter(self, adapter: Path, *, recipe: Recipe, folder: Path, cache: Path) -> MemberModel:
         """Write a fold folder from a PEFT adapter that another tool trained; prediction only.
