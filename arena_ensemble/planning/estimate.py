@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from ..backbones.language import loading
 from ..backbones.language.heads import HeadModel
+from ..backbones.language.precision import overflows_fp16
 from ..recipes import Recipe
 from . import flops
 from .footprint import footprint, trained_depth
 from .gpus import GIB, Gpu
-from .meta_model import config_of, dtype_on, meta_model
+from .meta_model import attention_for, config_of, dtype_on, meta_model
 from .workload import Workload, batch_totals
 
 CONTEXT: Final = int(0.75 * GIB)
@@ -91,8 +91,8 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
     dtype = dtype_on(gpu, recipe, config)
     model = meta_model(recipe, config, dtype)
     base: Any = model.model
-    attention = str(base.config._attn_implementation)
-    fused = attention != "eager"
+    fused = base.config._attn_implementation != "eager"  # DeBERTa has no other
+    attention = attention_for(recipe, config, dtype) if fused else "eager"
     memory = footprint(recipe, config, dtype, model)
     passes = flops.count(
         model.model,
@@ -163,7 +163,7 @@ def _notes(recipe: Recipe, gpu: Gpu, config: Any, dtype: str) -> tuple[str, ...]
     notes = []
     if dtype == "bf16" and not gpu.bf16:
         notes.append(f"bf16 is not native on a {gpu.name}: far slower than these figures")
-    if dtype == "fp16" and loading.overflows_fp16(config):
+    if dtype == "fp16" and overflows_fp16(config):
         notes.append("this family overflows fp16")
     if recipe.adapter.quantise != "none":
         notes.append(f"{recipe.adapter.quantise}: the time to unpack weights is not counted")

@@ -10,8 +10,17 @@ import torch
 from ..backbones import head_of
 from ..backbones.language import loading
 from ..backbones.language.adapters import attach, float32_head, head_parameters
+from ..backbones.language.attention import (
+    EXPANDED,
+    Card,
+    choose_attention,
+    expand_shared_heads,
+    needs_expanding,
+    soft_capped,
+)
 from ..backbones.language.heads import HeadModel
 from ..backbones.language.opening import BuildHead
+from ..backbones.language.precision import precision_on_gpu
 from ..backbones.registry import engine_of
 from ..errors import RecipeError
 from ..recipes import Recipe
@@ -55,7 +64,20 @@ def dtype_on(gpu: Gpu, recipe: Recipe, config: Any) -> str:
     """What ``train.precision`` comes to on that GPU, as the engine's policy decides on the device."""
     if recipe.train.precision != "auto":
         return recipe.train.precision
-    return loading.precision_on_gpu(config, bf16=gpu.bf16)
+    return precision_on_gpu(config, bf16=gpu.bf16)
+
+
+def attention_for(recipe: Recipe, config: Any, dtype: str) -> str:
+    """What ``train.attention`` comes to on a GPU where the model computes in ``dtype``, without flash_attn.
+
+    bf16 stands for compute capability 8.0 and later; float16 and float32 for older cards, whose fused kernel
+    wants keys and values repeated.
+    """
+    card = Card((8, 0) if dtype == "bf16" else (7, 5), flex=True)
+    chosen: str = recipe.train.attention
+    if chosen == "auto":
+        chosen = choose_attention("auto", config, _TORCH[dtype], card) or "sdpa"
+    return EXPANDED if chosen == "sdpa" and needs_expanding(_TORCH[dtype], card) else chosen
 
 
 def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = None) -> HeadModel:
@@ -82,19 +104,23 @@ def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = 
             config.layer_types = config.layer_types[:layers]
         settings = settings.model_copy(update={"first_layer": 0})
     options: dict[str, Any] = {"dtype": _TORCH[dtype]}
-    chosen = recipe.train.attention
-    if getattr(config, "attn_logit_softcapping", None):
-        chosen = "eager"
-    elif chosen == "flash_attention_2":  # counts and keeps the same, and need not be installed here
-        chosen = "sdpa"
-    if chosen != "auto":
-        options["attn_implementation"] = chosen
+    attention = attention_for(recipe, config, dtype)
+    if attention == "eager":
+        options["attn_implementation"] = "eager"
+    fused_cap = attention != "eager" and soft_capped(config)
     labels = head_of(recipe.backbone).labels
     if labels is not None:
         config.num_labels = labels
     loader = transformers.AutoModelForSequenceClassification if labels else transformers.AutoModelForCausalLM
     with torch.device("meta"), no_init_weights():
         model = loader.from_config(config, **options)
+        if fused_cap:  # a kernel that knows the cap keeps what PyTorch's keeps without it
+            for part in model.modules():
+                if hasattr(part, "attn_logit_softcapping"):
+                    part.attn_logit_softcapping = None
+            model.config._attn_implementation = "sdpa"
+        if attention == EXPANDED:
+            expand_shared_heads(model)
         model.tie_weights()  # a model without values is not tied when it is built
         head = head_parameters(model, set()) if labels else set()
         if recipe.train.epochs:

@@ -96,7 +96,7 @@ class TrainSettings(Section):
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     """optimizer steps between checkpoints, besides; 0 keeps none by count"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    attention: Literal["auto", "sdpa", "eager", "flex_attention", "flash_attention_2"] = "auto"
     packing: bool = False
     """several rows in one sequence, apart from each other by block-diagonal attention"""
     report_to: Words = ()

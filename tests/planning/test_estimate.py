@@ -222,7 +222,7 @@ def test_typical_and_real_lengths() -> None:
 
 
 def test_precision_on_a_card_is_the_engines_policy() -> None:
-    llama, gemma = SimpleNamespace(model_type="llama"), SimpleNamespace(model_type="gemma2")
+    llama, gemma = SimpleNamespace(model_type="llama"), SimpleNamespace(model_type="gemma3_text")
     auto, fixed = a_recipe(), a_recipe(train={"precision": "bf16"})
     assert [meta_model.dtype_on(GPUS["T4"], auto, c) for c in (llama, gemma)] == ["fp16", "fp32"]
     assert [meta_model.dtype_on(GPUS["L4"], auto, c) for c in (llama, gemma)] == ["bf16", "bf16"]

@@ -67,15 +67,14 @@ def test_rules_of_the_field_hold(name: str) -> None:
         assert (adapter.target, adapter.r) == ("linear", 64)
         assert train.gradient_checkpointing, "a 7B base does not fit otherwise on 40 GB"
     if "gemma" in recipe.base:
-        assert train.precision != "fp16", "Gemma-2 overflows float16"
-        assert train.attention in ("auto", "eager"), "other kernels leave out its soft-cap"
+        assert train.attention == "auto", "the card decides which kernel knows its soft-cap"
     if "deberta" in recipe.base:
         assert recipe.swap == "none", "concatenated orders hurt a DeBERTa: 0.997 to 1.011"
     if recipe.swap == "paired":
         assert recipe.read_orders != 1, "a member trained on both orders is read in both"
         assert 2 * recipe.prompt.max_tokens <= train.batch_tokens, "a pair is one micro-batch"
+    assert train.precision == "auto", "a recipe is trained on one card and read on another"
     if adapter.quantise == "4bit":
-        assert train.precision == "fp16"
         assert adapter.kind == "lora"
     if recipe.soft.teacher:
         teacher = RECIPES[recipe.soft.teacher]

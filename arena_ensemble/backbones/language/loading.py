@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.metadata
 import importlib.util
 import inspect
 import logging
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from ...errors import DependencyError, RecipeError
+from .attention import card_here, choose_attention, expand_shared_heads, needs_expanding, next_attention
 from .base_folder import check_base_folder
+from .precision import precision_on_gpu
 
 if TYPE_CHECKING:  # any object with the same fields will do
     from ...recipes import Recipe
@@ -26,9 +26,6 @@ _log = logging.getLogger(__name__)
 _SAMPLES: Final = 64
 _SAMPLE_BYTES: Final = 1 << 20
 _CPU_TOKENS: Final = 2048
-_FLASH_WITH_SOFT_CAP: Final = (2, 6)
-_OVERFLOWS_FP16: Final = ("gemma",)
-"""Model families whose activations leave float16's range."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,8 @@ class Policy:
     dtype: torch.dtype
     attention: str | None
     """None leaves the choice to transformers (scaled dot product where the model supports it)"""
+    expand: bool = False
+    """whether keys and values that heads share are repeated before PyTorch's attention"""
 
     @property
     def autocast(self) -> bool:
@@ -67,13 +66,11 @@ class Policy:
 def choose_policy(recipe: Recipe, config: Any) -> Policy:
     """fp32 on a CPU, bf16 where it is native, fp16 on older cards (fp32 for models that overflow it).
 
-    Attention: flash attention where it is installed and the card can run it (compute capability 8.0, as for
-    bf16), else what transformers chooses. Where the architecture soft-caps its attention scores
-    (Gemma-2), PyTorch's fused kernels would leave the cap out: eager then, or flash attention from 2.6 on,
-    which knows it.
+    Attention as :func:`.attention.choose_attention` says, expanded where the card's fused kernels need it.
     """
-    precision, attention = recipe.train.precision, recipe.train.attention
-    cuda = torch.cuda.is_available()
+    precision = recipe.train.precision
+    card = card_here()
+    cuda = card.capability is not None
     device = torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
     if precision == "auto":
         native = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -81,47 +78,8 @@ def choose_policy(recipe: Recipe, config: Any) -> Policy:
     if precision == "fp16" and not cuda:
         raise RecipeError("train.precision = 'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    capped = _soft_capped(config)
-    flash = _flash_version() if cuda else None
-    knows_cap = flash is not None and flash >= _FLASH_WITH_SOFT_CAP
-    chosen: str | None = attention
-    if attention == "auto":
-        usable = flash is not None and dtype is not torch.float32 and (knows_cap or not capped)
-        if usable and torch.cuda.is_bf16_supported(including_emulation=False):
-            chosen = "flash_attention_2"
-        else:
-            chosen = "eager" if capped else None
-    elif capped and attention != "eager" and not (attention == "flash_attention_2" and knows_cap):
-        raise RecipeError(
-            f"train.attention = {attention!r} would leave out this model's soft-cap on attention scores; "
-            "use 'auto' or 'eager' (flash_attn knows it from 2.6 on)"
-        )
-    return Policy(device, dtype, chosen)
-
-
-def precision_on_gpu(config: Any, *, bf16: bool) -> Literal["fp32", "bf16", "fp16"]:
-    """What ``train.precision = "auto"`` comes to on a GPU that has bfloat16 or has not."""
-    if bf16:
-        return "bf16"
-    return "fp32" if overflows_fp16(config) else "fp16"
-
-
-def overflows_fp16(config: Any) -> bool:
-    """Whether a model of this configuration leaves float16's range."""
-    return any(name in str(config.model_type) for name in _OVERFLOWS_FP16)
-
-
-def _soft_capped(config: Any) -> bool:
-    return bool(getattr(config, "attn_logit_softcapping", None))
-
-
-def _flash_version() -> tuple[int, ...] | None:
-    """Major and minor version of the package flash_attn, or None where it is not installed."""
-    try:
-        text = importlib.metadata.version("flash_attn")
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
+    chosen = choose_attention(recipe.train.attention, config, dtype, card)
+    return Policy(device, dtype, chosen, needs_expanding(dtype, card))
 
 
 @dataclass(frozen=True)
@@ -254,8 +212,8 @@ def load_model(
             if recipe.train.attention != "auto" or policy.attention != "flash_attention_2":
                 raise
             _log.info("flash attention is not used: %s", str(error).strip().splitlines()[0])
-            capped = _soft_capped(load_config(source))
-            options["attn_implementation"] = "eager" if capped else None
+            config = load_config(source)
+            options["attn_implementation"] = next_attention(config, policy.dtype, card_here())
             model, report = loader.from_pretrained(source.name, **options)
     fresh = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
     if recipe.adapter.quantise == "none":
@@ -263,6 +221,8 @@ def load_model(
     if labels is None and fresh:
         raise RecipeError(f"base {source.name!r} lacks the weights {', '.join(sorted(fresh)[:3])}")
     model.config.use_cache = False
+    if policy.expand:
+        expand_shared_heads(model)
     return model, frozenset(fresh)
 
 

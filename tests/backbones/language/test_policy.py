@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,18 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from architectures import DECODERS, battles, recipe, save_base
 
 from arena_ensemble.backbones.language import loading
 from arena_ensemble.backbones.language.inference import predict_logits
 from arena_ensemble.backbones.language.opening import open_model
+from arena_ensemble.backbones.language.precision import overflows_fp16
 from arena_ensemble.errors import RecipeError
 
 LLAMA = SimpleNamespace(model_type="llama")
 GEMMA = SimpleNamespace(model_type="gemma2", attn_logit_softcapping=50.0)
 
 
-def card(monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: str | None = None) -> None:
+def card(
+    monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: str | None = None, flex: bool = False
+) -> None:
     """A card that computes bf16 natively, or one that only emulates it, as a T4 does."""
 
     def supported(including_emulation: bool = True) -> bool:
@@ -30,6 +35,11 @@ def card(monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: str | None = Non
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0) if bf16 else (7, 5))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: (flex or None) if name == "triton" else find(name)
+    )
     known = importlib.metadata.version
 
     def version(name: str) -> str:
@@ -69,7 +79,9 @@ def test_emulated_bf16_is_not_native(monkeypatch: pytest.MonkeyPatch) -> None:
     found = policy(LLAMA)
     assert (found.dtype, found.scaled) == (torch.float16, True)
     assert found.attention is None, "flash kernels want a newer card"
-    assert policy(GEMMA).dtype is torch.float32, "Gemma's activations leave float16's range"
+    assert policy(GEMMA).dtype is torch.float16, "the winners of LMSYS read Gemma-2 in float16 on such cards"
+    assert policy(GEMMA).attention == "eager"
+    assert policy(SimpleNamespace(model_type="gemma3_text")).dtype is torch.float32
     assert policy(LLAMA, precision="bf16").dtype is torch.bfloat16, "what the recipe says is done"
 
 
@@ -89,6 +101,38 @@ def test_flash_attention_that_knows_the_soft_cap_is_taken(monkeypatch: pytest.Mo
     assert policy(GEMMA, precision="fp32").attention == "eager"
     with pytest.raises(RecipeError, match="soft-cap"):
         policy(GEMMA, attention="sdpa")
+
+
+def test_flex_attention_takes_the_soft_cap_where_it_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    card(monkeypatch, bf16=True, flex=True)
+    assert policy(GEMMA).attention == "flex_attention"
+    assert policy(LLAMA).attention is None, "PyTorch's own kernel needs no compiling"
+    assert policy(GEMMA, precision="fp32").attention == "eager"
+    dropping = SimpleNamespace(**vars(GEMMA), attention_dropout=0.1)
+    assert policy(dropping).attention == "eager", "flex attention refuses dropout"
+    assert policy(GEMMA, attention="flex_attention").attention == "flex_attention"
+    card(monkeypatch, bf16=True, flex=True, flash="2.8.3")
+    assert policy(GEMMA).attention == "flash_attention_2"
+    card(monkeypatch, bf16=False, flex=True, flash="2.8.3")
+    assert policy(GEMMA).attention == "eager", "a T4"
+
+
+def test_shared_heads_are_expanded_where_no_fused_kernel_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not torch.cuda.is_available():
+        assert not policy(LLAMA).expand
+    card(monkeypatch, bf16=False)
+    assert policy(LLAMA).expand
+    card(monkeypatch, bf16=True)
+    assert not policy(LLAMA).expand
+    assert policy(LLAMA, precision="fp32").expand
+
+
+def test_float32_families_are_whole_names() -> None:
+    for kind in ("gemma3", "gemma3_text", "gemma4_text", "gpt_oss", "qwen3_5", "qwen3_moe", "glm4_moe_lite"):
+        assert overflows_fp16(SimpleNamespace(model_type=kind))
+        assert kind in transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES
+    for kind in ("gemma", "gemma2", "llama", "qwen3", "qwen2", "mistral", "glm4"):
+        assert not overflows_fp16(SimpleNamespace(model_type=kind))
 
 
 @pytest.mark.parametrize("kind", DECODERS)

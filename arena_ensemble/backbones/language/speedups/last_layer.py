@@ -20,6 +20,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
+from ..attention import EXPANDED
+
 _NAME: Final = "arena_last_layer"
 _PRE_NORM: Final = {
     **dict.fromkeys(
@@ -30,7 +32,7 @@ _PRE_NORM: Final = {
 }
 """Attention module of a layer and its output projection; the feed-forward block is ``mlp``."""
 _POST_NORM: Final = ("bert", "deberta-v2")
-_ATTENTION: Final = ("sdpa", "eager")
+_ATTENTION: Final = ("sdpa", EXPANDED, "eager")
 Forward = Callable[..., torch.Tensor]
 
 
