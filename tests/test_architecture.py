@@ -47,7 +47,7 @@ INSIDE = {
     "lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",
     "pipeline": "audit_check guards extra_data external_files distillation member_audit tasks executors "
-    "cross_fit ensemble build submission imported external leak_audit export workflow",
+    "cross_fit fallback ensemble build submission standing imported external leak_audit export workflow",
     "report": "drawings tables page",
     "cli": "runner options progress tables summary plan health doctor audit validate data export pipeline",
 }

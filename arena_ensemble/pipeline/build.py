@@ -27,7 +27,8 @@ from ..folds import Folds
 from ..metrics import ScoreRow
 from ..predictions import Floats, Predictions
 from ..stacking import STACKER_FORMAT, Stacker
-from .ensemble import Ensemble, restore, write_folder
+from .ensemble import FALLBACK, Ensemble, restore, write_folder
+from .fallback import fit_fallback
 from .guards import check_members
 from .tasks import versions
 
@@ -100,8 +101,9 @@ def build(
     )
     table = table_with_floor(stacker, truth, y)
     honest = honest.without_ties() if n_classes == 2 else honest
-    new = write_folder(workspace.oof / ENSEMBLE, honest, stacker, table, new)
-    return Ensemble(stacker, table, new, workspace)
+    fallback = fit_fallback(loaded.oof, y, n_classes=n_classes)
+    new = write_folder(workspace.oof / ENSEMBLE, honest, stacker, table, new, fallback)
+    return Ensemble(stacker, table, new, workspace, fallback)
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ def _kept(workspace: Workspace, key: EnsembleKey) -> Ensemble | None:
     except VersionError:
         return None  # it costs seconds to make it anew
     if card is None or card.key != key or list(card.members) != list(key.members):
+        return None
+    if FALLBACK not in card.files:  # of an earlier version
         return None
     return dataclasses.replace(restore(folder, card), workspace=workspace)
 

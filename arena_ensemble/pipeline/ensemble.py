@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +30,11 @@ from ..predictions import Floats, Predictions, average_folds, without_ties
 from ..recipes import load_recipe
 from ..stacking import Stacker
 from . import tasks
+from .fallback import Fallback
 from .tasks import Job
 
 TABLE: Final = "table.json"
+FALLBACK: Final = "fallback.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class EnsemblePrediction:
     gammas: dict[str, float]
     """Each member's gamma, and under ``"ensemble"`` the ensemble's own, on top of them."""
     n_classes: int = 3
+    left_out: dict[str, str] = field(default_factory=dict)
+    """member → why it has no part in this prediction; a pool of the others took the stacker's place"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class Ensemble:
     table: list[ScoreRow]
     card: EnsembleCard
     workspace: Workspace | None = None
+    fallback: Fallback | None = None
+    """pools of fewer members, for when one is missing; None in an ensemble of an earlier version"""
 
     @classmethod
     def load(cls, workspace: str | Path | Workspace) -> Ensemble:
@@ -151,33 +157,9 @@ class Ensemble:
         folds is less sharp than the single-fold predictions that the stacker was fitted on; what that
         leaves to the ensemble is the last gamma.
         """
-        combined = {name: [one.combined() for one in parts] for name, parts in by_fold.items()}
-        gammas = {
-            name: fold_average_gamma([one.log_probs for one in parts]) for name, parts in combined.items()
-        }
-        sharp = {
-            name: [replace(one, log_probs=Temperature(gammas[name]).apply(one.log_probs)) for one in parts]
-            for name, parts in combined.items()
-        }
-        averages = {name: average_folds(parts) for name, parts in sharp.items()}
-        log_probs = self.stacker_log_probs(averages, features)
-        count = max(len(parts) for parts in combined.values())
-        if count > 1:
-            plain, sharpened = (
-                [
-                    self.stacker_log_probs(
-                        {name: parts[k % len(parts)] for name, parts in given.items()}, features
-                    )
-                    for k in range(count)
-                ]
-                for given in (combined, sharp)
-            )
-            gammas[ENSEMBLE] = ensemble_gamma(plain, sharpened, log_probs)
-            log_probs = Temperature(gammas[ENSEMBLE]).apply(log_probs)
-        if self.card.n_classes == 2:
-            log_probs = without_ties(log_probs)
-        ids = next(iter(averages.values())).ids
-        return EnsemblePrediction(ids, log_probs, gammas, self.card.n_classes)
+        return combine_folds(
+            by_fold, lambda members: self.stacker_log_probs(members, features), n_classes=self.card.n_classes
+        )
 
     def stacker_log_probs(self, members: Mapping[str, Predictions], features: Features | None) -> Floats:
         """The stacker's natural-log probabilities (n, 3) of new rows.
@@ -197,6 +179,35 @@ class Ensemble:
             ) from error
 
 
+def combine_folds(
+    by_fold: Mapping[str, Sequence[Predictions]],
+    combine: Callable[[Mapping[str, Predictions]], Floats],
+    *,
+    n_classes: int,
+) -> EnsemblePrediction:
+    """As :meth:`Ensemble.combine`, with any function from members' predictions to log-probabilities (n, 3)."""
+    combined = {name: [one.combined() for one in parts] for name, parts in by_fold.items()}
+    gammas = {name: fold_average_gamma([one.log_probs for one in parts]) for name, parts in combined.items()}
+    sharp = {
+        name: [replace(one, log_probs=Temperature(gammas[name]).apply(one.log_probs)) for one in parts]
+        for name, parts in combined.items()
+    }
+    averages = {name: average_folds(parts) for name, parts in sharp.items()}
+    log_probs = combine(averages)
+    count = max(len(parts) for parts in combined.values())
+    if count > 1:
+        plain, sharpened = (
+            [combine({name: parts[k % len(parts)] for name, parts in given.items()}) for k in range(count)]
+            for given in (combined, sharp)
+        )
+        gammas[ENSEMBLE] = ensemble_gamma(plain, sharpened, log_probs)
+        log_probs = Temperature(gammas[ENSEMBLE]).apply(log_probs)
+    if n_classes == 2:
+        log_probs = without_ties(log_probs)
+    ids = next(iter(averages.values())).ids
+    return EnsemblePrediction(ids, log_probs, gammas, n_classes)
+
+
 def refuse_external(workspace: Workspace, members: Sequence[str]) -> None:
     """Raise InputError where a member's predictions were made elsewhere: no model of it is here."""
     found = []
@@ -212,10 +223,17 @@ def refuse_external(workspace: Workspace, members: Sequence[str]) -> None:
 
 
 def write_folder(
-    folder: Path, oof: Predictions, stacker: Stacker, table: Sequence[ScoreRow], card: EnsembleCard
+    folder: Path,
+    oof: Predictions,
+    stacker: Stacker,
+    table: Sequence[ScoreRow],
+    card: EnsembleCard,
+    fallback: Fallback | None = None,
 ) -> EnsembleCard:
-    """Keep a fitted stacker, its out-of-fold predictions and its table as one artifact."""
+    """Keep a fitted stacker, its out-of-fold predictions, its table and the pools as one artifact."""
     contents = dict(stacker.dump())
+    if fallback is not None:
+        contents[FALLBACK] = fallback.dump()
     contents[OOF] = parquet_bytes(predictions_frame(oof))
     contents[TABLE] = json.dumps({"rows": [dataclasses.asdict(row) for row in table]}).encode()
     with atomic.new_folder(folder) as partial:
@@ -249,4 +267,6 @@ def restore(folder: Path, card: EnsembleCard) -> Ensemble:
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{folder / TABLE}: not a score table ({error}); run stack again") from error
     contents.pop(OOF, None)
-    return Ensemble(Stacker.restore(contents), rows, card)
+    pools = contents.pop(FALLBACK, None)
+    fallback = None if pools is None else Fallback.restore(pools)
+    return Ensemble(Stacker.restore(contents), rows, card, fallback=fallback)
