@@ -67,6 +67,9 @@ OfflineOption = Annotated[
         help="open no connection; a base must be a folder or in the hub's cache (as HF_HUB_OFFLINE=1)",
     ),
 ]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="stop where a member fails instead of going on without it")
+]
 TruthOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="true probabilities (sample arena), for scoring"),
@@ -126,6 +129,7 @@ class TrainingOptions:
     ] = None
     skip_unvoted: SkipUnvotedOption = False
     offline: OfflineOption = False
+    strict: StrictOption = False
     workspace: WorkspaceOption = Path()
 
 

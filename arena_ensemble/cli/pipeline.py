@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InputError
 from . import options as o
-from .runner import Result, WorkspaceOption
+from .runner import PARTLY, Result, WorkspaceOption
 
 if TYPE_CHECKING:
     from ..pipeline.workflow import TrainingRun
@@ -76,11 +76,11 @@ def submission(
 
     _check_folds(training.folds)
     o.check_target(out)
-    run = _train(data, test, training, sample_submission)
+    target = out or training.workspace / "submission.csv"
+    run = _train(data, test, training, sample_submission, early=target)
     built = build_ensemble(run, seed=training.seed, truth=truth)
     prediction = predict_test(run, built)
-    target = out or training.workspace / "submission.csv"
-    write_submission(target, prediction, sample_submission=sample_submission)
+    write_submission(target, prediction, sample_submission=sample_submission, workspace=training.workspace)
     facts = {
         **summary.run_facts(run),
         **summary.ensemble_facts(built),
@@ -103,6 +103,7 @@ def predict(
     out: o.SubmissionOption = None,
     jobs: o.JobsOption = None,
     offline: o.OfflineOption = False,
+    strict: o.StrictOption = False,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Predict new battles with a finished ensemble; no training data needed."""
@@ -114,31 +115,46 @@ def predict(
     o.check_target(out)
     battles = read_battles(test, format=format)
     ensemble = Ensemble.load(workspace)
+    target = out or workspace / "submission.csv"
     with Bars() as bars:
         prediction = workflow.predict(
-            ensemble, battles, workspace=workspace, jobs=jobs, offline=offline, on_event=bars
+            ensemble,
+            battles,
+            workspace=workspace,
+            jobs=jobs,
+            offline=offline,
+            strict=strict,
+            early=target,
+            sample_submission=sample_submission,
+            on_event=bars,
         )
-    target = out or workspace / "submission.csv"
-    workflow.write_submission(target, prediction, sample_submission=sample_submission)
+    workflow.write_submission(target, prediction, sample_submission=sample_submission, workspace=workspace)
     facts = {
         "submission": str(target),
         "rows": len(prediction.ids),
         "choice": ensemble.card.choice,
         "gammas": prediction.gammas,
+        "left_out": prediction.left_out,
     }
-    return Result(facts, f"{target}: {len(prediction.ids):,} rows, checked")
+    lines = [f"member {name} LEFT OUT: {why}" for name, why in prediction.left_out.items()]
+    text = "\n".join([*lines, f"{target}: {len(prediction.ids):,} rows, checked"])
+    return Result(facts, text, PARTLY if prediction.left_out else 0)
 
 
 def _train(
-    data: Path, test: Path | None, training: o.TrainingOptions, sample_submission: Path | None = None
+    data: Path,
+    test: Path | None,
+    training: o.TrainingOptions,
+    sample_submission: Path | None = None,
+    early: Path | None = None,
 ) -> TrainingRun:
     """The training of a verb's own options, with progress bars."""
     from ..folds import NEAR_DUPLICATES
-    from ..pipeline.workflow import train_members
+    from ..pipeline.workflow import raise_if_failed, train_members
     from .progress import Bars
 
     with Bars() as bars:
-        return train_members(
+        run = train_members(
             data,
             o.names(training.models) or None,
             workspace=training.workspace,
@@ -153,8 +169,12 @@ def _train(
             skip_unvoted=training.skip_unvoted,
             jobs=training.jobs,
             offline=training.offline,
+            early=early,
             on_event=bars,
         )
+    if training.strict:
+        raise_if_failed(run.result)
+    return run
 
 
 def _workspace_words(workspace: Path) -> str:

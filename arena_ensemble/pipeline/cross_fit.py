@@ -5,6 +5,7 @@ A member that fails does not stop the others: its error is kept and reported whe
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,18 +20,20 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
 from ..battles import Battles
 from ..diagnostics import collapse
-from ..errors import ArenaError
+from ..errors import ArenaError, StaleError
 from ..folds import Folds
 from ..predictions import Predictions
 from ..recipes import Recipe
 from . import distillation, tasks
-from .executors import DONE, FAILED, PLANNED, Event, default_jobs, run_tasks, with_label
+from .executors import DONE, FAILED, PLANNED, Event, cheapest_first, default_jobs, run_tasks, with_label
 from .extra_data import learned_unverified
 from .tasks import FoldTask, Job, versions
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Finished = Callable[[Sequence[str]], None]
+"""``on_finished(members)``: all members finished so far; first before the work, then with each that ends."""
 EXPECTED: Final = (ArenaError, ArithmeticError, MemoryError, OSError, RuntimeError, ValueError)
 """What a member may fail with and be named for; anything else is a bug and shows its traceback."""
 
@@ -47,6 +50,8 @@ class RunResult:
     """member → signs that it has learned nothing"""
     bugs: list[Exception] = field(default_factory=list)
     """errors that are no member's fault; they do not stop the others either"""
+    unplanned: dict[str, ArenaError] = field(default_factory=dict)
+    """members among the failed whose fitted models could not even be looked at"""
 
     def oof(self, member: str) -> Predictions:
         """The out-of-fold predictions of a finished member, a row per training battle, in their order.
@@ -124,9 +129,16 @@ def cross_fit(
 
 
 def run_job(
-    job: Job, recipes: Mapping[str, Recipe], *, jobs: int | None = None, on_event: Event | None = None
+    job: Job,
+    recipes: Mapping[str, Recipe],
+    *,
+    jobs: int | None = None,
+    on_event: Event | None = None,
+    on_finished: Finished | None = None,
 ) -> RunResult:
     """As :func:`cross_fit`, of a job whose folds are kept already.
+
+    ``on_finished`` is not called where nothing is left to do.
 
     Raises
     ------
@@ -135,8 +147,11 @@ def run_job(
     """
     result = RunResult(job.workspace)
     waves = distillation.in_teaching_order(dict(recipes))
+    left = _tasks_left(job, recipes)
     if on_event is not None:
-        on_event("", 0, _tasks_left(job, recipes), PLANNED)
+        on_event("", 0, left, PLANNED)
+    tell = on_finished if left and on_finished is not None else (lambda members: None)
+    tell([])
     for wave in waves:  # teachers before their pupils
         ready = {}
         for name, recipe in wave.items():
@@ -145,15 +160,35 @@ def run_job(
                 result.failed[name] = f"its teacher {teacher} failed"
             else:
                 ready[name] = recipe
-        _run_wave(job, ready, result, jobs, on_event)
+        _run_wave(job, ready, result, jobs, on_event, tell)
     return result
 
 
 def _run_wave(
-    job: Job, recipes: Mapping[str, Recipe], result: RunResult, jobs: int | None, on_event: Event | None
+    job: Job,
+    recipes: Mapping[str, Recipe],
+    result: RunResult,
+    jobs: int | None,
+    on_event: Event | None,
+    tell: Finished,
 ) -> None:
-    """One wave of members, none of which waits for another."""
-    planned = {name: tasks.plan(job, name, recipe) for name, recipe in recipes.items()}
+    """One wave of members, none of which waits for another; the cheapest end first."""
+    planned: dict[str, list[FoldTask]] = {}
+    for name, recipe in recipes.items():
+        try:
+            planned[name] = _planned(job, name, recipe)
+        except _UnplannedError as refusal:
+            result.unplanned[name] = refusal.reason
+            result.fail(name, "", refusal.reason)
+    earlier, done = list(result.finished), set[str]()
+
+    def finish(name: str) -> None:
+        card = _guarded(result, name, partial(finish_member, job, planned[name]))
+        if card is not None and card.alarms:
+            result.alarms[name] = list(card.alarms)
+        if name not in result.failed:
+            done.add(name)
+
     fitted = {
         task.label
         for part in planned.values()
@@ -164,7 +199,13 @@ def _run_wave(
     for name in [name for name, part in left.items() if part]:
         prepare = partial(tasks.prepare, job, recipes[name], with_label(on_event, name))
         _guarded(result, name, prepare)
-    ready = [task for name, part in left.items() if name not in result.failed for task in part]
+    for name in [name for name, part in left.items() if not part]:
+        finish(name)
+    if done:
+        tell([*earlier, *(name for name in recipes if name in done)])
+    order = cheapest_first(recipes)
+    ready = [task for name in order if name in left and name not in result.failed for task in left[name]]
+    waiting = {name: len(part) for name, part in left.items()}
     # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
     workers = jobs or default_jobs(recipes.values())
     for task, error in run_tasks(job, ready, workers, on_event):
@@ -174,12 +215,31 @@ def _run_wave(
             was_fitted = task.label in fitted
             where = " predicted" if was_fitted else tasks.where_fitted(job, task)
             on_event(task.label, 1, 1, FAILED if error is not None else DONE + where)
-    for name in recipes:
-        card = _guarded(result, name, partial(finish_member, job, planned[name]))
-        if card is not None and card.alarms:
-            result.alarms[name] = list(card.alarms)
-        if name not in result.failed:
-            result.finished.append(name)
+        waiting[task.member] -= 1
+        if not waiting[task.member]:
+            finish(task.member)
+            tell([*earlier, *(name for name in recipes if name in done)])
+    result.finished += [name for name in recipes if name in done]
+
+
+class _UnplannedError(Exception):
+    """A member whose fitted models cannot be looked at; only where nothing is trained."""
+
+    def __init__(self, reason: ArenaError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _planned(job: Job, name: str, recipe: Recipe) -> list[FoldTask]:
+    """The member's tasks. A recipe that was edited ends the run: no other member can know what was meant."""
+    try:
+        return tasks.plan(job, name, recipe)
+    except StaleError:
+        raise
+    except ArenaError as error:
+        if job.train is not None:
+            raise
+        raise _UnplannedError(error) from error
 
 
 def _guarded(result: RunResult, member: str, step: Callable[[], T]) -> T | None:
@@ -205,7 +265,8 @@ def _tasks_left(job: Job, recipes: Mapping[str, Recipe]) -> int:
         if waits and job.folds is not None:
             left += job.folds.n_folds  # cannot be planned before its teacher is finished
         else:
-            left += sum(not tasks.is_done(job, task) for task in tasks.plan(job, name, recipe))
+            with contextlib.suppress(_UnplannedError):  # named when its turn comes
+                left += sum(not tasks.is_done(job, task) for task in _planned(job, name, recipe))
     return left
 
 

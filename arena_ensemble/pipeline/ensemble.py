@@ -48,6 +48,8 @@ class EnsemblePrediction:
     n_classes: int = 3
     left_out: dict[str, str] = field(default_factory=dict)
     """member → why it has no part in this prediction; a pool of the others took the stacker's place"""
+    test: str = ""
+    """digest of the battles, where they were predicted into a workspace"""
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,7 @@ def combine_folds(
     *,
     n_classes: int,
 ) -> EnsemblePrediction:
-    """As :meth:`Ensemble.combine`, with any function from members' predictions to log-probabilities (n, 3)."""
+    """As :meth:`Ensemble.combine`, with any function from members to log-probabilities (n, 3)."""
     combined = {name: [one.combined() for one in parts] for name, parts in by_fold.items()}
     gammas = {name: fold_average_gamma([one.log_probs for one in parts]) for name, parts in combined.items()}
     sharp = {

@@ -1,9 +1,9 @@
 """What to predict with while not all members are there: small pools, fitted in a second and kept in JSON.
 
-The stacker needs every member, and fitting another needs the votes. So for sets of members a geometric pool is
-kept beside it: non-negative weights of least out-of-fold log-loss (their sum is the pool's sharpness), few
-numbers that have little to overfit. Up to six members every set has one; with more, each member alone, all but
-one, and all. Of the pools whose members are all there, the one of least log-loss predicts.
+The stacker needs every member, and fitting another needs the votes. So for sets of members a geometric pool
+is kept beside it: non-negative weights of least out-of-fold log-loss (their sum is the pool's sharpness), few
+numbers that have little to overfit. Up to six members every set has one; with more, each member alone, all
+but one, and all. Of the pools whose members are all there, the one of least log-loss predicts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Model(BaseModel):
 
 
 class Pool(_Model):
-    """A geometric pool of some members: a weight each, and its out-of-fold log-loss on the rows of its fit."""
+    """A geometric pool of some members: a weight each, and its out-of-fold log-loss where it was fitted."""
 
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
     log_loss: Finite
@@ -56,11 +56,12 @@ class Fallback(_Model):
 
     def prior(self, rows: int) -> Floats:
         """(rows, 3) natural-log probabilities: how often each outcome was voted, for every row."""
-        with np.errstate(divide="ignore"):  # a class without a vote
-            return np.tile(finite(np.log(np.array(self.shares))), (rows, 1))
+        with np.errstate(divide="ignore"):  # a class that cannot be voted
+            one = np.log(np.array([self.shares]))
+        return np.tile(finite(one), (rows, 1))
 
     def best(self, members: Sequence[str]) -> Pool | None:
-        """Of the pools whose members are all among these, the one of least log-loss; None if there is none."""
+        """Of the pools whose members are all among these, the one of least log-loss; None: there is none."""
         there = set(members)
         return min(
             (pool for pool in self.pools if pool.weights.keys() <= there),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from ..artifacts import atomic
@@ -14,7 +15,7 @@ from ..errors import InputError
 from ..features import Features, extract
 from ..io import write_submission, write_winners
 from ..predictions import Predictions, average_folds
-from .ensemble import Ensemble, EnsemblePrediction
+from .ensemble import Ensemble, EnsemblePrediction, combine_folds
 from .guards import check_tests
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,34 @@ def combine_test(
     log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in prediction.gammas.items()))
     note = GammaNote(test=test.digest(), rows=len(test), gammas=prediction.gammas)
     atomic.write_json(workspace.oof / ENSEMBLE / GAMMAS, note.model_dump())
-    return prediction
+    return replace(prediction, test=test.digest(outcomes=False))
+
+
+def combine_survivors(
+    workspace: Workspace, ensemble: Ensemble, test: Battles, left_out: dict[str, str]
+) -> EnsemblePrediction:
+    """The prediction of the members that are there: of the pools kept with the ensemble, the best of theirs.
+
+    Raises
+    ------
+    InputError
+        No pool was kept of the members that are left.
+    """
+    survivors = [name for name in ensemble.members if name not in left_out]
+    pool = None if ensemble.fallback is None else ensemble.fallback.best(survivors)
+    if pool is None:
+        raise InputError(
+            f"without {', '.join(left_out)} nothing was kept to predict with; mend them, or run "
+            "`arena-ensemble stack` again with the others"
+        )
+    by_fold = {name: load_test_predictions(workspace, name, test) for name in pool.weights}
+    if ensemble.card.n_classes == 2:
+        by_fold = {name: [one.without_ties() for one in parts] for name, parts in by_fold.items()}
+    _check_external(workspace, by_fold, extract(test), None)
+    for name, why in left_out.items():
+        log.warning("left out: member %s (%s)", name, why)
+    prediction = combine_folds(by_fold, pool.log_probs, n_classes=ensemble.card.n_classes)
+    return replace(prediction, left_out=dict(left_out), test=test.digest(outcomes=False))
 
 
 def load_test_predictions(workspace: Workspace, name: str, test: Battles) -> list[Predictions]:

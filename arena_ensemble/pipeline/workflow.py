@@ -21,10 +21,10 @@ import numpy as np
 
 from ..artifacts.fold_file import ensure_folds
 from ..artifacts.members import MemberArtifacts
-from ..artifacts.workspace import Workspace
+from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..backbones.language import hub
 from ..battles import Battles
-from ..errors import ArtifactError, InputError, MemberError
+from ..errors import ArenaError, ArtifactError, InputError, MemberError
 from ..folds import NEAR_DUPLICATES, Folds
 from ..io import (
     COLUMNS,
@@ -38,13 +38,14 @@ from ..io import (
 )
 from ..predictions import Floats
 from ..recipes import Recipe, load_recipe
-from . import submission
+from . import standing, submission
 from .build import build
 from .cross_fit import RunResult, run_job
 from .ensemble import Ensemble, EnsemblePrediction
 from .executors import Event
 from .extra_data import ExtraFile, read_extra
 from .imported import check_imported, is_external
+from .standing import StandingSubmission
 from .tasks import Job
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ def train_members(
     skip_unvoted: bool = False,
     jobs: int | None = None,
     offline: bool = False,
+    early: str | Path | None = None,
     on_event: Event | None = None,
 ) -> TrainingRun:
     """Train members on every set of folds but one and predict that one; predict the test battles too.
@@ -107,6 +109,9 @@ def train_members(
         Leave out the rows of ``data`` without a vote, with a note that counts them, instead of refusing.
     offline
         Open no connection: a base must be a folder or in the hub's cache.
+    early
+        A file to keep a valid submission of the test battles in while members are trained: first the
+        prior, then a pool of the members that are finished.
 
     Raises
     ------
@@ -147,7 +152,11 @@ def train_members(
         for name in anew:  # the last step before the training: whatever is wrong is known by now
             MemberArtifacts(place, name).forget()
         job = Job(place.root, train, folds, test_battles, more, n_classes, loaded.report.notes)
-        result = run_job(job, recipes, jobs=jobs, on_event=on_event)
+        told = None
+        if early is not None and test_battles is not None:
+            make = standing.from_votes(place, train, test_battles, n_classes=n_classes, also=external)
+            told = StandingSubmission(Path(early), place, test_battles, make, _path(sample_submission))
+        result = run_job(job, recipes, jobs=jobs, on_event=on_event, on_finished=told)
         result.finished += external
         result.alarms |= alarms
         return TrainingRun(place, train, test_battles, folds, result, n_classes, loaded.report.notes)
@@ -185,6 +194,9 @@ def predict(
     format: str | None = None,
     jobs: int | None = None,
     offline: bool = False,
+    strict: bool = False,
+    early: str | Path | None = None,
+    sample_submission: str | Path | None = None,
     on_event: Event | None = None,
 ) -> EnsemblePrediction:
     """Predict test battles with the workspace's fold models, keeping each member's predictions there.
@@ -192,24 +204,49 @@ def predict(
     What was predicted before is not predicted again. To predict without writing, use
     `Ensemble.predict_proba`. ``workspace`` is the ensemble's own by default.
 
+    A member that fails, or whose models are missing or damaged, is left out and named in the prediction's
+    ``left_out``: of the pools kept with the ensemble, the best of the other members' then takes the
+    stacker's place. ``strict`` refuses instead. ``early`` is a file to keep a valid submission in while
+    members predict: first the prior, then such pools.
+
     Raises
     ------
     InputError
         The battles cannot be read, or an external member has no test predictions of them.
     MemberError
-        A member failed.
+        Every member failed, or with ``strict`` one.
     """
     given = workspace if workspace is not None else ensemble.workspace
     place = Workspace.of("." if given is None else given)
     check_jobs(jobs)
     battles = as_battles(test, format=format)
     ensemble.check_members(place)
-    own = [name for name in ensemble.members if not is_external(place, name)]
-    recipes = _recipes(place, own, offline=offline)
+    external = [name for name in ensemble.members if is_external(place, name)]
+    recipes: dict[str, Recipe] = {}
+    lost: dict[str, ArenaError] = {}
+    for name in [name for name in ensemble.members if name not in external]:
+        try:
+            recipes |= _recipes(place, [name], offline=offline)
+        except ArenaError as refusal:
+            lost[name] = refusal
+    if lost and (strict or not recipes):
+        raise next(iter(lost.values()))
     with place.locked("predicting"):
         job = Job(place.root, None, None, battles, n_classes=ensemble.card.n_classes)
-        result = run_job(job, recipes, jobs=jobs, on_event=on_event)
-        raise_if_failed(result)
+        told = None
+        if early is not None:
+            make = standing.from_ensemble(place, ensemble, battles, also=external)
+            told = StandingSubmission(Path(early), place, battles, make, _path(sample_submission))
+        result = run_job(job, recipes, jobs=jobs, on_event=on_event, on_finished=told)
+        for name, error in lost.items():
+            result.unplanned[name] = error
+            result.fail(name, "", error)
+        if result.failed and (strict or not result.finished or ensemble.fallback is None):
+            if len(result.unplanned) == len(result.failed):
+                raise next(iter(result.unplanned.values()))
+            raise_if_failed(result)
+        if result.failed:
+            return submission.combine_survivors(place, ensemble, battles, result.failed)
         return submission.combine_test(place, ensemble, battles)
 
 
@@ -228,17 +265,29 @@ def predict_test(run: TrainingRun, ensemble: Ensemble) -> EnsemblePrediction:
 
 
 def write_submission(
-    path: str | Path, prediction: EnsemblePrediction, *, sample_submission: str | Path | None = None
+    path: str | Path,
+    prediction: EnsemblePrediction,
+    *,
+    sample_submission: str | Path | None = None,
+    workspace: str | Path | Workspace | None = None,
 ) -> None:
     """Write ``submission.csv``: ids and order of the test file, rows that sum to one, whole or absent.
+
+    ``workspace`` notes which members the file is from, so that an ``early`` one never takes its place.
 
     Raises
     ------
     InputError
         The sample submission has other ids or columns.
     """
-    sample = None if sample_submission is None else Path(sample_submission)
-    submission.write(Path(path), prediction, sample_submission=sample)
+    submission.write(Path(path), prediction, sample_submission=_path(sample_submission))
+    if workspace is not None:
+        members = [name for name in prediction.gammas if name != ENSEMBLE]
+        standing.note(Workspace.of(workspace), Path(path), prediction.test, members)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _names(given: str | Sequence[str] | None) -> list[str]:
