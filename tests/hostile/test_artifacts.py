@@ -53,6 +53,7 @@ def test_a_damaged_artifact_is_one_clear_error(
         after = tree(arena.workspace)
         new = {"oof/mine/test-0.parquet", "oof/mine/test-0.json"} if command[0] == "predict" else set()
         new |= {"oof/mine/test-1.parquet", "oof/mine/test-1.json"} if command[0] == "predict" else set()
+        new |= {"submission.csv", "oof/submission.json"} if command[0] == "predict" else set()  # the prior
         assert {k for k in before | after if before.get(k) != after.get(k)} <= new, (how, where)
 
 
