@@ -36,7 +36,8 @@ INSIDE = {
     "serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "artifacts": "atomic files tables cards workspace fold_file members",
-    "backbones": "registry base language.base_folder language.hub language.template_tokens language.adapters "
+    "backbones": "registry base language.base_folder language.hub language.base_identity "
+    "language.template_tokens language.adapters "
     "language.loading language.peft_import language.batching language.trainer_state language.token_cache "
     "language.speedups.last_layer language.speedups.fused_lora language.reporting language.objective "
     "language.tiny language.sequences language.checkpoints language.heads language.encoder "
@@ -47,7 +48,8 @@ INSIDE = {
     "lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",
     "pipeline": "audit_check guards extra_data external_files distillation member_audit tasks executors "
-    "cross_fit fallback ensemble build submission standing imported external leak_audit export workflow",
+    "cross_fit fallback ensemble build submission standing imported external leak_audit export "
+    "member_recipes workflow",
     "report": "drawings tables page",
     "cli": "runner options progress tables summary plan health doctor audit validate data export pipeline",
 }

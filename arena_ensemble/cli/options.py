@@ -70,6 +70,13 @@ OfflineOption = Annotated[
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="stop where a member fails instead of going on without it")
 ]
+BaseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=DIR",
+        help="where the base of member NAME, or the hub id NAME, lies on this machine (repeat)",
+    ),
+]
 TruthOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="true probabilities (sample arena), for scoring"),
@@ -130,6 +137,7 @@ class TrainingOptions:
     skip_unvoted: SkipUnvotedOption = False
     offline: OfflineOption = False
     strict: StrictOption = False
+    base: BaseOption = None
     workspace: WorkspaceOption = Path()
 
 
@@ -298,6 +306,25 @@ def weighted(text: str, *, option: str) -> tuple[Path, float]:
     if not 0 < weight <= _LARGEST_WEIGHT:
         raise InputError(f"{option} {text}: the weight {number} is not above 0 and up to {_LARGEST_WEIGHT:g}")
     return Path(path), weight
+
+
+def bases(given: list[str] | None) -> dict[str, str]:
+    """``--base NAME=DIR`` as a dictionary.
+
+    Raises
+    ------
+    InputError
+        One has no ``=``, or a name is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise InputError(f"--base {text}: expected NAME=DIR, with NAME a member or a hub id")
+        if name in found:
+            raise InputError(f"--base {name}: given twice; give one folder")
+        found[name] = folder
+    return found
 
 
 def named_file(text: str) -> NamedFile:

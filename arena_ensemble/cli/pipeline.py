@@ -104,6 +104,7 @@ def predict(
     jobs: o.JobsOption = None,
     offline: o.OfflineOption = False,
     strict: o.StrictOption = False,
+    base: o.BaseOption = None,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Predict new battles with a finished ensemble; no training data needed."""
@@ -126,6 +127,7 @@ def predict(
             strict=strict,
             early=target,
             sample_submission=sample_submission,
+            bases=o.bases(base),
             on_event=bars,
         )
     workflow.write_submission(target, prediction, sample_submission=sample_submission, workspace=workspace)
@@ -170,6 +172,7 @@ def _train(
             jobs=training.jobs,
             offline=training.offline,
             early=early,
+            bases=o.bases(training.base),
             on_event=bars,
         )
     if training.strict:

@@ -116,6 +116,7 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
             fold=None,
         )
         keys = [key.model_copy(update={"fold": fold}) for fold in range(job.folds.n_folds)]
+        _check_base(job, member, recipe, only_renamed=True)
     test = None if job.test is None else job.test.digest(outcomes=False)
     tasks = []
     for fold, key in enumerate(keys):
@@ -144,6 +145,22 @@ def _check_recipe(job: Job, member: str, recipe: Recipe, keys: Sequence[FoldKey]
         )
 
 
+def _check_base(job: Job, member: str, recipe: Recipe, *, only_renamed: bool) -> None:
+    """Refuse to go on with a member on another base than its first fitted fold stands on.
+
+    Where the base lies is not in a fold's key. ``only_renamed``: look at its content only where the recipe
+    writes it in another way than the fold's card.
+    """
+    if not recipe.base or recipe.is_tiny:
+        return
+    artifacts = job.artifacts(member)
+    fitted = ((k, artifacts.fold_card(k)) for k in range(0 if job.folds is None else job.folds.n_folds))
+    fold, card = next(((k, card) for k, card in fitted if card is not None), (0, None))
+    if card is None or (only_renamed and card.facts.get("base") == recipe.base):
+        return
+    backbones.engine_of(recipe.backbone).check_base(artifacts.fold_folder(fold), recipe=recipe)
+
+
 def is_done(job: Job, task: FoldTask) -> bool:
     """Whether this task has nothing left to do."""
     member = job.artifacts(task.member)
@@ -159,6 +176,7 @@ def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> No
     """
     if job.train is None:
         return
+    _check_base(job, recipe.name, recipe, only_renamed=False)
     cache = job.workspace.cache
     with backbones.reraise_os_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)

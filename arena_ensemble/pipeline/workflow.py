@@ -12,7 +12,7 @@ A second call with the same arguments does nothing; a killed one goes on where i
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,9 +22,8 @@ import numpy as np
 from ..artifacts.fold_file import ensure_folds
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
-from ..backbones.language import hub
 from ..battles import Battles
-from ..errors import ArenaError, ArtifactError, InputError, MemberError
+from ..errors import ArenaError, InputError, MemberError
 from ..folds import NEAR_DUPLICATES, Folds
 from ..io import (
     COLUMNS,
@@ -37,7 +36,7 @@ from ..io import (
     read_battles,
 )
 from ..predictions import Floats
-from ..recipes import Recipe, load_recipe
+from ..recipes import Recipe
 from . import standing, submission
 from .build import build
 from .cross_fit import RunResult, run_job
@@ -45,6 +44,7 @@ from .ensemble import Ensemble, EnsemblePrediction
 from .executors import Event
 from .extra_data import ExtraFile, read_extra
 from .imported import check_imported, is_external
+from .member_recipes import check_bases, check_retrain, recipes_of
 from .standing import StandingSubmission
 from .tasks import Job
 
@@ -86,6 +86,7 @@ def train_members(
     jobs: int | None = None,
     offline: bool = False,
     early: str | Path | None = None,
+    bases: Mapping[str, str | Path] | None = None,
     on_event: Event | None = None,
 ) -> TrainingRun:
     """Train members on every set of folds but one and predict that one; predict the test battles too.
@@ -112,6 +113,8 @@ def train_members(
     early
         A file to keep a valid submission of the test battles in while members are trained: first the
         prior, then a pool of the members that are finished.
+    bases
+        Member's name, or a base as recipes write it → its folder on this machine.
 
     Raises
     ------
@@ -125,10 +128,12 @@ def train_members(
     with place.locked("training"):
         names = _names(members) or list(DEFAULT_MEMBERS)
         anew = _names(retrain)
-        _check_retrain(place, anew, names)
+        check_retrain(place, anew, names)
         # the cards of members that are made anew are not looked at: an older version may have written them
         external = [name for name in names if name not in anew and is_external(place, name)]
-        recipes = _recipes(place, [name for name in names if name not in external], offline=offline)
+        recipes = recipes_of(
+            place, [name for name in names if name not in external], offline=offline, bases=bases
+        )
         check_jobs(jobs)
         loaded = load_battles(Path(data), format=format, need_outcomes=True, skip_unvoted=skip_unvoted)
         train, n_classes = loaded.battles, loaded.n_classes
@@ -197,12 +202,14 @@ def predict(
     strict: bool = False,
     early: str | Path | None = None,
     sample_submission: str | Path | None = None,
+    bases: Mapping[str, str | Path] | None = None,
     on_event: Event | None = None,
 ) -> EnsemblePrediction:
     """Predict test battles with the workspace's fold models, keeping each member's predictions there.
 
     What was predicted before is not predicted again. To predict without writing, use
-    `Ensemble.predict_proba`. ``workspace`` is the ensemble's own by default.
+    `Ensemble.predict_proba`. ``workspace`` is the ensemble's own by default; ``bases`` as in `train_members`:
+    a base may lie elsewhere than on the training machine, since its content alone is checked.
 
     A member that fails, or whose models are missing or damaged, is left out and named in the prediction's
     ``left_out``: of the pools kept with the ensemble, the best of the other members' then takes the
@@ -226,9 +233,11 @@ def predict(
     lost: dict[str, ArenaError] = {}
     for name in [name for name in ensemble.members if name not in external]:
         try:
-            recipes |= _recipes(place, [name], offline=offline)
+            recipes |= recipes_of(place, [name], offline=offline, bases=bases, partly=True)
         except ArenaError as refusal:
             lost[name] = refusal
+    if not lost:
+        check_bases(recipes, bases)
     if lost and (strict or not recipes):
         raise next(iter(lost.values()))
     with place.locked("predicting"):
@@ -293,32 +302,6 @@ def _path(given: str | Path | None) -> Path | None:
 def _names(given: str | Sequence[str] | None) -> list[str]:
     """Names as a list; a text is one name."""
     return [given] if isinstance(given, str) else list(given or ())
-
-
-def _check_retrain(workspace: Workspace, anew: Sequence[str], names: Sequence[str]) -> None:
-    """Raise InputError where a member to forget is none of those that are trained now."""
-    for name in anew:
-        if name not in names:
-            raise InputError(f"--retrain {name}: not among the members of this run ({', '.join(names)})")
-        try:
-            external = is_external(workspace, name)
-        except ArtifactError:  # damaged, or of an older version: to be made anew for that reason
-            continue
-        if external:
-            raise InputError(
-                f"--retrain {name}: its predictions were imported and cannot be made here; give the new ones "
-                f"with `arena-ensemble import {name} --oof FILE`"
-            )
-
-
-def _recipes(workspace: Workspace, names: Sequence[str], *, offline: bool) -> dict[str, Recipe]:
-    """The recipes; a missing folder, or offline a missing hub file, is named before any work."""
-    if offline:
-        hub.go_offline()
-    recipes = {name: load_recipe(workspace.recipe_path(name)) for name in names}
-    for recipe in recipes.values():
-        hub.check_base(recipe)
-    return recipes
 
 
 def check_jobs(jobs: int | None) -> None:

@@ -47,7 +47,7 @@ def config_of(recipe: Recipe) -> tuple[Any, str]:
         raise RecipeError(
             f"member {recipe.name!r}: base {recipe.base!r} is built on the spot; no plan is needed"
         )
-    source = loading.source_of(recipe)
+    source = loading.named_source(recipe)
     if recipe.base_path() is not None:
         return loading.load_config(source), source.name
     try:

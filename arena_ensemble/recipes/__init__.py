@@ -5,7 +5,15 @@ names the key as it was typed and the nearest known one; a wrong value is an err
 key, the value and what was expected.
 """
 
-from .loading import load_recipe, packaged_models, packaged_names, packaged_recipe, recipe_from
+from .loading import (
+    folder_of,
+    load_recipe,
+    packaged_models,
+    packaged_names,
+    packaged_recipe,
+    recipe_from,
+    with_bases,
+)
 from .settings import (
     AdapterSettings,
     GenerateSettings,
@@ -26,9 +34,11 @@ __all__ = [
     "SoftSettings",
     "TinySettings",
     "TrainSettings",
+    "folder_of",
     "load_recipe",
     "packaged_models",
     "packaged_names",
     "packaged_recipe",
     "recipe_from",
+    "with_bases",
 ]

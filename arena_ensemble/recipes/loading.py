@@ -93,6 +93,49 @@ def recipe_from(
         raise RecipeError(f"{source}: {_first_problem(error)}") from None
 
 
+def folder_of(given: str | Path) -> Path:
+    """A folder as a recipe's ``base`` names it, whatever the recipe's own folder."""
+    return Path(given).expanduser().absolute()
+
+
+def with_bases(
+    recipes: Mapping[str, Recipe], bases: Mapping[str, str | Path], *, partly: bool = False
+) -> dict[str, Recipe]:
+    """Recipes whose bases lie elsewhere on this machine.
+
+    Parameters
+    ----------
+    recipes
+        By member's name.
+    bases
+        Member's name, or a base as recipes write it → the folder of that base here.
+    partly
+        Whether names of other members are passed over.
+
+    Raises
+    ------
+    RecipeError
+        A name is neither, or a folder is none.
+    """
+    changed = dict(recipes)
+    for name, given in bases.items():
+        folder = folder_of(given)
+        meant = [member for member, recipe in recipes.items() if name in (member, recipe.base)]
+        usable = [member for member in meant if recipes[member].base and not recipes[member].is_tiny]
+        if not meant and partly:
+            continue
+        if not usable:
+            known = sorted({r.base for r in recipes.values() if r.base and not r.is_tiny})
+            what = "has no base that lies anywhere" if meant else "is neither a member nor a base of this run"
+            listed = ", ".join([*recipes, *known]) or "none"
+            raise RecipeError(f"--base {name}={given}: {name!r} {what}; use one of: {listed}")
+        if not folder.is_dir():
+            raise RecipeError(f"--base {name}={given}: no folder there; give one with config.json")
+        for member in usable:
+            changed[member] = changed[member].model_copy(update={"base": str(folder), "revision": ""})
+    return changed
+
+
 def _migrated(values: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     """Settings of the release before, accepted for this one."""
     if values.get("read_orders") != "uncertain":

@@ -281,11 +281,17 @@ class Recipe(Section):
         return _digest(self.settings())
 
     def fit_digest(self) -> str:
-        """The same without what changes prediction only (which orders are read), and `machine_settings`."""
+        """The same without what changes prediction only (which orders are read), and `machine_settings`.
+
+        Where a base lies is not what it is: the fold's own record of its content is its identity. A tiny base
+        is its name and shape.
+        """
         values = {key: value for key, value in self.settings().items() if key not in _PREDICTION_ONLY}
         for name in self.machine_settings:
             section, key = name.split(".")
             del values[section][key]
+        if not self.is_tiny:
+            del values["base"], values["revision"]
         return _digest(values)
 
 

@@ -18,7 +18,7 @@ import torch
 
 from ...battles import Battles
 from ...deadline import Deadline
-from ...errors import ArtifactError, OutOfTime, RecipeError
+from ...errors import ArtifactError, OutOfTime, RecipeError, StaleError
 from ...folds.holdout import holdout_by_group
 from ...predictions import Floats
 from ...prompts import get_template as template_of
@@ -26,6 +26,7 @@ from ...prompts import turns_of
 from ...recipes import Recipe
 from ..base import Progress
 from . import adapters, checkpoints, generation_checks, loading, tiny
+from .base_identity import BaseIdentity
 from .encoder import PromptEncoder, identity
 from .model import MemberModel
 from .opening import BuildHead, build_model, fresh_model, open_encoder
@@ -38,6 +39,7 @@ _log = logging.getLogger(__name__)
 _SETTINGS: Final = "settings.json"
 _WEIGHTS: Final = "weights.safetensors"
 _BASE: Final = "base"
+_BASE_RECORD: Final = "base.json"
 
 
 class LanguageModel:
@@ -186,6 +188,7 @@ class LanguageModel:
                     f"{folder}: was trained with another {name.replace('_', ' ')} than the recipe and base "
                     "here give; restore them or train this fold again"
                 )
+        _check_base(folder, recipe, encoder.base())
         return encoder, kept
 
     @staticmethod
@@ -198,6 +201,18 @@ class LanguageModel:
             The file is absent or broken.
         """
         return adapters.read_weights(folder / _WEIGHTS)
+
+    def check_base(self, folder: Path, *, recipe: Recipe) -> None:
+        """Make sure that the recipe's base is the one that a fitted fold stands on, without its weights.
+
+        Raises
+        ------
+        StaleError
+            It is another; the first difference is named.
+        """
+        if not recipe.is_tiny:
+            source = loading.source_of(recipe)
+            _check_base(folder, recipe, BaseIdentity.of(Path(source.name), loading.load_config(source)))
 
     def import_adapter(self, adapter: Path, *, recipe: Recipe, folder: Path, cache: Path) -> MemberModel:
         """Write a fold folder from a PEFT adapter that another tool trained; prediction only.
@@ -230,11 +245,14 @@ class LanguageModel:
 def _write(member: MemberModel, folder: Path, facts: dict[str, Any]) -> None:
     """The files of a fitted fold: trained weights, settings, and a tiny base, which exists nowhere else."""
     recipe, own = member.encoder.recipe, folder / _BASE
+    facts = {**facts, "base": recipe.base}
     member.facts = facts
     if recipe.train.epochs:
         adapters.save_weights(member.head_model, folder / _WEIGHTS)
     if recipe.is_tiny and not own.exists():
         shutil.copytree(member.encoder.source.name, own)
+    base = member.encoder.base()
+    (folder / _BASE_RECORD).write_text(base.to_json(), encoding="utf-8")
     kept = {
         **identity(member.encoder),
         "base": recipe.base,
@@ -243,3 +261,14 @@ def _write(member: MemberModel, folder: Path, facts: dict[str, Any]) -> None:
         "facts": facts,
     }
     (folder / _SETTINGS).write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _check_base(folder: Path, recipe: Recipe, now: BaseIdentity) -> None:
+    """Make sure that a base is the one that the fold in ``folder`` was trained on."""
+    anew = f"train the member anew with --retrain {recipe.name}" if recipe.name else "train this fold again"
+    kept = BaseIdentity.read(folder / _BASE_RECORD, remedy=anew)
+    if difference := kept.difference(now):
+        raise StaleError(
+            f"{folder}: was trained on another base model than {recipe.base!r}: {difference}; give the one "
+            f"that it was trained on (base in the recipe, or --base {recipe.name or 'NAME'}=DIR), or {anew}"
+        )

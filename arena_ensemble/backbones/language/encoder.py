@@ -24,6 +24,7 @@ from ...prompts import get_template as template_of
 from ...recipes import Recipe
 from ..registry import Head, head_of
 from . import loading
+from .base_identity import BaseIdentity
 from .sequences import TokenSequences
 from .template_tokens import encode_literals
 from .token_cache import TokenStore
@@ -70,6 +71,10 @@ class PromptEncoder:
         room_for_texts(literals, recipe.prompt)
         return cls(recipe, source, config, tokenizer, literals, TokenStore(tokenizer, cache), cache)
 
+    def base(self) -> BaseIdentity:
+        """What the base is made of, wherever it lies."""
+        return BaseIdentity.of(Path(self.source.name), self.config)
+
     @property
     def pad_id(self) -> int:
         """Any id will do: what is padded is masked or stands behind every real token.
@@ -101,10 +106,9 @@ class PromptEncoder:
 
 
 def identity(encoder: PromptEncoder) -> dict[str, str]:
-    """What a fold's weights depend on besides the recipe: checked when they are read back."""
+    """What a fold's weights depend on besides recipe and base: checked when they are read back."""
     return {
         "template": template_digest(encoder.recipe),
         "literals": encoder.literals.digest(),
         "tokenizer": encoder.store.digest,
-        "base_model": loading.fingerprint(encoder.source),
     }

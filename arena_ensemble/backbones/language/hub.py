@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ...errors import RecipeError
-from ...recipes import Recipe
 from .base_folder import ADAPTER_CONFIG, MODEL_CONFIG, check_base_folder
+
+if TYPE_CHECKING:  # any object with the same fields will do
+    from ...recipes import Recipe
 
 _NEEDED: Final = (
     ("config.json",),
@@ -17,6 +20,9 @@ _NEEDED: Final = (
     ("model.safetensors", "model.safetensors.index.json"),
 )
 """Of each line, one file must be there."""
+_FETCHED: Final = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+_NOT_FETCHED: Final = ["original/*", "consolidated*", "onnx/*", "openvino/*"]
+_found: dict[tuple[str, str, str | None], Path] = {}
 _TRUE: Final = ("1", "on", "yes", "true")
 
 
@@ -32,6 +38,67 @@ def is_offline() -> bool:
     """Whether the user, or ``--offline``, forbids connections."""
     return any(
         os.environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+
+
+def cached_snapshot(base: str, revision: str | None) -> Path | None:
+    """The folder of a hub id in the hub's cache, where config, tokenizer and all weights are there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(base, MODEL_CONFIG, revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    if not all(any((folder / name).is_file() for name in names) for names in _NEEDED):
+        return None
+    index = folder / "model.safetensors.index.json"
+    if index.is_file() and not (folder / "model.safetensors").is_file():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, LookupError, AttributeError, TypeError):
+            return None
+        if not all((folder / name).is_file() for name in names):
+            return None
+    return folder
+
+
+def snapshot(member: str, base: str, revision: str | None) -> Path:
+    """The folder of a hub id on this disk: what the hub's cache holds, else downloaded.
+
+    What is in the cache is never asked for again, and is asked for once in a process, so that an open
+    ``revision`` stays at one commit however long a run takes; ``hf download`` moves it on.
+
+    Raises
+    ------
+    RecipeError
+        It is neither in the cache nor within reach.
+    """
+    from huggingface_hub import constants
+
+    key = (constants.HF_HUB_CACHE, base, revision)
+    if key not in _found:
+        folder = cached_snapshot(base, revision) or _fetched(member, base, revision)
+        _found[key] = folder
+    return _found[key]
+
+
+def _fetched(member: str, base: str, revision: str | None) -> Path:
+    from huggingface_hub import constants, snapshot_download
+
+    why = "config.json, tokenizer or safetensors are missing there"
+    try:
+        folder = snapshot_download(
+            base, revision=revision, allow_patterns=_FETCHED, ignore_patterns=_NOT_FETCHED
+        )
+        # offline, a part of a snapshot is handed out without a word
+        if (whole := cached_snapshot(base, Path(folder).name)) is not None:
+            return whole
+    except (OSError, ValueError) as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    raise RecipeError(
+        f"member {member!r}: base {base!r} is not whole in the hub's cache ({constants.HF_HUB_CACHE}) and "
+        f"cannot be fetched: {why} (give a folder with config.json, tokenizer and safetensors, or fetch it: "
+        f"hf download {base})"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import inspect
 import logging
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from ...errors import DependencyError, RecipeError
+from . import hub
 from .attention import card_here, choose_attention, expand_shared_heads, needs_expanding, next_attention
 from .base_folder import check_base_folder
 from .precision import precision_on_gpu
@@ -23,8 +23,6 @@ if TYPE_CHECKING:  # any object with the same fields will do
     from ...recipes import Recipe
 
 _log = logging.getLogger(__name__)
-_SAMPLES: Final = 64
-_SAMPLE_BYTES: Final = 1 << 20
 _CPU_TOKENS: Final = 2048
 
 
@@ -98,13 +96,27 @@ class Source:
         return options
 
 
-def source_of(recipe: Recipe) -> Source:
-    """The base of a recipe that is not tiny."""
+def named_source(recipe: Recipe) -> Source:
+    """The base of a recipe that is not tiny, as the recipe writes it: nothing is fetched."""
     folder = recipe.base_path()
     if folder is not None:
         check_base_folder(folder, member=recipe.name, base=recipe.base)
         return Source(str(folder))
     return Source(recipe.base, recipe.revision or None)
+
+
+def source_of(recipe: Recipe) -> Source:
+    """The base of a recipe that is not tiny, as a folder: a hub id is its snapshot, fetched if need be.
+
+    Raises
+    ------
+    RecipeError
+        The folder holds no model, or the hub id is neither in the hub's cache nor within reach.
+    """
+    source = named_source(recipe)
+    if Path(source.name).is_dir():
+        return source
+    return Source(str(hub.snapshot(recipe.name, source.name, source.revision)))
 
 
 @contextlib.contextmanager
@@ -133,32 +145,6 @@ def _reraise_load_errors(source: Source, what: str) -> Iterator[None]:
             f"base {source.name!r}: cannot load its {what}: {lines[0]} "
             "(give a folder with config.json, tokenizer and safetensors, or a hub id within reach)"
         ) from error
-
-
-def fingerprint(source: Source) -> str:
-    """Which weights these are: of a folder, its configuration and samples of its weight files; of a hub
-    id, its name and the commit in the hub's cache (else the revision asked for).
-
-    Hashing 18 GB per fold would cost more than it protects, so a weight file counts by its size, its first
-    MiB (which holds safetensors' table of tensors), its last, and 62 more at even distances; a file of up
-    to 64 MiB counts whole.
-    """
-    folder = Path(source.name)
-    if not folder.is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        config = try_to_load_from_cache(source.name, "config.json", revision=source.revision)
-        commit = Path(config).parent.name if isinstance(config, str) else source.revision
-        return hashlib.sha256(f"{source.name}@{commit}".encode()).hexdigest()
-    state = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        state.update(f"{path.name}:{size}".encode())
-        with path.open("rb") as stream:
-            for k in range(_SAMPLES):
-                stream.seek(max(0, size - _SAMPLE_BYTES) * k // (_SAMPLES - 1))
-                state.update(stream.read(_SAMPLE_BYTES))
-    return state.hexdigest()
 
 
 def load_config(source: Source) -> Any:

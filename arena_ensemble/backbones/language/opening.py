@@ -107,7 +107,7 @@ def _facts(model: Any, head_model: HeadModel, policy: loading.Policy, names: lis
 def _hidden_folder(member: MemberModel) -> Path:
     """The folder of a frozen base's vectors: one for each base, type and way to load it."""
     encoder, recipe = member.encoder, member.encoder.recipe
-    kind = [loading.fingerprint(encoder.source), member.facts["dtype"], member.facts["architecture"]]
+    kind = [encoder.base().digest(), member.facts["dtype"], member.facts["architecture"]]
     kind += [recipe.loader, recipe.adapter.quantise]
     return encoder.cache / "hidden" / hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:16]
 

@@ -42,6 +42,9 @@ def plain_encoder(tokenizer: Any) -> Encode:
 def tokenizer_digest(tokenizer: Any) -> str:
     """SHA-256 of the tokenizer's whole definition."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # how a batch was last cut and padded is no part of it
+        backend.no_truncation()
+        backend.no_padding()
     state = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
     return hashlib.sha256(state.encode()).hexdigest()
 

@@ -18,7 +18,7 @@ from architectures import battles, recipe, save_base
 from arena_ensemble import backbones
 from arena_ensemble.backbones.language import objective
 from arena_ensemble.battles import Battles
-from arena_ensemble.errors import ArtifactError, DependencyError, InputError, MemberError, RecipeError
+from arena_ensemble.errors import DependencyError, InputError, MemberError, RecipeError, StaleError
 
 
 @pytest.fixture(scope="module")
@@ -299,5 +299,5 @@ def test_what_cannot_be_done_is_said_in_one_line(
 def test_a_fold_of_another_base_is_refused(base: Path, tmp_path: Path) -> None:
     fit(base, tmp_path / "a")
     other = save_base(tmp_path / "other", "mistral")
-    with pytest.raises(ArtifactError, match="another base model"):
+    with pytest.raises(StaleError, match=r"another base model than .* model_type = 'mistral', was 'llama'"):
         backbones.get("classify").load(tmp_path / "a", recipe=recipe(other), cache=tmp_path / "cache")
