@@ -47,11 +47,12 @@ INSIDE = {
     "language.backbone "
     "lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",
-    "pipeline": "audit_check guards extra_data external_files distillation member_audit tasks executors "
-    "cross_fit fallback ensemble build submission standing imported external leak_audit export "
+    "pipeline": "audit_check guards extra_data external_files distillation member_audit fitted tasks "
+    "executors cross_fit fallback ensemble build submission standing imported external leak_audit export "
     "member_recipes workflow",
     "report": "drawings tables page",
-    "cli": "runner options progress tables summary plan health doctor audit validate data export pipeline",
+    "cli": "runner option_texts options progress tables summary plan health doctor audit validate data "
+    "export pipeline",
 }
 LONGEST_FILE = 350
 TORCH = {

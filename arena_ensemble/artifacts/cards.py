@@ -71,6 +71,8 @@ class PredictionKey(FoldKey):
     n_classes: int
     test: str | None = None
     """digest of the test battles; None for out-of-fold rows"""
+    use_folds: str | None = None
+    """the folds whose models predicted, such as ``0,2``; None for all that are there"""
 
 
 class ShardCard(_Model):

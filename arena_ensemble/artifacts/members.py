@@ -73,16 +73,18 @@ class MemberArtifacts:
         return cards.read_card(self.fold_folder(fold), FoldCard, remedy=self._anew)
 
     def fitted_keys(self) -> list[FoldKey]:
-        """The keys of the fold models that are there, from fold 0 on.
+        """The keys of the fold models that are there, by fold.
 
         Raises
         ------
         InputError
             None is.
         """
-        keys: list[FoldKey] = []
-        while (card := self.fold_card(len(keys))) is not None:
-            keys.append(card.key)
+        names = (path.name.removeprefix("fold-") for path in self.models.glob("fold-*"))
+        cards_here = (
+            self.fold_card(fold) for fold in sorted(int(name) for name in names if name.isdecimal())
+        )
+        keys = [card.key for card in cards_here if card is not None]
         if not keys:
             raise InputError(f"member {self.name!r} has no fitted models in {self.models}; train it first")
         return keys
@@ -201,9 +203,9 @@ class MemberArtifacts:
         atomic.write_bytes(self.predictions / OOF, parquet_bytes(predictions_frame(predictions)))
         return cards.write_card(self.predictions, card, [OOF])
 
-    def remove_shards(self, folds: int) -> None:
+    def remove_shards(self, folds: Sequence[int]) -> None:
         """Remove the folds' own tables: merged and hashed, they have served."""
-        for fold in range(folds):
+        for fold in folds:
             for stem in (f"fold-{fold}", f"test-{fold}"):
                 for suffix in (".json", ".parquet"):
                     (self.predictions / (stem + suffix)).unlink(missing_ok=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ArenaError
-from .registry import HEADS, Head, engine_of, get, head_of
+from .registry import HEADS, Head, get, head_of
 
-__all__ = ["HEADS", "Head", "engine_of", "get", "head_of", "reraise_os_errors"]
+__all__ = ["HEADS", "Head", "get", "head_of", "reraise_os_errors"]
 
 
 @contextlib.contextmanager

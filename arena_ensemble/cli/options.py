@@ -77,6 +77,12 @@ BaseOption = Annotated[
         help="where the base of member NAME, or the hub id NAME, lies on this machine (repeat)",
     ),
 ]
+UseFoldsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K,…", help="predict with the models of these folds alone, such as 0,2", show_default="all"
+    ),
+]
 TruthOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="true probabilities (sample arena), for scoring"),
@@ -306,25 +312,6 @@ def weighted(text: str, *, option: str) -> tuple[Path, float]:
     if not 0 < weight <= _LARGEST_WEIGHT:
         raise InputError(f"{option} {text}: the weight {number} is not above 0 and up to {_LARGEST_WEIGHT:g}")
     return Path(path), weight
-
-
-def bases(given: list[str] | None) -> dict[str, str]:
-    """``--base NAME=DIR`` as a dictionary.
-
-    Raises
-    ------
-    InputError
-        One has no ``=``, or a name is given twice.
-    """
-    found: dict[str, str] = {}
-    for text in given or ():
-        name, equals, folder = text.partition("=")
-        if not (name and equals and folder):
-            raise InputError(f"--base {text}: expected NAME=DIR, with NAME a member or a hub id")
-        if name in found:
-            raise InputError(f"--base {name}: given twice; give one folder")
-        found[name] = folder
-    return found
 
 
 def named_file(text: str) -> NamedFile:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from . import option_texts
 from . import options as o
 from .runner import PARTLY, Result, WorkspaceOption
 
@@ -105,6 +106,7 @@ def predict(
     offline: o.OfflineOption = False,
     strict: o.StrictOption = False,
     base: o.BaseOption = None,
+    use_folds: o.UseFoldsOption = None,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Predict new battles with a finished ensemble; no training data needed."""
@@ -127,7 +129,8 @@ def predict(
             strict=strict,
             early=target,
             sample_submission=sample_submission,
-            bases=o.bases(base),
+            bases=option_texts.bases(base),
+            use_folds=option_texts.fold_numbers(use_folds),
             on_event=bars,
         )
     workflow.write_submission(target, prediction, sample_submission=sample_submission, workspace=workspace)
@@ -172,7 +175,7 @@ def _train(
             jobs=training.jobs,
             offline=training.offline,
             early=early,
-            bases=o.bases(training.base),
+            bases=option_texts.bases(training.base),
             on_event=bars,
         )
     if training.strict:

@@ -285,7 +285,7 @@ def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
     if job.train is not None and job.folds is not None and not member.is_merged(first.oof_key):
         predictions = member.merged_oof([task.oof_key for task in planned], job.train.ids)
         member.commit_oof(predictions, _member_card(job, planned, predictions, unverified))
-    member.remove_shards(len(planned))
+    member.remove_shards([task.fold for task in planned])
     return member.card()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +26,12 @@ from ..artifacts.workspace import Workspace
 from ..backbones.base import Backbone, Fitted
 from ..battles import SWAP, Battles
 from ..deadline import Deadline
-from ..errors import ArtifactError, InputError, MemberError, StaleError
+from ..errors import ArtifactError, InputError, MemberError
 from ..folds import Folds
 from ..predictions import Floats, Predictions
 from ..recipes import Recipe
 from . import distillation
+from . import fitted as fitted_folds
 from .extra_data import ExtraBattles, add_extra_rows
 
 Progress = Callable[[float, float, str], None]
@@ -51,6 +52,8 @@ class Job:
     """2 where no tie can be voted: then no member gives P(tie)"""
     notes: tuple[str, ...] = ()
     """what the reader reported of the training file, such as how an order was drawn; for the cards"""
+    use_folds: tuple[int, ...] | None = None
+    """the folds whose models predict ``test`` where there is nothing to train on; None for all"""
     deadline: Deadline | None = None
     """when a fold in training must have stopped"""
 
@@ -104,8 +107,9 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
         There is nothing to train on, and the recipe is not the one that the member was trained with.
     """
     if job.train is None or job.folds is None:
-        keys = job.artifacts(member).fitted_keys()
-        _check_recipe(job, member, recipe, keys)
+        artifacts = job.artifacts(member)
+        keys, use_folds = fitted_folds.chosen(artifacts, job.use_folds)
+        fitted_folds.check_recipe(artifacts, recipe, keys)
     else:
         key = FoldKey(
             recipe=recipe.fit_digest(),
@@ -116,49 +120,17 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
             fold=None,
         )
         keys = [key.model_copy(update={"fold": fold}) for fold in range(job.folds.n_folds)]
-        _check_base(job, member, recipe, only_renamed=True)
+        fitted_folds.check_base(job.artifacts(member), recipe, job.folds.n_folds, only_renamed=True)
+        use_folds = None
     test = None if job.test is None else job.test.digest(outcomes=False)
     tasks = []
-    for fold, key in enumerate(keys):
+    for key in keys:
+        fold = key.fold
+        assert fold is not None, "a fitted model is of one fold"
         oof_key = PredictionKey(**key.model_dump(), orders=recipe.orders(), n_classes=job.n_classes)
-        test_key = None if test is None else oof_key.model_copy(update={"test": test})
+        test_key = None if test is None else oof_key.model_copy(update={"test": test, "use_folds": use_folds})
         tasks.append(FoldTask(member, recipe, fold, key, oof_key, test_key))
     return tasks
-
-
-def _check_recipe(job: Job, member: str, recipe: Recipe, keys: Sequence[FoldKey]) -> None:
-    """Refuse to predict with a recipe that was edited since the member was trained: numbers would differ."""
-    changed = [fold for fold, key in enumerate(keys) if key.recipe != recipe.fit_digest()]
-    if changed:
-        raise StaleError(
-            f"member {member!r}: its recipe was edited since it was trained (fold {changed[0]} first, "
-            f"{len(changed)} of {len(keys)} folds), so its models would predict other numbers; put it "
-            f"back as it was ({', '.join(recipe.machine_settings)} alone may change), or train it anew with "
-            f"`arena-ensemble stack --data FILE --retrain {member}`"
-        )
-    card = job.artifacts(member).card()
-    if card is not None and card.key is not None and card.key.orders != recipe.orders():
-        raise StaleError(
-            f"member {member!r}: the ensemble was fitted on predictions with read_orders = "
-            f"{card.key.orders}, the recipe now says {recipe.orders()} (read_orders and second_order_share): "
-            "put it back, or run `arena-ensemble stack --data FILE` again, which predicts all rows so"
-        )
-
-
-def _check_base(job: Job, member: str, recipe: Recipe, *, only_renamed: bool) -> None:
-    """Refuse to go on with a member on another base than its first fitted fold stands on.
-
-    Where the base lies is not in a fold's key. ``only_renamed``: look at its content only where the recipe
-    writes it in another way than the fold's card.
-    """
-    if not recipe.base or recipe.is_tiny:
-        return
-    artifacts = job.artifacts(member)
-    fitted = ((k, artifacts.fold_card(k)) for k in range(0 if job.folds is None else job.folds.n_folds))
-    fold, card = next(((k, card) for k, card in fitted if card is not None), (0, None))
-    if card is None or (only_renamed and card.facts.get("base") == recipe.base):
-        return
-    backbones.engine_of(recipe.backbone).check_base(artifacts.fold_folder(fold), recipe=recipe)
 
 
 def is_done(job: Job, task: FoldTask) -> bool:
@@ -176,7 +148,8 @@ def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> No
     """
     if job.train is None:
         return
-    _check_base(job, recipe.name, recipe, only_renamed=False)
+    if job.folds is not None:
+        fitted_folds.check_base(job.artifacts(recipe.name), recipe, job.folds.n_folds)
     cache = job.workspace.cache
     with backbones.reraise_os_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)

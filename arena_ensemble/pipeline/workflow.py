@@ -203,6 +203,7 @@ def predict(
     early: str | Path | None = None,
     sample_submission: str | Path | None = None,
     bases: Mapping[str, str | Path] | None = None,
+    use_folds: Sequence[int] | None = None,
     on_event: Event | None = None,
 ) -> EnsemblePrediction:
     """Predict test battles with the workspace's fold models, keeping each member's predictions there.
@@ -210,6 +211,8 @@ def predict(
     What was predicted before is not predicted again. To predict without writing, use
     `Ensemble.predict_proba`. ``workspace`` is the ensemble's own by default; ``bases`` as in `train_members`:
     a base may lie elsewhere than on the training machine, since its content alone is checked.
+    ``use_folds`` are the folds whose models predict, for less time: fewer are a little worse, and gamma is
+    estimated from those that predicted.
 
     A member that fails, or whose models are missing or damaged, is left out and named in the prediction's
     ``left_out``: of the pools kept with the ensemble, the best of the other members' then takes the
@@ -226,6 +229,9 @@ def predict(
     given = workspace if workspace is not None else ensemble.workspace
     place = Workspace.of("." if given is None else given)
     check_jobs(jobs)
+    folds = None if use_folds is None else tuple(sorted(set(use_folds)))
+    if folds == ():
+        raise InputError("use_folds is empty; give at least one fold, or None for all")
     battles = as_battles(test, format=format)
     ensemble.check_members(place)
     external = [name for name in ensemble.members if is_external(place, name)]
@@ -241,7 +247,7 @@ def predict(
     if lost and (strict or not recipes):
         raise next(iter(lost.values()))
     with place.locked("predicting"):
-        job = Job(place.root, None, None, battles, n_classes=ensemble.card.n_classes)
+        job = Job(place.root, None, None, battles, n_classes=ensemble.card.n_classes, use_folds=folds)
         told = None
         if early is not None:
             make = standing.from_ensemble(place, ensemble, battles, also=external)

@@ -1,0 +1,83 @@
+"""What is fitted of a member: which folds predict, and whether recipe and base are still theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import backbones
+from ..artifacts.cards import FoldKey
+from ..artifacts.members import MemberArtifacts
+from ..errors import InputError, StaleError
+from ..recipes import Recipe
+
+
+def chosen(artifacts: MemberArtifacts, use_folds: Sequence[int] | None) -> tuple[list[FoldKey], str | None]:
+    """The fitted folds that predict, and their names in a key: None where these are all from fold 0 on.
+
+    Raises
+    ------
+    InputError
+        No fold of the member is fitted here, or one of ``use_folds`` is not.
+    """
+    fitted = artifacts.fitted_keys()
+    here = [key.fold for key in fitted if key.fold is not None]
+    wanted = here if use_folds is None else use_folds
+    if missing := sorted(set(wanted).difference(here)):
+        raise InputError(
+            f"member {artifacts.name!r}: --use-folds {missing[0]}: no model of that fold is here; use some "
+            f"of {', '.join(map(str, here))}"
+        )
+    keys = [key for key in fitted if key.fold in wanted]
+    names = [key.fold for key in keys]
+    all_of_them = names == list(range(len(fitted)))
+    return keys, None if all_of_them else ",".join(map(str, names))
+
+
+def check_recipe(artifacts: MemberArtifacts, recipe: Recipe, keys: Sequence[FoldKey]) -> None:
+    """Refuse to predict with a recipe that was edited since the member was trained: numbers would differ.
+
+    Raises
+    ------
+    StaleError
+        It was.
+    """
+    member = artifacts.name
+    changed = [key.fold for key in keys if key.recipe != recipe.fit_digest()]
+    if changed:
+        raise StaleError(
+            f"member {member!r}: its recipe was edited since it was trained (fold {changed[0]} first, "
+            f"{len(changed)} of {len(keys)} folds), so its models would predict other numbers; put it "
+            f"back as it was ({', '.join(recipe.machine_settings)} alone may change), or train it anew with "
+            f"`arena-ensemble stack --data FILE --retrain {member}`"
+        )
+    card = artifacts.card()
+    if card is not None and card.key is not None and card.key.orders != recipe.orders():
+        raise StaleError(
+            f"member {member!r}: the ensemble was fitted on predictions with read_orders = "
+            f"{card.key.orders}, the recipe now says {recipe.orders()} (read_orders and second_order_share): "
+            "put it back, or run `arena-ensemble stack --data FILE` again, which predicts all rows so"
+        )
+
+
+def check_base(
+    artifacts: MemberArtifacts, recipe: Recipe, n_folds: int, *, only_renamed: bool = False
+) -> None:
+    """Refuse to go on with a member on another base than its first fitted fold stands on.
+
+    Where the base lies is not in a fold's key. ``only_renamed``: look at its content only where the recipe
+    writes it in another way than the fold's card.
+
+    Raises
+    ------
+    StaleError
+        It is another base.
+    """
+    if not recipe.base or recipe.is_tiny:
+        return
+    fitted = ((k, artifacts.fold_card(k)) for k in range(n_folds))
+    fold, card = next(((k, card) for k, card in fitted if card is not None), (0, None))
+    if card is None or (only_renamed and card.facts.get("base") == recipe.base):
+        return
+    engine = getattr(backbones.get(recipe.backbone), "engine", None)  # a head of one's own may have none
+    if engine is not None:
+        engine.check_base(artifacts.fold_folder(fold), recipe=recipe)
