@@ -37,15 +37,14 @@ INSIDE = {
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "artifacts": "atomic files tables cards workspace fold_file members",
     "backbones": "registry base language.base_folder language.hub language.base_identity "
-    "language.template_tokens language.adapters "
-    "language.loading language.peft_import language.batching language.trainer_state language.token_cache "
-    "language.speedups.last_layer language.speedups.fused_lora language.reporting language.objective "
-    "language.tiny language.sequences language.checkpoints language.heads language.encoder "
-    "language.hidden_cache language.inference language.pace language.watch language.trainer "
-    "language.training_data language.model "
-    "language.generation_checks language.opening language.training language.peft_export "
-    "language.backbone "
-    "lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
+    "language.template_tokens language.adapters language.loading language.peft_import language.batching "
+    "language.out_of_memory language.trainer_state language.token_cache language.speedups.last_layer "
+    "language.speedups.fused_lora language.reporting language.objective language.tiny "
+    "language.sequences language.checkpoints language.heads language.encoder language.hidden_cache "
+    "language.inference language.gradients language.pace language.watch language.trainer "
+    "language.training_data language.model language.generation_checks language.opening "
+    "language.training language.peft_export language.backbone lexical.equivariant_linear lexical.tfidf "
+    "lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",
     "pipeline": "audit_check guards extra_data external_files distillation member_audit fitted tasks "
     "executors cross_fit fallback ensemble build submission standing imported external leak_audit export "

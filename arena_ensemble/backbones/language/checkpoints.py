@@ -18,6 +18,7 @@ from typing import Any, Final
 import torch
 
 from ...artifacts import atomic
+from .out_of_memory import random_state, set_random_state
 from .trainer_state import Resumable
 
 _log = logging.getLogger(__name__)
@@ -52,9 +53,7 @@ def clear(folder: Path) -> None:
 
 
 def _tensors(trainer: Resumable) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = {"rng": torch.get_rng_state()}
-    if trainer.policy.device.type == "cuda":
-        tensors["rng_device"] = torch.cuda.get_rng_state(trainer.policy.device)
+    tensors = random_state(trainer.policy.device)
     tensors["seen_logits"] = torch.from_numpy(trainer.seen_logits)
     lists: dict[str, Any] = {"ema": trainer.ema, "best": trainer.best}
     for k, (name, parameter) in enumerate(trainer.named.items()):
@@ -111,6 +110,4 @@ def _put(trainer: Resumable, meta: dict[str, Any], tensors: dict[str, torch.Tens
     if any(label.startswith("best/") for label in tensors):
         trainer.best = [tensors[f"best/{name}"].to(device) for name in trainer.named]
     trainer.seen_logits[:] = tensors["seen_logits"].numpy()
-    torch.set_rng_state(tensors["rng"])
-    if "rng_device" in tensors and device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["rng_device"], device)
+    set_random_state(tensors, device)

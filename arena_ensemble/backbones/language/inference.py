@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 
 from .batching import Index, plan_prediction
 from .heads import HeadModel
+from .out_of_memory import TokenBudget, attempt
 from .sequences import TokenSequences, collate
 
 Floats = npt.NDArray[np.float64]
@@ -23,12 +26,20 @@ def predict_logits(
     *,
     policy: Any,
     pad_id: int,
-    batch_tokens: int,
+    batch_tokens: int | TokenBudget,
     on_progress: Progress | None = None,
     left: bool = False,
     packed: bool = False,
 ) -> Floats:
-    """Logits (n, 3) float64 of every example, in input order."""
+    """Logits (n, 3) float64 of every example, in input order.
+
+    When memory runs out, the batch is cut in halves and read again; a given budget keeps the smaller size.
+
+    Raises
+    ------
+    MemberError
+        Memory ran out with a single row.
+    """
     parts = _in_batches(
         head_model,
         sequences,
@@ -52,7 +63,7 @@ def compute_features(
     *,
     policy: Any,
     pad_id: int,
-    batch_tokens: int,
+    batch_tokens: int | TokenBudget,
     on_progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
     """The base's vectors (n, hidden), float32, of examples of one sequence each."""
@@ -72,7 +83,7 @@ def _in_batches(
     sequences: TokenSequences,
     policy: Any,
     pad_id: int,
-    batch_tokens: int,
+    batch_tokens: int | TokenBudget,
     on_progress: Progress | None,
     what: str,
     *,
@@ -80,8 +91,10 @@ def _in_batches(
     packed: bool = False,
     features: bool = False,
 ) -> Iterator[tuple[Index, torch.Tensor]]:
-    done = 0
-    for rows in plan_prediction(sequences.lengths, batch_tokens):
+    budget = TokenBudget(batch_tokens, what) if isinstance(batch_tokens, int) else batch_tokens
+    lengths, done = sequences.lengths, 0
+
+    def read(rows: Index) -> torch.Tensor:
         batch = collate(
             sequences,
             rows,
@@ -93,7 +106,17 @@ def _in_batches(
             packed=packed,
         )
         with torch.inference_mode(), policy.context():
-            output = head_model.features(batch) if features else head_model(batch)
+            return head_model.features(batch) if features else head_model(batch)
+
+    waiting = deque(plan_prediction(lengths, budget.tokens))
+    while waiting:
+        output = attempt(partial(read, waiting[0]))
+        if output is None:
+            parts = budget.smaller([waiting[0]], lengths, lambda row: row + 1)
+            waiting = deque([*parts, *(budget.cut(list(waiting)[1:], lengths) if len(waiting) > 1 else ())])
+            continue
+        budget.settled()
+        rows = waiting.popleft()
         done += len(rows)
         if on_progress:
             on_progress(done, len(sequences), what)

@@ -16,6 +16,7 @@ from .encoder import PromptEncoder
 from .heads import HeadModel
 from .hidden_cache import Vectors, with_features
 from .inference import compute_features, predict_logits
+from .out_of_memory import TokenBudget
 from .sequences import TokenSequences
 
 
@@ -35,6 +36,9 @@ class MemberModel:
     shift: Floats | None = None
     """(3,) subtracted from the log-probabilities: zero-shot calibration"""
 
+    budget: TokenBudget | None = None
+    """tokens of a batch of prediction, once something was predicted"""
+
     def log_probs(self, sequences: TokenSequences, on_progress: Progress | None = None) -> Floats:
         """Log-probabilities (n, 3) of examples, in their order.
 
@@ -49,7 +53,7 @@ class MemberModel:
             self.from_frozen(sequences, on_progress),
             policy=self.policy,
             pad_id=self.encoder.pad_id,
-            batch_tokens=self.policy.micro_batch(recipe.train.predict_tokens),
+            batch_tokens=self._budget(),
             on_progress=on_progress,
             packed=recipe.train.packing,
         )
@@ -66,9 +70,16 @@ class MemberModel:
             sequences,
             policy=self.policy,
             pad_id=self.encoder.pad_id,
-            batch_tokens=self.policy.micro_batch(self.encoder.recipe.train.predict_tokens),
+            batch_tokens=self._budget(),
             on_progress=on_progress,
         )
+
+    def _budget(self) -> TokenBudget:
+        if self.budget is None:
+            recipe = self.encoder.recipe
+            tokens = self.policy.micro_batch(recipe.train.predict_tokens)
+            self.budget = TokenBudget(tokens, f"prediction of {recipe.name or 'a member'}")
+        return self.budget
 
     def from_frozen(self, sequences: TokenSequences, on_progress: Progress | None = None) -> TokenSequences:
         """Vectors instead of token ids where the base is frozen; else the examples unchanged."""

@@ -22,10 +22,12 @@ from ...errors import MemberError, OutOfTime
 from . import checkpoints as _checkpoints
 from .adapters import trained_parameters
 from .batching import Index, plan_epoch
+from .gradients import Gradients, fullest
 from .heads import HeadModel
-from .objective import example_loss, parameter_groups, rate_at
+from .objective import parameter_groups, rate_at
+from .out_of_memory import TokenBudget
 from .pace import Pace
-from .sequences import TrainingSet, collate
+from .sequences import TrainingSet
 from .trainer_state import TrainerState
 from .watch import Log, Watch
 
@@ -76,8 +78,7 @@ class Trainer:
             settings,
             policy,
         )
-        self.seed, self.pad_id, self.name = seed, pad_id, name
-        self.soft_temperature, self.soft_share = soft_temperature, soft_share
+        self.seed, self.name = seed, name
         self.named = trained_parameters(head_model)
         self.parameters = list(self.named.values())
         groups = parameter_groups(head_model, settings, head)
@@ -90,6 +91,18 @@ class Trainer:
             self.ema = [p.detach().clone() for p in self.parameters]
         self.best: list[torch.Tensor] | None = None
         self.state = TrainerState(losses=[])
+        self.gradients = Gradients(
+            head_model,
+            training_set,
+            policy,
+            self.scaler,
+            pad_id,
+            settings.packing,
+            soft_temperature,
+            soft_share,
+            self.parameters,
+            TokenBudget(settings.batch_tokens, f"training of {name}"),
+        )
         self.watch = Watch(training_set, name)
         self.seen_logits = self.watch.seen_logits
         unit_lengths = training_set.sequences.lengths[training_set.units]
@@ -121,6 +134,7 @@ class Trainer:
         on_log: Log | None = None,
         deadline: Deadline | None = None,
         clock: Clock | None = None,
+        rehearse: bool | None = None,
     ) -> dict[str, Any]:
         """Train to the end and return facts for the card.
 
@@ -136,11 +150,14 @@ class Trainer:
             When to have stopped, a last checkpoint included; None is never.
         clock
             Seconds that checkpoints by time go by; None takes the deadline's, else the machine's.
+        rehearse
+            Whether to run the fullest micro-batches first and forget them, so that too little memory shows
+            at once and not after hours. It changes no bit. None: on a GPU only.
 
         Raises
         ------
         MemberError
-            The loss of a batch is NaN or infinite; its row ids are named.
+            The loss of a batch is NaN or infinite, its row ids are named; or memory ran out with one row.
         OutOfTime
             The deadline came first.
         """
@@ -149,7 +166,12 @@ class Trainer:
         steps = self.steps
         if resume and checkpoints is not None:
             _checkpoints.restore(self, checkpoints)
+        budget = self.gradients.budget
+        if state.batch_tokens is not None:
+            budget.tokens, budget.shrunk = state.batch_tokens, True
         self.head_model.train()
+        if self.policy.device.type == "cuda" if rehearse is None else rehearse:
+            self._rehearse()
         start = time.perf_counter() - state.seconds
         pace = Pace(
             minutes=settings.checkpoint_minutes,
@@ -207,52 +229,40 @@ class Trainer:
         Raises
         ------
         MemberError
-            The loss is NaN or infinite.
+            The loss is NaN or infinite, or memory ran out with a single row.
         """
         training_set = self.training_set
-        rows = [training_set.units[units].reshape(-1) for units in micro_batches]
-        total = float(sum(training_set.weights[part].sum() for part in rows)) or 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * relative_rate
-        outputs, losses = zip(*(self._backward(part, total) for part in rows), strict=True)
-        values = torch.stack(losses).cpu()  # the step's only wait for the device
-        if not bool(torch.isfinite(values).all()):
-            bad = rows[int(np.flatnonzero(~torch.isfinite(values).numpy())[0])]
+        found = self.gradients.add(micro_batches)
+        self._remember_budget()
+        self.state.real, self.state.padded = self.state.real + found.real, self.state.padded + found.padded
+        if not bool(torch.isfinite(found.losses).all()):
+            bad = found.rows[int(np.flatnonzero(~torch.isfinite(found.losses).numpy())[0])]
             ids = sorted({str(training_set.names[k]) for k in bad.tolist()})
             raise MemberError(
                 f"the loss is NaN or infinite in a batch of rows {', '.join(ids[:20])}"
                 f"{' …' if len(ids) > 20 else ''}: lower train.learning_rate, or set train.precision = "
                 "'fp32' or 'bf16'"
             )
-        self.watch.add(np.concatenate(rows), torch.cat(outputs).double().cpu().numpy())
+        self.watch.add(np.concatenate(found.rows), found.logits)
         self._update()
-        return float(values.sum())
+        return float(found.losses.sum())
 
-    def _backward(self, rows: Index, total: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the gradients of one micro-batch; its logits (n, 3), and its part of the step's mean loss."""
-        training_set, device = self.training_set, self.policy.device
-        batch = self._batch(rows)
-        with self.policy.context():
-            logits = self.head_model(batch)
-        teacher, share = None, torch.tensor(self.soft_share)
-        if training_set.teacher is not None:
-            teacher = torch.from_numpy(training_set.teacher[rows]).float().to(device)
-        if training_set.voted is not None:
-            share = torch.where(torch.from_numpy(training_set.voted[rows]), share, 1.0)
-        each = example_loss(
-            logits,
-            torch.from_numpy(training_set.labels[rows]).to(device),
-            teacher,
-            temperature=self.soft_temperature,
-            share=share.to(device),
+    def _rehearse(self) -> None:
+        """Run the fullest micro-batches of all epochs to come once; nothing is changed but the budget."""
+        epochs = range(self.state.epoch, self.settings.epochs)
+        parts = [units for epoch in epochs for step in self.plan(epoch) for units in step]
+        moments = (
+            0 if self.optimizer.state else sum(2 * p.numel() * p.element_size() for p in self.parameters)
         )
-        weights = torch.from_numpy(training_set.weights[rows]).float().to(device)
-        loss = (each * weights).sum() / total
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.state.real += int(training_set.sequences.real_tokens[rows].sum())
-        shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
-        self.state.padded += int(shape.numel())
-        return logits.detach(), loss.detach()
+        if parts:
+            self.gradients.rehearse(fullest(parts, self.unit_lengths), moments)
+        self._remember_budget()
+
+    def _remember_budget(self) -> None:
+        if self.gradients.budget.shrunk:
+            self.state.batch_tokens = self.gradients.budget.tokens
 
     def _update(self) -> None:
         """Clip the gradients, move the parameters, and follow them with the moving average."""
@@ -267,17 +277,6 @@ class Trainer:
                 # early averages lean on few steps, so the decay itself warms up
                 decay = min(self.settings.ema, (1 + self.state.done) / (10 + self.state.done))
                 torch._foreach_lerp_(self.ema, [p.detach() for p in self.parameters], 1 - decay)
-
-    def _batch(self, rows: Index) -> dict[str, torch.Tensor]:
-        return collate(
-            self.training_set.sequences,
-            rows,
-            pad_id=self.pad_id,
-            segment_ids=self.head_model.segment_ids,
-            causal=self.head_model.causal,
-            device=self.policy.device,
-            packed=self.settings.packing,
-        )
 
     def _report(self, loss: float, steps: int, on_progress: Progress | None, on_log: Log | None) -> None:
         done = self.state.done
@@ -334,6 +333,7 @@ class Trainer:
             "tokens_per_second": round(state.real / state.seconds, 1) if state.seconds else None,
             "padding_share": round(1 - state.real / state.padded, 4) if state.padded else 0.0,
             "epoch_losses": state.losses,
+            "batch_tokens": self.gradients.budget.tokens,
             **self.watch.facts(),
         }
         if math.isfinite(state.best):

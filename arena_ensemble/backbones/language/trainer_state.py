@@ -23,6 +23,7 @@ class TrainerState:
     stale: int = 0  # evaluations since the best
     real: int = 0
     padded: int = 0
+    batch_tokens: int | None = None  # of a micro-batch, once memory has run out
     losses: list[float] | None = None  # mean loss of each finished epoch
     seconds: float = 0.0
 

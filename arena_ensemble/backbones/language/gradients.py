@@ -1,0 +1,165 @@
+"""The gradients of one optimizer step, added up over micro-batches that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from ...losses import Floats
+from .batching import Index
+from .heads import HeadModel
+from .objective import example_loss
+from .out_of_memory import TokenBudget, attempt, random_state, set_random_state
+from .sequences import TrainingSet, collate
+
+
+@dataclass(frozen=True, eq=False)
+class Accumulated:
+    """What a step's micro-batches gave; the gradients lie in the parameters."""
+
+    rows: list[Index]
+    """the micro-batches"""
+    logits: Floats
+    """(rows, 3)"""
+    losses: torch.Tensor
+    """(micro-batches,) parts of the step's mean loss, on the CPU"""
+    real: int
+    padded: int
+    """tokens"""
+
+
+@dataclass(eq=False)
+class Gradients:
+    """Runs micro-batches forward and backward; the parameters are as in :class:`.trainer.Trainer`."""
+
+    head_model: HeadModel
+    training_set: TrainingSet
+    policy: Any
+    scaler: torch.amp.GradScaler
+    pad_id: int
+    packed: bool
+    soft_temperature: float
+    soft_share: float
+    parameters: Sequence[torch.nn.Parameter]
+    budget: TokenBudget
+
+    def add(self, micro_batches: Sequence[Index]) -> Accumulated:
+        """Add the gradients of the mean loss over micro-batches of units.
+
+        When memory runs out, all is done again in smaller ones, and so are all later steps.
+
+        Raises
+        ------
+        MemberError
+            Memory ran out with a single row.
+        """
+        rows = [self.training_set.units[units].reshape(-1) for units in micro_batches]
+        total = float(sum(self.training_set.weights[part].sum() for part in rows)) or 1.0
+        lengths = self.training_set.sequences.lengths
+        if self.budget.shrunk:
+            rows = self.budget.cut(rows, lengths)
+        before = random_state(self.policy.device)
+        while (found := attempt(partial(self._accumulate, rows, total))) is None:
+            self._forget(before)
+            rows = self.budget.smaller(rows, lengths, self._name)
+        self.budget.settled()
+        return found
+
+    def rehearse(self, micro_batches: Sequence[Index], reserve: int) -> None:
+        """Run micro-batches of units forward and backward and leave everything as it was.
+
+        Parameters
+        ----------
+        micro_batches
+            Those that need most memory, the fullest last: it meets the gradients of those before it.
+        reserve
+            Bytes that an optimizer will take, kept occupied meanwhile.
+
+        Raises
+        ------
+        MemberError
+            Memory ran out with a single row.
+        """
+        rows = [self.training_set.units[units].reshape(-1) for units in micro_batches]
+        before = random_state(self.policy.device)
+
+        def once() -> bool:
+            kept = torch.empty(reserve, dtype=torch.uint8, device=self.policy.device)
+            self._accumulate(rows, 1.0)
+            del kept
+            return True
+
+        while not attempt(once):
+            self._forget(before)
+            rows = self.budget.smaller(rows, self.training_set.sequences.lengths, self._name)
+        self._forget(before)
+        self.budget.settled()
+
+    def _name(self, row: int) -> str:
+        return str(self.training_set.names[row])
+
+    def _forget(self, before: dict[str, torch.Tensor]) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+        set_random_state(before, self.policy.device)
+
+    def _accumulate(self, rows: list[Index], total: float) -> Accumulated:
+        logits, losses, shapes = zip(*(self._backward(part, total) for part in rows), strict=True)
+        values = torch.stack(losses).cpu()  # the step's only wait for the device
+        real = sum(int(self.training_set.sequences.real_tokens[part].sum()) for part in rows)
+        return Accumulated(rows, torch.cat(logits).double().cpu().numpy(), values, real, sum(shapes))
+
+    def _backward(self, rows: Index, total: float) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Add one micro-batch's gradients; its logits (n, 3), its part of the loss, its padded tokens."""
+        training_set, device = self.training_set, self.policy.device
+        batch = self._batch(rows)
+        # copied ahead of the forward pass, which then has nothing to wait for
+        labels = _to(torch.from_numpy(training_set.labels[rows]), device)
+        weights = _to(torch.from_numpy(training_set.weights[rows]).float(), device)
+        teacher, share = None, torch.tensor(self.soft_share)
+        if training_set.teacher is not None:
+            teacher = _to(torch.from_numpy(training_set.teacher[rows]).float(), device)
+        if training_set.voted is not None:
+            share = torch.where(torch.from_numpy(training_set.voted[rows]), share, 1.0)
+        share = _to(share, device)
+        with self.policy.context():
+            logits = self.head_model(batch)
+        each = example_loss(logits, labels, teacher, temperature=self.soft_temperature, share=share)
+        loss = (each * weights).sum() / total
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
+        return logits.detach(), loss.detach(), int(shape.numel())
+
+    def _batch(self, rows: Index) -> dict[str, torch.Tensor]:
+        return collate(
+            self.training_set.sequences,
+            rows,
+            pad_id=self.pad_id,
+            segment_ids=self.head_model.segment_ids,
+            causal=self.head_model.causal,
+            device=self.policy.device,
+            packed=self.packed,
+        )
+
+
+def fullest(micro_batches: Sequence[Index], unit_lengths: Index) -> list[Index]:
+    """Of micro-batches of units the one with the longest unit, then the one with most tokens."""
+
+    def tokens(units: Index) -> int:
+        return int(unit_lengths[units].max()) * len(units)
+
+    def longest(units: Index) -> int:
+        return int(unit_lengths[units].max())
+
+    return [
+        max(micro_batches, key=lambda units: (longest(units), tokens(units))),
+        max(micro_batches, key=lambda units: (tokens(units), longest(units))),
+    ]
+
+
+def _to(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,121 @@
+"""When memory runs out: what such an error looks like, what is freed, and how far a micro-batch shrinks.
+
+A step's gradient is a mean over its rows and a row's prediction is its own, so both may be cut finer and
+done again. The random state is put back before, for the sake of dropout.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+import numpy as np
+import torch
+
+from ...errors import MemberError
+from .batching import Index, split_by_tokens
+
+_log = logging.getLogger(__name__)
+_SIGNS: Final = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""in messages of RuntimeErrors: of CUDA and its libraries, of PyTorch's allocator on a CPU"""
+T = TypeVar("T")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that a device or the machine has no memory left for tensors."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
+
+
+def attempt(work: Callable[[], T]) -> T | None:
+    """What ``work`` returns; None where memory ran out, with what its frames held given back."""
+    try:
+        return work()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # out here the error is gone, and with it the frames whose tensors it kept alive
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+class TokenBudget:
+    """Tokens of one micro-batch. It shrinks when memory runs out, and stays so.
+
+    Parameters
+    ----------
+    tokens
+        At most so many, padding included; a longer row is a batch of its own.
+    what
+        What is done and for whom, for messages: ``training of mine fold-0``.
+    """
+
+    def __init__(self, tokens: int, what: str) -> None:
+        self.tokens, self.what = tokens, what
+        self.shrunk = False
+        self._new = False
+
+    def smaller(self, parts: Iterable[Index], lengths: Index, names: Callable[[int], object]) -> list[Index]:
+        """The same rows in micro-batches of half the tokens that the fullest of ``parts`` had.
+
+        Raises
+        ------
+        MemberError
+            Every part is one row already; ``names`` gives its id.
+        """
+        parts = list(parts)
+        fullest = max(parts, key=lambda rows: int(lengths[rows].max()) * len(rows))
+        several = [rows for rows in parts if len(rows) > 1]
+        if not several:
+            raise MemberError(
+                f"{self.what}: out of memory with a single row (id {names(int(fullest[0]))!r}, "
+                f"{int(lengths[fullest].max()):,} tokens){_free()}: set prompt.max_tokens lower, "
+                "train.gradient_checkpointing = true or adapter.quantise = '4bit', take a smaller base, or "
+                "end what else uses the memory"
+            )
+        padded = max(int(lengths[rows].max()) * len(rows) for rows in several)
+        self.tokens = max(1, min(self.tokens, padded) // 2)
+        self.shrunk = self._new = True
+        return self.cut(parts, lengths)
+
+    def cut(self, parts: Iterable[Index], lengths: Index) -> list[Index]:
+        """The rows of ``parts``, in their order, in micro-batches of the budget."""
+        return split_by_tokens(np.concatenate(list(parts)), lengths, self.tokens)
+
+    def settled(self) -> None:
+        """Work went well at this size: log it, if it is new."""
+        if self._new:
+            _log.warning(
+                "%s: out of memory; it goes on in micro-batches of %d tokens, which changes no result but by "
+                "rounding",
+                self.what,
+                self.tokens,
+            )
+        self._new = False
+
+
+def _free() -> str:
+    if not torch.cuda.is_available():
+        return ""
+    free, total = torch.cuda.mem_get_info()
+    return f" and {free / 2**30:.1f} of {total / 2**30:.1f} GiB left by all processes on the card"
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """PyTorch's random state, of the CPU and of the device."""
+    state = {"rng": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["rng_device"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Put back what :func:`random_state` gave."""
+    torch.set_rng_state(state["rng"])
+    if "rng_device" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["rng_device"], device)
