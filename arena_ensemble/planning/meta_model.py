@@ -21,6 +21,7 @@ from ..backbones.language.attention import (
 from ..backbones.language.heads import HeadModel
 from ..backbones.language.opening import BuildHead
 from ..backbones.language.precision import precision_on_gpu
+from ..backbones.language.text_decoder import DecoderClassifier, auto_class, text_config, text_decoder
 from ..backbones.registry import engine_of
 from ..errors import RecipeError
 from ..recipes import Recipe
@@ -49,15 +50,16 @@ def config_of(recipe: Recipe) -> tuple[Any, str]:
         )
     source = loading.named_source(recipe)
     if recipe.base_path() is not None:
-        return loading.load_config(source), source.name
+        return text_config(loading.load_config(source)), source.name
     try:
-        return AutoConfig.from_pretrained(source.name, local_files_only=True, **source.options), "local cache"
+        found = AutoConfig.from_pretrained(source.name, local_files_only=True, **source.options)
+        return text_config(found), "local cache"
     except (OSError, ValueError):
         pass  # never downloaded here
     if recipe.base in SHAPES:
         shape = SHAPES[recipe.base]
         return AutoConfig.for_model(shape.model_type, **shape.values), "table of published shapes"
-    return loading.load_config(source), "hub"
+    return text_config(loading.load_config(source)), "hub"
 
 
 def dtype_on(gpu: Gpu, recipe: Recipe, config: Any) -> str:
@@ -90,7 +92,6 @@ def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = 
     RecipeError
         The recipe's head is not registered or stands on no language model.
     """
-    import transformers
     from transformers.initialization import no_init_weights
 
     build: BuildHead = engine_of(recipe.backbone).build
@@ -111,16 +112,18 @@ def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = 
     labels = head_of(recipe.backbone).labels
     if labels is not None:
         config.num_labels = labels
-    loader = transformers.AutoModelForSequenceClassification if labels else transformers.AutoModelForCausalLM
+    loader, own_head = auto_class(config, labels)
     with torch.device("meta"), no_init_weights():
         model = loader.from_config(config, **options)
+        if own_head and labels is not None:
+            model = DecoderClassifier(model, labels)
         if fused_cap:  # a kernel that knows the cap keeps what PyTorch's keeps without it
             for part in model.modules():
                 if hasattr(part, "attn_logit_softcapping"):
                     part.attn_logit_softcapping = None
             model.config._attn_implementation = "sdpa"
         if attention == EXPANDED:
-            expand_shared_heads(model)
+            expand_shared_heads(text_decoder(model))
         model.tie_weights()  # a model without values is not tied when it is built
         head = head_parameters(model, set()) if labels else set()
         if recipe.train.epochs:

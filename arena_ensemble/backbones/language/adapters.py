@@ -7,6 +7,7 @@ initialised without an error.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,7 +17,9 @@ import torch
 from torch import nn
 
 from ...errors import ArtifactError, RecipeError
+from .text_decoder import text_config, text_decoder
 
+_log = logging.getLogger(__name__)
 _LAYER: Final = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks)\.(\d+)\.")
 _ATTENTION: Final = re.compile(r"attn|attention", re.IGNORECASE)
 _EMBEDDING: Final = re.compile(r"embed|wte|wpe", re.IGNORECASE)
@@ -91,11 +94,14 @@ def _insert_lora(model: nn.Module, settings: Any, head: Collection[str]) -> None
     outputs = getattr(model, "get_output_embeddings", lambda: None)()
     heads = {name.rpartition(".")[0] for name in head}
     targets, transposed = [], False
+    inside = _decoder_prefix(model)
     for name, module in model.named_modules():
         if not isinstance(module, nn.Linear | Conv1D) or module is outputs or name in heads:
             continue
+        if type(module).__module__.startswith("transformers.models."):
+            continue  # a router of experts (Llama 4) with a forward of its own
         layer = layer_of(f"{name}.")
-        if layer is None or layer < settings.first_layer:
+        if layer is None or layer < settings.first_layer or not name.startswith(inside):
             continue
         if settings.target == "attention" and not _ATTENTION.search(name):
             continue
@@ -115,6 +121,39 @@ def _insert_lora(model: nn.Module, settings: Any, head: Collection[str]) -> None
         fan_in_fan_out=transposed,
     )
     inject_adapter_in_model(config, model)
+    if settings.target == "linear" and (share := share_without_adapter(model, settings.first_layer)) > 0.5:
+        _log.warning(
+            "%.0f %% of the weights in the layers are no linear layers (experts of a mixture) and get no "
+            "adapter: the rest alone is trained",
+            100 * share,
+        )
+
+
+def _decoder_prefix(model: Any) -> str:
+    """What the names of a text decoder's modules start with in a model that also sees; else nothing."""
+    config = getattr(model, "config", None)
+    if text_config(config) is config:
+        return ""
+    decoder = text_decoder(model)
+    return next(f"{name}." for name, part in model.named_modules() if part is decoder)
+
+
+def share_without_adapter(model: Any, first_layer: int = 0) -> float:
+    """Share of the text decoder's weight matrices, from ``first_layer`` on, that no adapter changes."""
+    inside, sizes = _decoder_prefix(model), {True: 0, False: 0}
+    for name, parameter in model.named_parameters():
+        layer = layer_of(name)
+        if layer is None or layer < first_layer or parameter.ndim < 2 or ".lora_" in name:
+            continue
+        if name.startswith(inside):
+            sizes[".base_layer." in name] += parameter.numel()
+    return sizes[False] / max(1, sum(sizes.values()))
+
+
+def unmoved(module: nn.Module) -> list[str]:
+    """Names of the adapters whose update is still zero: after training, those that nothing flows through."""
+    named = trained_parameters(module).items()
+    return [name for name, weight in named if ".lora_B." in name and not bool(weight.any())]
 
 
 def float32_head(model: nn.Module, head: Collection[str]) -> None:

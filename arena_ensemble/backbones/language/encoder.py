@@ -27,6 +27,7 @@ from . import loading
 from .base_identity import BaseIdentity
 from .sequences import TokenSequences
 from .template_tokens import encode_literals
+from .text_decoder import text_config
 from .token_cache import TokenStore
 
 _FROM_PAD: Final = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer")
@@ -55,7 +56,7 @@ class PromptEncoder:
         RecipeError
             No such base, a window that it cannot take, or a template that leaves no room.
         """
-        config = loading.load_config(source)
+        config = text_config(loading.load_config(source))
         limit = getattr(config, "max_position_embeddings", None)
         if limit and config.model_type in _FROM_PAD:
             limit -= config.pad_token_id + 1

@@ -17,6 +17,7 @@ from torch import nn
 
 from ...errors import RecipeError
 from .speedups.last_layer import ReadPositions, patch_last_layer
+from .text_decoder import text_config, text_decoder
 
 Batch = Mapping[str, torch.Tensor]
 _EXACT: Final = 1e-3
@@ -30,15 +31,18 @@ class HeadModel(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        config: Any = model.config
+        config: Any = text_config(model.config)
         self.segment_ids: list[int] | None = getattr(config, "segment_ids", None)
-        self.body: list[nn.Module] = [_body(model)]  # in a list: registered once, inside ``model``
+        self.body: list[nn.Module] = [
+            text_decoder(model) if is_decoder(model) else _body(model)
+        ]  # in a list: registered once, inside ``model``
         self.pools_last = is_decoder(model)
         self.causal = self.pools_last and not getattr(config, "use_bidirectional_attention", False)
         if self.pools_last:
             # Where no mask is passed and the last token is pooled here, so nothing may look for pad ids: a
             # pad token equal to eos would hide the true last token.
-            config.pad_token_id = None
+            # A model that also sees puts its text's pad id where images stand, and pools nothing.
+            config.pad_token_id = None if config is model.config else config.pad_token_id
         self.positions: ReadPositions | None = None
 
     def patch_last_layer(self) -> None:
@@ -104,7 +108,9 @@ def is_decoder(model: nn.Module) -> bool:
     In nearly all such models a token sees only what stands before it (``causal``). Then padding on the
     right is invisible to every real token, so no mask is needed and the fused causal kernels apply.
     """
-    return hasattr(model, "score") or getattr(model, "lm_head", None) is not None
+    if hasattr(model, "score") or getattr(model, "lm_head", None) is not None:
+        return True
+    return getattr(model, "language_model", None) is not None
 
 
 class ClassificationHeadModel(HeadModel):
@@ -137,7 +143,7 @@ class GenerationHeadModel(HeadModel):
             raise RecipeError(f"{type(model).__name__} has no output layer whose rows could be read")
         self.output: list[Any] = [output]
         self.register_buffer("verdicts", torch.tensor(list(verdicts)), persistent=False)
-        config: Any = model.config
+        config: Any = text_config(model.config)
         self.cap = getattr(config, "final_logit_softcapping", None)
         # Cohere multiplies its logits, Granite divides them
         self.scale = float(getattr(config, "logit_scale", None) or 1.0)

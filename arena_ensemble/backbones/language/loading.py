@@ -18,6 +18,7 @@ from . import hub
 from .attention import card_here, choose_attention, expand_shared_heads, needs_expanding, next_attention
 from .base_folder import check_base_folder
 from .precision import precision_on_gpu
+from .text_decoder import DecoderClassifier, auto_class, text_config, text_decoder
 
 if TYPE_CHECKING:  # any object with the same fields will do
     from ...recipes import Recipe
@@ -173,8 +174,6 @@ def load_model(
     Returns the model on its device, and the names of parameters that the checkpoint did not hold
     (the fresh head): exactly those must be trained and saved.
     """
-    import transformers
-
     if recipe.loader == "unsloth":
         return _unsloth(source, recipe, labels)
     full = recipe.adapter.kind == "full"  # trained in float32, so not rounded on the way
@@ -184,11 +183,9 @@ def load_model(
         options["attn_implementation"] = policy.attention
     if recipe.adapter.quantise != "none":
         options["quantization_config"] = _quantisation(recipe, policy)
-        options["device_map"] = {"": policy.device.index or 0}
-    if labels is None:
-        loader: Any = transformers.AutoModelForCausalLM
-    else:
-        loader = transformers.AutoModelForSequenceClassification
+        options["device_map"] = {"": policy.device}
+    loader, own_head = auto_class(load_config(source), labels)
+    if labels is not None and not own_head:
         options["num_labels"] = labels
         options["ignore_mismatched_sizes"] = True
     with _reraise_load_errors(source, "weights"):
@@ -202,13 +199,15 @@ def load_model(
             options["attn_implementation"] = next_attention(config, policy.dtype, card_here())
             model, report = loader.from_pretrained(source.name, **options)
     fresh = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
+    if (labels is None or own_head) and fresh:
+        raise RecipeError(f"base {source.name!r} lacks the weights {', '.join(sorted(fresh)[:3])}")
+    if labels is not None and own_head:
+        model, fresh = DecoderClassifier(model, labels), {"score.weight"}
     if recipe.adapter.quantise == "none":
         model = model.to(policy.device)
-    if labels is None and fresh:
-        raise RecipeError(f"base {source.name!r} lacks the weights {', '.join(sorted(fresh)[:3])}")
-    model.config.use_cache = False
+    text_config(model.config).use_cache = False
     if policy.expand:
-        expand_shared_heads(model)
+        expand_shared_heads(text_decoder(model))
     return model, frozenset(fresh)
 
 
@@ -228,11 +227,6 @@ def _quantisation(recipe: Recipe, policy: Policy) -> Any:
         raise DependencyError(
             f"adapter.quantise = {recipe.adapter.quantise!r} needs bitsandbytes: "
             "pip install 'arena-ensemble[quantised]'"
-        )
-    if policy.device.type != "cuda":
-        raise DependencyError(
-            f"adapter.quantise = {recipe.adapter.quantise!r} needs a GPU, and there is none here; "
-            "use quantise = 'none'"
         )
     from transformers import BitsAndBytesConfig
 

@@ -17,6 +17,7 @@ from .encoder import PromptEncoder
 from .heads import HeadModel
 from .model import MemberModel
 from .speedups.fused_lora import fuse
+from .text_decoder import refuse_packing, text_config
 
 BuildHead = Callable[[Any, Recipe, Any], HeadModel]
 """``build(model, recipe, tokenizer)``: the head over a loaded model. ``tokenizer`` is None where only shapes
@@ -66,6 +67,8 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     """Base, adapters and head on the device; what is fresh is drawn from torch's current random state."""
     recipe = encoder.recipe
     policy = loading.choose_policy(recipe, encoder.config)
+    if recipe.train.packing:
+        refuse_packing(encoder.config)
     model, fresh = loading.load_model(encoder.source, recipe, policy, labels=encoder.head.labels)
     head = adapters.head_parameters(model, fresh) if encoder.head.labels is not None else set()
     if recipe.train.epochs:
@@ -96,7 +99,7 @@ def _facts(model: Any, head_model: HeadModel, policy: loading.Policy, names: lis
     return {
         "device": str(policy.device) if on_cpu else torch.cuda.get_device_name(policy.device),
         "dtype": str(policy.dtype).removeprefix("torch."),
-        "attention": str(getattr(model.config, "_attn_implementation", policy.attention)),
+        "attention": str(getattr(text_config(model.config), "_attn_implementation", policy.attention)),
         "architecture": type(model).__name__,
         "last_layer": "where it is read" if head_model.positions else "whole",
         "parameters": sum(p.numel() for p in model.parameters()),

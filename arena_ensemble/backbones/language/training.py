@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,13 @@ from ...calibration import fit_temperature
 from ...deadline import Deadline
 from ...metrics import log_loss
 from ..base import Progress
+from .adapters import unmoved
 from .model import MemberModel
 from .reporting import reporter
 from .sequences import TrainingSet
 from .trainer import Trainer
+
+_log = logging.getLogger(__name__)
 
 
 def train_member(
@@ -68,6 +72,9 @@ def train_member(
     finally:
         if close is not None:
             close()
+    if still := unmoved(member.head_model):
+        facts["unmoved_adapters"] = len(still)
+        _log.warning("%s: %d adapters did not move, such as %s", recipe.name, len(still), still[0])
     if len(held):
         facts["inner_validation_rows"] = len(held)
     return facts

@@ -280,7 +280,6 @@ def test_adapter_variants_learn(base: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sections", "error", "says"),
     [
-        ({"adapter": {"quantise": "4bit"}}, DependencyError, "bitsandbytes|needs a GPU"),
         ({"loader": "unsloth"}, DependencyError, "unsloth"),
         ({"train": {"precision": "fp16"}}, RecipeError, "needs a GPU"),
         ({"train": {"report_to": ["nowhere"]}}, RecipeError, "nowhere"),

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from ..attention import EXPANDED
+from ..text_decoder import text_config
 
 _NAME: Final = "arena_last_layer"
 _PRE_NORM: Final = {
@@ -63,7 +64,7 @@ def patch_last_layer(model: nn.Module, body: nn.Module) -> ReadPositions | None:
 
     None where the architecture is not among those known; nothing is changed then.
     """
-    config: Any = model.config
+    config: Any = text_config(model.config)
     kind = config.model_type
     if kind == "modernbert" and getattr(config, "classifier_pooling", "cls") != "cls":
         return None

@@ -1,0 +1,73 @@
+"""Bases in 4 and 8 bits, for real where bitsandbytes is installed: it runs on a CPU too."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import architectures
+import numpy as np
+import pytest
+from architectures import battles, recipe, save_base
+
+from arena_ensemble import backbones
+from arena_ensemble.backbones.language import adapters
+from arena_ensemble.backbones.language.opening import open_model
+from arena_ensemble.errors import DependencyError
+
+here = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None, reason="the extra arena-ensemble[quantised] is absent"
+)
+_CASTS = pytest.mark.filterwarnings("ignore:MatMul8bitLt. inputs will be cast:UserWarning")
+_AGAIN = """
+import sys; from pathlib import Path; import numpy as np
+from architectures import battles; from arena_ensemble import backbones
+from arena_ensemble.recipes import Recipe
+base, folder, cache, out = sys.argv[1:5]
+recipe = Recipe.model_validate_json(Path(out + ".json").read_text())
+fitted = backbones.get("classify").load(Path(folder), recipe=recipe, cache=Path(cache))
+np.save(out, backbones.get("classify").predict(fitted, battles(8)))
+"""
+
+
+@here
+@_CASTS
+@pytest.mark.parametrize(("bits", "layer"), [("4bit", "Linear4bit"), ("8bit", "Linear8bitLt")])
+def test_a_quantised_base_learns_and_comes_back(
+    tmp_path: Path, bits: str, layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128}  # 4 bits come in blocks of 64
+    monkeypatch.setattr(architectures, "_DECODER", {**architectures._DECODER, **wide})
+    base = save_base(tmp_path / "llama", "llama")
+    chosen = recipe(base, adapter={"quantise": bits}, train={"epochs": 6, "learning_rate": 3e-3})
+    module, rows, folder, cache = backbones.get("classify"), battles(8), tmp_path / "fold", tmp_path / "cache"
+    folder.mkdir()
+    module.prepare(rows, recipe=chosen, cache=cache)
+    fitted = module.fit(rows, recipe=chosen, folder=folder, cache=cache)
+    model = fitted.head_model.model
+    assert layer in {type(part).__name__ for part in model.modules()}
+    assert model.score.weight.is_floating_point()
+    assert str(model.score.weight.dtype) == "torch.float32"
+    assert not adapters.unmoved(fitted.head_model)
+    losses = fitted.facts["epoch_losses"]
+    assert losses[-1] < losses[0] - 0.05
+    told, out = module.predict(fitted, rows), tmp_path / "again.npy"
+    Path(f"{out}.json").write_text(chosen.model_dump_json(), encoding="utf-8")
+    helpers = str(Path(architectures.__file__).parent)
+    code = f"import sys; sys.path[:0] = {[helpers, *sys.path]!r}\n{_AGAIN}"
+    places = [str(base), str(folder), str(cache), str(out)]
+    done = subprocess.run([sys.executable, "-c", code, *places], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(out), told)
+
+
+def test_without_bitsandbytes_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    absent = lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", absent)
+    chosen = recipe(save_base(tmp_path / "llama", "llama"), adapter={"quantise": "4bit"})
+    with pytest.raises(DependencyError, match=r"arena-ensemble\[quantised\]"):
+        open_model(chosen, cache=tmp_path)
