@@ -1,0 +1,135 @@
+"""What of a workspace travels: the ensemble, its members' fitted folds and recipes, and their bases."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..artifacts import cards
+from ..artifacts.members import OOF, MemberArtifacts
+from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..backbones.registry import head_of
+from ..errors import InputError
+from ..pipeline.ensemble import Ensemble
+from ..recipes import Recipe, load_recipe
+from . import sixteen_bits
+
+KAGGLE_INPUT: Final = "/kaggle/input/"
+BASES: Final = "bases"
+WORKSPACE: Final = "workspace"
+
+
+@dataclass(frozen=True)
+class PackedMember:
+    """A member in the pack."""
+
+    name: str
+    folds: int
+    size: int
+    """bytes of its fitted folds in the pack"""
+    base: str = ""
+    """where its base lies: a path inside the pack, or one below ``/kaggle/input/``; empty for none"""
+
+
+def pack_members(
+    workspace: Workspace, target: Path, *, bases: Mapping[str, str], half: bool = True
+) -> list[PackedMember]:
+    """Copy the finished ensemble and its members to ``target/workspace``.
+
+    Parameters
+    ----------
+    bases
+        Member name, or base as its recipe names it → a folder here, which is copied, or a path below
+        ``/kaggle/input/``, which is only noted: a Kaggle Models folder.
+    half
+        Store adapters in float16.
+
+    Raises
+    ------
+    InputError
+        A member is external, has no fitted models, or stands on a base that is neither here nor named.
+    """
+    ensemble = Ensemble.load(workspace)
+    place = Workspace(target / WORKSPACE)
+    packed = [_pack_member(workspace, place, name, target, bases, half) for name in ensemble.members]
+    shutil.copytree(workspace.oof / ENSEMBLE, place.oof / ENSEMBLE, ignore=shutil.ignore_patterns("test.*"))
+    if unused := set(bases) - {one.name for one in packed} - {_recipe(workspace, m.name).base for m in packed}:
+        raise InputError(
+            f"--base {sorted(unused)[0]}: no member of this ensemble and no member's base; members: "
+            f"{', '.join(ensemble.members)}; give one of these names"
+        )
+    return packed
+
+
+def _recipe(workspace: Workspace, name: str) -> Recipe:
+    return load_recipe(workspace.recipe_path(name))
+
+
+def _pack_member(
+    workspace: Workspace,
+    place: Workspace,
+    name: str,
+    target: Path,
+    bases: Mapping[str, str],
+    half: bool,
+) -> PackedMember:
+    member, copy = MemberArtifacts(workspace, name), MemberArtifacts(place, name)
+    card = member.card()
+    if card is not None and card.is_external:
+        raise InputError(
+            f"member {name!r} was imported: its predictions of a hidden test file cannot be made in a notebook; "
+            "train it here, or stack without it"
+        )
+    recipe = _recipe(workspace, name)
+    keys = member.fitted_keys()
+    copy.models.mkdir(parents=True)
+    shutil.copy2(workspace.recipe_path(name), copy.models / "recipe.toml")
+    for key in keys:
+        folder = member.fitted_folder(key)
+        assert folder is not None
+        new = copy.models / folder.name
+        shutil.copytree(folder, new)
+        fold_card = copy.fold_card(int(folder.name.rpartition("-")[2]))
+        assert fold_card is not None
+        if half and sixteen_bits.store_half(new, fold_card.facts.get("head_parameters", ())):
+            facts = {**fold_card.facts, "stored": "adapters in float16"}
+            cards.write_card(new, fold_card.model_copy(update={"facts": facts}), list(fold_card.files))
+    copy.predictions.mkdir(parents=True)
+    for file in (cards.CARD, OOF):  # out of fold: the ensemble is chosen again where a member fails
+        if (member.predictions / file).is_file():
+            shutil.copy2(member.predictions / file, copy.predictions / file)
+    base = _pack_base(recipe, target, bases)
+    return PackedMember(name, len(keys), folder_size(copy.models), base)
+
+
+def _pack_base(recipe: Recipe, target: Path, bases: Mapping[str, str]) -> str:
+    """Copy the base of a member, once for all that share it, or note where Kaggle has it."""
+    if recipe.is_tiny or not head_of(recipe.backbone).needs_base:
+        return ""
+    given = bases.get(recipe.name) or bases.get(recipe.base)
+    if given is not None and given.startswith(KAGGLE_INPUT):
+        return given
+    folder = Path(given).expanduser() if given is not None else recipe.base_path()
+    if folder is None or not folder.is_dir():
+        raise InputError(
+            f"member {recipe.name!r}: its base {given or recipe.base!r} is no folder here; give "
+            f"--base {recipe.name}=DIR, which is copied, or --base {recipe.name}={KAGGLE_INPUT}… for a base "
+            "among Kaggle's Models"
+        )
+    inside = Path(BASES) / folder.resolve().name
+    if not (target / inside).exists():
+        shutil.copytree(folder, target / inside, ignore=shutil.ignore_patterns(".git", ".cache"))
+    return str(inside)
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def total(members: Sequence[PackedMember]) -> int:
+    """Bytes of all members' fitted folds."""
+    return sum(member.size for member in members)
