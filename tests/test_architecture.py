@@ -19,7 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     "errors", "deadline", "atomic", "losses", "registry", "battles", "predictions", "judgements",
     "recipes", "io", "folds", "prompts", "features", "sample", "metrics", "calibration", "stacking",
-    "diagnostics", "artifacts", "backbones", "planning", "pipeline", "report", "cli", "__main__",
+    "diagnostics", "artifacts", "backbones", "planning", "pipeline", "kaggle", "report", "cli", "__main__",
 ]  # fmt: skip
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
 INSIDE = {
@@ -36,7 +36,7 @@ INSIDE = {
     "serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "artifacts": "atomic files tables cards workspace fold_file members",
-    "backbones": "registry base language.base_folder language.hub language.base_identity "
+    "backbones": "registry base sixteen_bits language.base_folder language.hub language.base_identity "
     "language.template_tokens language.adapters language.loading language.peft_import language.batching "
     "language.out_of_memory language.trainer_state language.token_cache language.speedups.last_layer "
     "language.speedups.fused_lora language.reporting language.objective language.tiny "
@@ -49,6 +49,7 @@ INSIDE = {
     "pipeline": "audit_check guards extra_data external_files distillation member_audit fitted tasks "
     "executors cross_fit fallback ensemble build submission standing imported external leak_audit export "
     "member_recipes workflow",
+    "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "report": "drawings tables page",
     "cli": "runner option_texts options progress tables summary plan health doctor audit validate data "
     "export pipeline",

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import audit, data, doctor, export, pipeline
+from . import audit, data, doctor, export, kaggle, pipeline
 from .runner import Result, verb
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
@@ -25,6 +25,7 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "validate": data.validate,
     "report": data.report,
     "audit": audit.audit,
+    "kaggle-pack": kaggle.kaggle_pack,
     "sample": data.sample,
     "doctor": doctor.doctor,
 }

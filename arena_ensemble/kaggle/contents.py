@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,11 +11,11 @@ from typing import Final
 from ..artifacts import cards
 from ..artifacts.members import OOF, MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..backbones import sixteen_bits
 from ..backbones.registry import head_of
 from ..errors import InputError
 from ..pipeline.ensemble import Ensemble
 from ..recipes import Recipe, load_recipe
-from . import sixteen_bits
 
 KAGGLE_INPUT: Final = "/kaggle/input/"
 BASES: Final = "bases"
@@ -56,7 +56,11 @@ def pack_members(
     place = Workspace(target / WORKSPACE)
     packed = [_pack_member(workspace, place, name, target, bases, half) for name in ensemble.members]
     shutil.copytree(workspace.oof / ENSEMBLE, place.oof / ENSEMBLE, ignore=shutil.ignore_patterns("test.*"))
-    if unused := set(bases) - {one.name for one in packed} - {_recipe(workspace, m.name).base for m in packed}:
+    if (
+        unused := set(bases)
+        - {one.name for one in packed}
+        - {_recipe(workspace, m.name).base for m in packed}
+    ):
         raise InputError(
             f"--base {sorted(unused)[0]}: no member of this ensemble and no member's base; members: "
             f"{', '.join(ensemble.members)}; give one of these names"
@@ -80,7 +84,7 @@ def _pack_member(
     card = member.card()
     if card is not None and card.is_external:
         raise InputError(
-            f"member {name!r} was imported: its predictions of a hidden test file cannot be made in a notebook; "
+            f"member {name!r} was imported: a notebook cannot make its predictions of a hidden test file; "
             "train it here, or stack without it"
         )
     recipe = _recipe(workspace, name)
@@ -94,7 +98,8 @@ def _pack_member(
         shutil.copytree(folder, new)
         fold_card = copy.fold_card(int(folder.name.rpartition("-")[2]))
         assert fold_card is not None
-        if half and sixteen_bits.store_half(new, fold_card.facts.get("head_parameters", ())):
+        head = fold_card.facts.get("head_parameters")  # a language model's: the lexical member is small
+        if half and head is not None and sixteen_bits.store_half(new, head):
             facts = {**fold_card.facts, "stored": "adapters in float16"}
             cards.write_card(new, fold_card.model_copy(update={"facts": facts}), list(fold_card.files))
     copy.predictions.mkdir(parents=True)
@@ -128,8 +133,3 @@ def _pack_base(recipe: Recipe, target: Path, bases: Mapping[str, str]) -> str:
 def folder_size(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def total(members: Sequence[PackedMember]) -> int:
-    """Bytes of all members' fitted folds."""
-    return sum(member.size for member in members)

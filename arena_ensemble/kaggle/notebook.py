@@ -10,10 +10,11 @@ from typing import Any, Final
 NOTEBOOK: Final = "notebook.ipynb"
 _TITLE: Final = (
     "# Predictions of an arena-ensemble\n"
-    "Installs the wheels of the pack, lays a workspace over it and predicts the test file of the competition. "
-    "No internet is needed."
+    "Installs the wheels of the pack, copies its workspace to where it can be written, and predicts the test "
+    "file of the competition. No internet is needed."
 )
 _FIND: Final = """
+    import json
     import os
     import subprocess
     import sys
@@ -31,14 +32,14 @@ _INSTALL: Final = """
     subprocess.run([*pip, *wheels], check=True)
     """
 _PREDICT: Final = """
-    find = "from arena_ensemble.kaggle.unpack import open_pack; import json, pathlib, sys; "
-    call = "print(json.dumps(open_pack(*map(pathlib.Path, sys.argv[1:]))))"
-    workspace = KAGGLE / "working" / "arena"
+    code = "import json, pathlib, sys; from arena_ensemble.kaggle.unpack import open_pack; "
+    code += "print(json.dumps(open_pack(*map(pathlib.Path, sys.argv[1:]))))"
+    workspace = KAGGLE / "tmp" / "arena"  # not among the outputs, and with more room
     opened = subprocess.run(
-        [sys.executable, "-c", find + call, str(PACK), str(workspace)],
+        [sys.executable, "-c", code, str(PACK), str(workspace)],
         check=True, stdout=subprocess.PIPE, text=True,
     )
-    bases = __import__("json").loads(opened.stdout)
+    bases = json.loads(opened.stdout)
 
     test = next(p for p in (DATA / "test.parquet", DATA / "test.csv") if p.exists())
     command = [sys.executable, "-m", "arena_ensemble", "predict", "--offline"]
@@ -65,18 +66,10 @@ def cells(competition: str, hours: float | None) -> list[str]:
 
 def notebook(competition: str, hours: float | None) -> str:
     """A notebook (nbformat 4.5) as JSON."""
-    parts = [{"cell_type": "markdown", "id": "title", "metadata": {}, "source": _TITLE}]
+    parts: list[dict[str, Any]] = [{"cell_type": "markdown", "id": "title", "metadata": {}, "source": _TITLE}]
     for place, code in enumerate(cells(competition, hours)):
-        parts.append(
-            {
-                "cell_type": "code",
-                "id": f"cell-{place}",
-                "metadata": {},
-                "source": code,
-                "outputs": [],
-                "execution_count": None,
-            }  # type: ignore[dict-item]
-        )
+        cell = {"cell_type": "code", "id": f"cell-{place}", "metadata": {}, "source": code}
+        parts.append({**cell, "outputs": [], "execution_count": None})
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     value = {"cells": parts, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
     return json.dumps(value, indent=1) + "\n"

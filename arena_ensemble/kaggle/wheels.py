@@ -21,9 +21,10 @@ from ..errors import DependencyError, InputError
 OWN: Final = "arena-ensemble"
 IMAGE_HAS: Final = ("torch",)
 """What Kaggle's image brings in a build for its cards; its CUDA libraries come along with it."""
-PLATFORMS: Final = tuple(
-    f"manylinux_2_{minor}_x86_64" for minor in (35, 34, 31, 28, 27, 26, 24, 17, 12, 5)
-) + ("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64")
+PLATFORMS: Final = (
+    *(f"manylinux_2_{minor}_x86_64" for minor in (35, 34, 31, 28, 27, 26, 24, 17, 12, 5)),
+    *("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"),
+)
 _PIP: Final = ("-m", "pip", "--disable-pip-version-check")
 
 
@@ -113,7 +114,9 @@ def _pip(*arguments: str) -> None:
         [sys.executable, *_PIP, *arguments], capture_output=True, text=True, check=False, timeout=1800
     )
     if done.returncode:
-        raise InputError(f"pip {arguments[0]}: {pip_reason(done.stderr)}; give another --python, or try again")
+        raise InputError(
+            f"pip {arguments[0]}: {pip_reason(done.stderr)}; give another --python, or try again"
+        )
 
 
 def pip_reason(output: str) -> str:

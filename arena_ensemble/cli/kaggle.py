@@ -1,0 +1,125 @@
+"""The verb kaggle-pack: what an offline notebook needs, in one folder."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from .runner import Result, WorkspaceOption
+
+if TYPE_CHECKING:
+    from ..kaggle import pack, rehearsal
+
+
+def kaggle_pack(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="new folder: dataset/ and notebook/ to upload")],
+    competition: Annotated[
+        str, typer.Option(help="Kaggle's short name of the competition")
+    ] = "llm-classification-finetuning",
+    owner: Annotated[str, typer.Option(help="your Kaggle user name, for the metadata")] = "OWNER",
+    name: Annotated[str, typer.Option(help="name of the dataset")] = "arena-pack",
+    base: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR",
+            help="a member's base: a folder here, which is copied, or /kaggle/input/… for one of Kaggle's "
+            "Models (repeat)",
+        ),
+    ] = None,
+    model_source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OWNER/MODEL/FRAMEWORK/VARIATION/N", help="a Kaggle Model to mount (repeat)"),
+    ] = None,
+    python: Annotated[
+        str, typer.Option(metavar="3.N", help="Python of Kaggle's image", show_default="this one")
+    ] = "",
+    image_has: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PACKAGE", help="what the image brings itself (repeat)", show_default="torch"),
+    ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EXTRA", help="extras to install there, such as quantised (repeat)"),
+    ] = None,
+    full_precision: Annotated[
+        bool, typer.Option("--full-precision", help="store adapters as trained, not in 16 bits")
+    ] = False,
+    no_gpu: Annotated[bool, typer.Option("--no-gpu", help="a notebook without an accelerator")] = False,
+    wheel: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="this package's wheel, where its source is not here")
+    ] = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="run the notebook here without index and network; needs --test")
+    ] = False,
+    test: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="battles to rehearse on, as long as the hidden ones")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="rows of --test to rehearse on")] = 200,
+    workspace: WorkspaceOption = Path(),
+) -> Result:
+    """Pack wheels, models, ensemble and a notebook for a competition without internet."""
+    from ..artifacts.workspace import Workspace
+    from ..kaggle import pack, rehearsal, wheels
+
+    if rehearse != (test is not None):
+        raise InputError("--rehearse and --test belong together: give the battles to rehearse on")
+    if rows < 8:
+        raise InputError(f"--rows {rows}: give at least 8, to time them")
+    options = pack.PackOptions(
+        competition=competition,
+        owner=owner,
+        name=name,
+        bases=pack.named_bases(base or ()),
+        half=not full_precision,
+        image_has=tuple(wheels.IMAGE_HAS if image_has is None else image_has),
+        extras=tuple(extra or ()),
+        model_sources=tuple(model_source or ()),
+        wheel=wheel,
+        gpu=not no_gpu,
+    )
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    place = Workspace(workspace)
+    with place.locked("packing"):
+        written = pack.write_pack(place, out, options, python=python or here)
+    facts, lines = written.facts(), _lines(written)
+    if test is not None:
+        found = rehearsal.rehearse(out, place, test, rows=rows)
+        facts["rehearsal"] = asdict(found)
+        lines += _rehearsal_lines(found)
+    lines += [
+        f"next: kaggle datasets create -p {out / pack.DATASET} --dir-mode zip, "
+        f"then kaggle kernels push -p {out / pack.NOTEBOOK}"
+    ]
+    return Result(facts, "\n".join(lines))
+
+
+def _lines(written: pack.Pack) -> list[str]:
+    lines = [
+        f"{written.folder}: {_size(written.total_bytes)}, of which wheels for Python {written.python} "
+        f"{_size(written.wheel_bytes)}"
+    ]
+    for member in written.members:
+        base = f", base {member.base}" if member.base else ""
+        lines.append(f"  {member.name}: {member.folds} folds, {_size(member.size)}{base}")
+    return lines
+
+
+def _rehearsal_lines(found: rehearsal.Rehearsal) -> list[str]:
+    from ..kaggle.rehearsal import HIDDEN_ROWS, LIMIT_HOURS
+
+    late = "" if found.hidden_hours <= LIMIT_HOURS else f": longer than Kaggle's {LIMIT_HOURS:g} hours"
+    return [
+        f"rehearsed without network: {found.rows:,} rows, a valid submission, at most "
+        f"{found.largest_difference:.1g} from this workspace's own probabilities",
+        f"  installed in {found.install_seconds:.0f} s, predicted in {found.predict_seconds:.0f} s; "
+        f"{HIDDEN_ROWS:,} such rows would take {found.hidden_hours:.2f} hours on this machine{late}",
+    ]
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**20:,.1f} MiB"

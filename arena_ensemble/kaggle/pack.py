@@ -1,0 +1,125 @@
+"""Write a pack: a dataset folder and a notebook folder, each as Kaggle's command line uploads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from ..artifacts import atomic
+from ..artifacts.workspace import Workspace
+from ..errors import InputError
+from . import contents, notebook, wheels
+from .contents import PackedMember
+from .unpack import MARK
+
+DATASET: Final = "dataset"
+NOTEBOOK: Final = "notebook"
+COMPETITION: Final = "llm-classification-finetuning"
+REQUIREMENTS: Final = "requirements.txt"
+WHEELS: Final = "wheels"
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """What a pack is for, and what goes into it."""
+
+    competition: str = COMPETITION
+    """Kaggle's short name of it, under which its files are mounted"""
+    owner: str = "OWNER"
+    """the Kaggle user who uploads"""
+    name: str = "arena-pack"
+    python: str = ""
+    """Python of the image, as ``3.11``; the running one by default"""
+    bases: Mapping[str, str] = field(default_factory=dict)
+    half: bool = True
+    hours: float | None = None
+    image_has: tuple[str, ...] = wheels.IMAGE_HAS
+    extras: tuple[str, ...] = ()
+    model_sources: tuple[str, ...] = ()
+    wheel: Path | None = None
+    gpu: bool = True
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A written pack."""
+
+    folder: Path
+    members: tuple[PackedMember, ...]
+    python: str
+    wheel_bytes: int
+    total_bytes: int
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+
+def write_pack(workspace: Workspace, folder: Path, options: PackOptions, *, python: str) -> Pack:
+    """Write ``folder/dataset`` and ``folder/notebook``, whole or not at all.
+
+    Parameters
+    ----------
+    python
+        The Python whose wheels are taken, as ``3.11``.
+
+    Raises
+    ------
+    InputError
+        The folder is there already, there is no finished ensemble, a member cannot travel, or a wheel is
+        not to be had.
+    """
+    if folder.exists():
+        raise InputError(f"{folder} is there already; name another --out, or remove it")
+    with atomic.new_folder(folder) as partial:
+        dataset = partial / DATASET
+        dataset.mkdir()
+        members = contents.pack_members(workspace, dataset, bases=options.bases, half=options.half)
+        versions = wheels.requirements(options.image_has, options.extras)
+        wheels.collect(dataset / WHEELS, versions, python=python, wheel=options.wheel)
+        lines = [f"{name}=={version}" for name, version in versions.items()]
+        (dataset / REQUIREMENTS).write_text("\n".join([*lines, wheels.OWN]) + "\n")
+        mark = {
+            "bases": {member.name: member.base for member in members if member.base},
+            "competition": options.competition,
+            "python": python,
+            "image_has": list(options.image_has),
+        }
+        atomic.write_json(dataset / MARK, mark)
+        atomic.write_json(
+            dataset / "dataset-metadata.json", notebook.dataset_metadata(options.owner, options.name)
+        )
+        _write_notebook(partial / NOTEBOOK, options)
+        sizes = contents.folder_size(dataset / WHEELS), contents.folder_size(partial)
+    return Pack(folder, tuple(members), python, *sizes)
+
+
+def _write_notebook(folder: Path, options: PackOptions) -> None:
+    folder.mkdir()
+    text = notebook.notebook(options.competition, options.hours)
+    (folder / notebook.NOTEBOOK).write_text(text, encoding="utf-8")
+    metadata = notebook.kernel_metadata(
+        options.owner, options.name, options.competition, options.model_sources, gpu=options.gpu
+    )
+    atomic.write_json(folder / "kernel-metadata.json", metadata)
+
+
+def named_bases(given: Sequence[str]) -> dict[str, str]:
+    """``NAME=DIR`` texts as a dictionary.
+
+    Raises
+    ------
+    InputError
+        A text has no ``=``, or a name repeats.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, place = text.partition("=")
+        if not (name and equals and place):
+            raise InputError(f"--base {text}: write it as NAME=DIR")
+        if name in found:
+            raise InputError(f"--base {name}: given twice; give one folder for it")
+        found[name] = place
+    return found
