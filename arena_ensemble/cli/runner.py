@@ -142,6 +142,9 @@ def _raise_terminated(number: int, frame: FrameType | None) -> None:
 
 def _set_up_logging(verbose: bool) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # read once, when PyTorch's OpenMP is loaded: a thread that waits sleeps, for one that spins takes the
+    # core from the one it waits for as soon as anything else runs here
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     handler = logging.StreamHandler(sys.stderr)

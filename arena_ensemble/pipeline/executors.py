@@ -46,7 +46,7 @@ _THREAD_VARIABLES: Final = (
     "OPENBLAS_NUM_THREADS",
     "POLARS_MAX_THREADS",
 )
-
+_WAITING: Final = "OMP_WAIT_POLICY"
 
 Finished = Iterator[tuple[FoldTask, Exception | None]]
 
@@ -239,8 +239,9 @@ def _end(processes: set[Any]) -> None:
 def _threads_per_worker(workers: int) -> Iterator[None]:
     """Children inherit their thread count; ours is put back afterwards."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    before = {name: os.environ.get(name) for name in (*_THREAD_VARIABLES, _WAITING)}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads))
+    os.environ.setdefault(_WAITING, "passive")  # spinning threads of several workers starve each other
     try:
         yield
     finally:
