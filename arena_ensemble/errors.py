@@ -45,9 +45,9 @@ class MemberError(ArenaError):
 
 
 class OutOfTime(ArenaError):
-    """The time given is up; what is finished is kept, a fold in training as a checkpoint. Exit code 4."""
+    """The time given is up; what is finished is kept, a fold in training as a checkpoint. Exit code 5."""
 
-    exit_code = 4
+    exit_code = 5
 
 
 class ArtifactError(ArenaError):

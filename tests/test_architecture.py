@@ -48,7 +48,7 @@ INSIDE = {
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",
     "pipeline": "audit_check guards extra_data external_files distillation member_audit fitted tasks "
     "executors cross_fit fallback ensemble build submission standing imported external leak_audit export "
-    "member_recipes workflow",
+    "member_recipes arguments workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "report": "drawings tables page",
     "cli": "runner option_texts options progress tables summary plan health doctor audit validate data "

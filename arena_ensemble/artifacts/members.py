@@ -258,6 +258,12 @@ class MemberArtifacts:
             raise ArtifactError(f"{path}: no rows by fold; remove it and run again")
         return [to_predictions(part) for part in frame.partition_by("fold", maintain_order=True)]
 
+    def begun_test(self, keys: Sequence[PredictionKey]) -> list[Predictions]:
+        """The test predictions of those folds that are there, merged or not."""
+        if self._has_shard(self.predictions / TEST, keys[0].of_all_folds()):
+            return self.load_test()
+        return [to_predictions(self._load_shard(k)) for k in keys if self._has_shard(self._shard(k), k)]
+
     def import_predictions(
         self, oof: Predictions, source: Path, test: Predictions | None = None, test_source: Path | None = None
     ) -> MemberCard:
@@ -268,8 +274,7 @@ class MemberArtifacts:
         InputError
             A member of that name was trained here.
         """
-        old = self.card()
-        if old is not None and not old.is_external:
+        if (old := self.card()) is not None and not old.is_external:
             raise InputError(
                 f"{self.predictions} holds a member that was trained here; import under another name"
             )

@@ -35,7 +35,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 an error to mend, 2 usage, 3 our bug, 4 partly done, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 an error to mend, 2 usage, 3 our bug, 4 partly done, 5 out of time, "
+    "130 interrupted.",
 )
 for name, function in VERBS.items():
     app.command(name)(verb(function))

@@ -83,6 +83,10 @@ UseFoldsOption = Annotated[
         metavar="K,…", help="predict with the models of these folds alone, such as 0,2", show_default="all"
     ),
 ]
+HoursOption = Annotated[
+    float | None,
+    typer.Option(help="stop in time, with what is there; the same command goes on", show_default="no limit"),
+]
 TruthOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="true probabilities (sample arena), for scoring"),
@@ -144,6 +148,7 @@ class TrainingOptions:
     offline: OfflineOption = False
     strict: StrictOption = False
     base: BaseOption = None
+    hours: HoursOption = None
     workspace: WorkspaceOption = Path()
 
 

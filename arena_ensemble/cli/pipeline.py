@@ -11,7 +11,7 @@ import typer
 from ..errors import InputError
 from . import option_texts
 from . import options as o
-from .runner import PARTLY, Result, WorkspaceOption
+from .runner import OUT_OF_TIME, PARTLY, Result, WorkspaceOption
 
 if TYPE_CHECKING:
     from ..pipeline.workflow import TrainingRun
@@ -56,6 +56,8 @@ def stack(
 
     _check_folds(training.folds)
     run = _train(data, Path(test[0]) if test else None, training)
+    if run.result.late:
+        return _out_of_time(run)
     built = build_ensemble(run, seed=training.seed, truth=truth)
     facts = {**summary.run_facts(run), **summary.ensemble_facts(built)}
     text = summary.run_text(run, built, all_rows=all_rows)
@@ -79,6 +81,8 @@ def submission(
     o.check_target(out)
     target = out or training.workspace / "submission.csv"
     run = _train(data, test, training, sample_submission, early=target)
+    if run.result.late:
+        return _out_of_time(run, target)
     built = build_ensemble(run, seed=training.seed, truth=truth)
     prediction = predict_test(run, built)
     write_submission(target, prediction, sample_submission=sample_submission, workspace=training.workspace)
@@ -107,6 +111,7 @@ def predict(
     strict: o.StrictOption = False,
     base: o.BaseOption = None,
     use_folds: o.UseFoldsOption = None,
+    hours: o.HoursOption = None,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Predict new battles with a finished ensemble; no training data needed."""
@@ -131,6 +136,7 @@ def predict(
             sample_submission=sample_submission,
             bases=option_texts.bases(base),
             use_folds=option_texts.fold_numbers(use_folds),
+            hours=hours,
             on_event=bars,
         )
     workflow.write_submission(target, prediction, sample_submission=sample_submission, workspace=workspace)
@@ -140,10 +146,28 @@ def predict(
         "choice": ensemble.card.choice,
         "gammas": prediction.gammas,
         "left_out": prediction.left_out,
+        "fewer_folds": prediction.fewer_folds,
+        "late": prediction.late,
     }
     lines = [f"member {name} LEFT OUT: {why}" for name, why in prediction.left_out.items()]
+    lines += [f"member {name}: {what} predicted in time" for name, what in prediction.fewer_folds.items()]
     text = "\n".join([*lines, f"{target}: {len(prediction.ids):,} rows, checked"])
-    return Result(facts, text, PARTLY if prediction.left_out else 0)
+    code = OUT_OF_TIME if prediction.late else PARTLY if prediction.left_out else 0
+    return Result(facts, text, code)
+
+
+def _out_of_time(run: TrainingRun, submission: Path | None = None) -> Result:
+    """What a run came to whose hours were over before its members were finished: nothing is stacked yet."""
+    from . import summary
+
+    facts = summary.run_facts(run)
+    lines = [summary.members_text(run), "out of time: the same command goes on where it was"]
+    if submission is not None:
+        facts["submission"] = str(submission)
+        lines.append(
+            f"{submission}: valid, from the members that were finished; the ensemble's comes at the end"
+        )
+    return Result(facts, "\n".join(lines), summary.exit_code(run.result))
 
 
 def _train(
@@ -176,6 +200,7 @@ def _train(
             offline=training.offline,
             early=early,
             bases=option_texts.bases(training.base),
+            hours=training.hours,
             on_event=bars,
         )
     if training.strict:

@@ -1,7 +1,7 @@
 """Around every verb: its common options, logging, signals, errors as one line, the exit code.
 
 Exit codes: 0 done, 1 a user's error, 2 usage, 3 our bug, 4 partly done (a member failed or raises an
-alarm and is named), 130 interrupted, 143 terminated.
+alarm and is named), 5 out of time (--hours), 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 BUG: Final = 3
 PARTLY: Final = 4
+OUT_OF_TIME: Final = 5
 _SEEDS: Final = 2**32
 """what NumPy and LightGBM take"""
 

@@ -12,7 +12,7 @@ from ..pipeline.ensemble import Ensemble
 from ..pipeline.workflow import TrainingRun
 from . import ladder, tables
 from .progress import clock
-from .runner import PARTLY
+from .runner import OUT_OF_TIME, PARTLY
 from .terminal import Terminal
 
 _MEMBER_FACTS: Final = ("backbone", "log_loss", "standard_error", "accuracy", "seconds", "alarms", "notes")
@@ -31,6 +31,7 @@ def run_facts(run: TrainingRun) -> dict[str, Any]:
         "members": members,
         "data_notes": list(run.notes),
         "failed": run.result.failed,
+        "late": run.result.late,
         "alarms": run.result.alarms,
     }
 
@@ -89,7 +90,9 @@ def ensemble_text(built: Ensemble, title: str, *, all_rows: bool = False) -> str
 
 
 def exit_code(result: RunResult | None = None, built: Ensemble | None = None) -> int:
-    """0, or 4 where a member failed or raises an alarm."""
+    """0, 4 where a member failed or raises an alarm, 5 where the time was not enough."""
+    if result is not None and result.late:
+        return OUT_OF_TIME
     partly = result is not None and (result.failed or result.alarms)
     return PARTLY if partly or (built is not None and built.card.alarms) else 0
 
@@ -97,6 +100,7 @@ def exit_code(result: RunResult | None = None, built: Ensemble | None = None) ->
 def _warnings(result: RunResult, shown: Collection[tuple[str, str]] = ()) -> list[str]:
     """A line per failed member and per alarm but those that are ``shown`` already."""
     failed = [f"member {name} FAILED: {why}" for name, why in result.failed.items()]
+    failed += [f"member {name} is not finished: {why}" for name, why in result.late.items()]
     alarms = [
         f"member {name} {why}"
         for name, found in result.alarms.items()

@@ -20,7 +20,7 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
 from ..battles import Battles
 from ..diagnostics import collapse
-from ..errors import ArenaError, StaleError
+from ..errors import ArenaError, OutOfTime, StaleError
 from ..folds import Folds
 from ..predictions import Predictions
 from ..recipes import Recipe
@@ -50,6 +50,8 @@ class RunResult:
     """member → signs that it has learned nothing"""
     bugs: list[Exception] = field(default_factory=list)
     """errors that are no member's fault; they do not stop the others either"""
+    late: dict[str, str] = field(default_factory=dict)
+    """member → what of it the time was not enough for"""
     unplanned: dict[str, ArenaError] = field(default_factory=dict)
     """members among the failed whose fitted models could not even be looked at"""
 
@@ -158,6 +160,8 @@ def run_job(
             teacher = distillation.teacher_member(recipe)
             if teacher in result.failed:
                 result.failed[name] = f"its teacher {teacher} failed"
+            elif teacher in result.late:
+                result.late[name] = f"its teacher {teacher} is not finished"
             else:
                 ready[name] = recipe
         _run_wave(job, ready, result, jobs, on_event, tell)
@@ -180,7 +184,7 @@ def _run_wave(
         except _UnplannedError as refusal:
             result.unplanned[name] = refusal.reason
             result.fail(name, "", refusal.reason)
-    earlier, done = list(result.finished), set[str]()
+    earlier, done, begun = list(result.finished), set[str](), set[str]()
 
     def finish(name: str) -> None:
         card = _guarded(result, name, partial(finish_member, job, planned[name]))
@@ -204,13 +208,24 @@ def _run_wave(
     if done:
         tell([*earlier, *(name for name in recipes if name in done)])
     order = cheapest_first(recipes)
-    ready = [task for name in order if name in left and name not in result.failed for task in left[name]]
+    order = [name for name in order if name in left and name not in result.failed]
+    ready = [task for name in order for task in left[name]]
+    by_fold = job.train is None and job.deadline is not None
+    if by_fold:  # whatever comes, every member's first fold before any second one
+        ready.sort(key=lambda task: task.fold)
     waiting = {name: len(part) for name, part in left.items()}
     # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
     workers = jobs or default_jobs(recipes.values())
     for task, error in run_tasks(job, ready, workers, on_event):
+        if isinstance(error, OutOfTime):
+            result.late.setdefault(task.member, str(error))
+            if on_event is not None:
+                on_event(task.label, 1, 1, DONE + " stopped, out of time")
+            continue
         if error is not None:
             result.fail(task.member, task.label, error)
+        elif by_fold:
+            begun.add(task.member)
         if on_event is not None:
             was_fitted = task.label in fitted
             where = " predicted" if was_fitted else tasks.where_fitted(job, task)
@@ -218,7 +233,8 @@ def _run_wave(
         waiting[task.member] -= 1
         if not waiting[task.member]:
             finish(task.member)
-            tell([*earlier, *(name for name in recipes if name in done)])
+        if not waiting[task.member] or by_fold:
+            tell([*earlier, *(name for name in recipes if name in done | begun - set(result.failed))])
     result.finished += [name for name in recipes if name in done]
 
 

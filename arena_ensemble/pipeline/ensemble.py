@@ -48,6 +48,10 @@ class EnsemblePrediction:
     n_classes: int = 3
     left_out: dict[str, str] = field(default_factory=dict)
     """member → why it has no part in this prediction; a pool of the others took the stacker's place"""
+    fewer_folds: dict[str, str] = field(default_factory=dict)
+    """member → how many of its fold models predicted in time"""
+    late: dict[str, str] = field(default_factory=dict)
+    """member → what of it the time was not enough for"""
     test: str = ""
     """digest of the battles, where they were predicted into a workspace"""
 

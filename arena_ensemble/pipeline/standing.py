@@ -24,7 +24,7 @@ from ..io import WINNER_COLUMNS, check_sample, check_submission
 from ..predictions import Predictions
 from .ensemble import Ensemble, EnsemblePrediction, combine_folds
 from .fallback import Fallback, fit_pool, outcome_shares
-from .submission import load_test_predictions, write
+from .submission import load_begun, load_test_predictions, write
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,12 @@ def from_votes(
 
 
 def from_ensemble(
-    workspace: Workspace, ensemble: Ensemble, test: Battles, *, also: Sequence[str] = ()
+    workspace: Workspace,
+    ensemble: Ensemble,
+    test: Battles,
+    *,
+    also: Sequence[str] = (),
+    use_folds: tuple[int, ...] | None = None,
 ) -> Make:
     """While a finished ensemble predicts: the best of its kept pools whose members are all there."""
     n_classes = ensemble.card.n_classes
@@ -132,9 +137,11 @@ def from_ensemble(
         pool = fallback.best([*finished, *also])
         if pool is None:
             return prior(fallback, test, n_classes)
-        return combine_folds(
-            _tests(workspace, list(pool.weights), test, n_classes), pool.log_probs, n_classes=n_classes
-        )
+        tests = {
+            name: load_begun(workspace, name, test, n_classes, use_folds=use_folds)[0]
+            for name in pool.weights
+        }
+        return combine_folds(tests, pool.log_probs, n_classes=n_classes)
 
     return make
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,15 @@ from ..artifacts.cards import GammaNote
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
-from ..errors import InputError
+from ..errors import InputError, OutOfTime
 from ..features import Features, extract
 from ..io import write_submission, write_winners
 from ..predictions import Predictions, average_folds
+from ..recipes import load_recipe
+from . import tasks
 from .ensemble import Ensemble, EnsemblePrediction, combine_folds
 from .guards import check_tests
+from .tasks import Job
 
 log = logging.getLogger(__name__)
 
@@ -50,30 +54,94 @@ def combine_test(
 
 
 def combine_survivors(
-    workspace: Workspace, ensemble: Ensemble, test: Battles, left_out: dict[str, str]
+    workspace: Workspace,
+    ensemble: Ensemble,
+    test: Battles,
+    failed: Mapping[str, str],
+    late: Mapping[str, str],
+    *,
+    use_folds: tuple[int, ...] | None = None,
 ) -> EnsemblePrediction:
-    """The prediction of the members that are there: of the pools kept with the ensemble, the best of theirs.
+    """The prediction from what is there: of a late member the folds that predicted in time.
+
+    Where a member is missing altogether, the best of the kept pools of the others takes the stacker's place.
 
     Raises
     ------
     InputError
         No pool was kept of the members that are left.
+    OutOfTime
+        No member has predicted a fold.
     """
-    survivors = [name for name in ensemble.members if name not in left_out]
-    pool = None if ensemble.fallback is None else ensemble.fallback.best(survivors)
-    if pool is None:
-        raise InputError(
-            f"without {', '.join(left_out)} nothing was kept to predict with; mend them, or run "
-            "`arena-ensemble stack` again with the others"
-        )
-    by_fold = {name: load_test_predictions(workspace, name, test) for name in pool.weights}
-    if ensemble.card.n_classes == 2:
-        by_fold = {name: [one.without_ties() for one in parts] for name, parts in by_fold.items()}
-    _check_external(workspace, by_fold, extract(test), None)
+    by_fold, left_out, fewer = {}, dict(failed), {}
+    for name in ensemble.members:
+        if name in failed:
+            continue
+        parts, folds = load_begun(workspace, name, test, ensemble.card.n_classes, use_folds=use_folds)
+        if parts:
+            by_fold[name] = parts
+            if len(parts) < folds:
+                fewer[name] = f"{len(parts)} of {folds} fold models"
+        else:
+            left_out[name] = late.get(name, "it has no predictions")
+    if not by_fold and late:
+        raise OutOfTime(f"no member has predicted in time ({'; '.join(late.values())}); give more --hours")
+    features = extract(test)
+    if left_out:
+        pool = None if ensemble.fallback is None else ensemble.fallback.best(list(by_fold))
+        if pool is None:
+            raise InputError(
+                f"without {', '.join(left_out)} nothing was kept to predict with; mend them, or run "
+                "`arena-ensemble stack` again with the others"
+            )
+        by_fold = {name: by_fold[name] for name in pool.weights}
+        fewer = {name: what for name, what in fewer.items() if name in by_fold}
+    _check_external(workspace, by_fold, features, None)
     for name, why in left_out.items():
         log.warning("left out: member %s (%s)", name, why)
-    prediction = combine_folds(by_fold, pool.log_probs, n_classes=ensemble.card.n_classes)
-    return replace(prediction, left_out=dict(left_out), test=test.digest(outcomes=False))
+    for name, what in fewer.items():
+        log.warning("out of time: member %s predicted with %s", name, what)
+    if left_out:
+        assert pool is not None
+        prediction = combine_folds(by_fold, pool.log_probs, n_classes=ensemble.card.n_classes)
+    else:
+        prediction = ensemble.combine(by_fold, features)
+    return replace(
+        prediction,
+        left_out=left_out,
+        fewer_folds=fewer,
+        late=dict(late),
+        test=test.digest(outcomes=False),
+    )
+
+
+def load_begun(
+    workspace: Workspace,
+    name: str,
+    test: Battles,
+    n_classes: int,
+    *,
+    use_folds: tuple[int, ...] | None = None,
+) -> tuple[list[Predictions], int]:
+    """The test predictions of a member's folds that are there, in the battles' order, and how many it has.
+
+    Raises
+    ------
+    InputError
+        An imported member has none.
+    """
+    card = MemberArtifacts(workspace, name).card()
+    if card is not None and card.is_external:
+        parts = load_test_predictions(workspace, name, test)
+        folds = len(parts)
+    else:
+        recipe = load_recipe(workspace.recipe_path(name))
+        job = Job(workspace.root, None, None, test, n_classes=n_classes, use_folds=use_folds)
+        planned = tasks.plan(job, name, recipe)
+        keys = [task.test_key for task in planned if task.test_key is not None]
+        begun, folds = MemberArtifacts(workspace, name).begun_test(keys), len(keys)
+        parts = [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in begun]
+    return [part.without_ties() for part in parts] if n_classes == 2 else parts, folds
 
 
 def load_test_predictions(workspace: Workspace, name: str, test: Battles) -> list[Predictions]:

@@ -26,7 +26,7 @@ from ..artifacts.workspace import Workspace
 from ..backbones.base import Backbone, Fitted
 from ..battles import SWAP, Battles
 from ..deadline import Deadline
-from ..errors import ArtifactError, InputError, MemberError
+from ..errors import ArtifactError, InputError, MemberError, OutOfTime
 from ..folds import Folds
 from ..predictions import Floats, Predictions
 from ..recipes import Recipe
@@ -170,6 +170,8 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
     OutOfTime
         The job's deadline came first; the same task run again goes on from the checkpoint.
     """
+    if job.deadline is not None and job.deadline.over():
+        raise OutOfTime(f"{task.label}: no time is left to train a fold or to predict with it")
     member = job.artifacts(task.member)
     backbone = backbones.get(task.recipe.backbone)
     folder = member.fitted_folder(task.fit_key)
@@ -182,8 +184,23 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
     for battles, key in ((held, task.oof_key), (job.test, task.test_key)):
         if battles is None or key is None or member.has_predictions(key):
             continue
-        predictions = predict_fold(backbone, fitted, battles, task, on_progress)
+        predictions = predict_fold(backbone, fitted, battles, task, _in_time(job, task, on_progress))
         member.write_predictions(key, predictions)
+
+
+def _in_time(job: Job, task: FoldTask, on_progress: Progress | None) -> Progress | None:
+    """A progress callback that ends a prediction which the deadline finds at work."""
+    if job.deadline is None:
+        return on_progress
+    deadline = job.deadline
+
+    def tell(done: float, total: float, text: str) -> None:
+        if done < total and deadline.over():
+            raise OutOfTime(f"{task.label}: {done / max(total, 1):.0%} of its rows were predicted in time")
+        if on_progress is not None:
+            on_progress(done, total, text)
+
+    return tell
 
 
 def _fit(

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from ..artifacts.fold_file import ensure_folds
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
+from ..deadline import Deadline
 from ..errors import ArenaError, InputError, MemberError
 from ..folds import NEAR_DUPLICATES, Folds
 from ..io import (
@@ -32,12 +31,17 @@ from ..io import (
     as_battles,
     check_sample,
     load_battles,
-    load_predictions,
     read_battles,
 )
-from ..predictions import Floats
 from ..recipes import Recipe
 from . import standing, submission
+from .arguments import (
+    check_jobs,
+    deadline_of,
+    load_truth,
+    names_of,
+    path_or_none,
+)
 from .build import build
 from .cross_fit import RunResult, run_job
 from .ensemble import Ensemble, EnsemblePrediction
@@ -87,6 +91,7 @@ def train_members(
     offline: bool = False,
     early: str | Path | None = None,
     bases: Mapping[str, str | Path] | None = None,
+    hours: float | Deadline | None = None,
     on_event: Event | None = None,
 ) -> TrainingRun:
     """Train members on every set of folds but one and predict that one; predict the test battles too.
@@ -115,6 +120,9 @@ def train_members(
         prior, then a pool of the members that are finished.
     bases
         Member's name, or a base as recipes write it → its folder on this machine.
+    hours
+        Stop in time, a fold in training with a checkpoint: ``result.late`` names the members that are not
+        finished, and the same call goes on with them.
 
     Raises
     ------
@@ -124,10 +132,10 @@ def train_members(
     StaleError
         The workspace holds folds or members made from something else.
     """
-    place = Workspace.of(workspace)
+    place, deadline = Workspace.of(workspace), deadline_of(hours)
     with place.locked("training"):
-        names = _names(members) or list(DEFAULT_MEMBERS)
-        anew = _names(retrain)
+        names = names_of(members) or list(DEFAULT_MEMBERS)
+        anew = names_of(retrain)
         check_retrain(place, anew, names)
         # the cards of members that are made anew are not looked at: an older version may have written them
         external = [name for name in names if name not in anew and is_external(place, name)]
@@ -156,11 +164,12 @@ def train_members(
         more = read_extra(extra, train, folds)
         for name in anew:  # the last step before the training: whatever is wrong is known by now
             MemberArtifacts(place, name).forget()
-        job = Job(place.root, train, folds, test_battles, more, n_classes, loaded.report.notes)
+        notes = loaded.report.notes
+        job = Job(place.root, train, folds, test_battles, more, n_classes, notes, deadline=deadline)
         told = None
         if early is not None and test_battles is not None:
             make = standing.from_votes(place, train, test_battles, n_classes=n_classes, also=external)
-            told = StandingSubmission(Path(early), place, test_battles, make, _path(sample_submission))
+            told = StandingSubmission(Path(early), place, test_battles, make, path_or_none(sample_submission))
         result = run_job(job, recipes, jobs=jobs, on_event=on_event, on_finished=told)
         result.finished += external
         result.alarms |= alarms
@@ -178,7 +187,7 @@ def build_ensemble(run: TrainingRun, *, seed: int = 0, truth: str | Path | None 
         No member is finished, or there are fewer than three folds.
     """
     raise_if_none_finished(run.result)
-    known = None if truth is None else _truth(Path(truth), run.train)
+    known = None if truth is None else load_truth(Path(truth), run.train)
     with run.workspace.locked("stacking"):
         return build(
             run.workspace,
@@ -204,6 +213,7 @@ def predict(
     sample_submission: str | Path | None = None,
     bases: Mapping[str, str | Path] | None = None,
     use_folds: Sequence[int] | None = None,
+    hours: float | Deadline | None = None,
     on_event: Event | None = None,
 ) -> EnsemblePrediction:
     """Predict test battles with the workspace's fold models, keeping each member's predictions there.
@@ -217,7 +227,8 @@ def predict(
     A member that fails, or whose models are missing or damaged, is left out and named in the prediction's
     ``left_out``: of the pools kept with the ensemble, the best of the other members' then takes the
     stacker's place. ``strict`` refuses instead. ``early`` is a file to keep a valid submission in while
-    members predict: first the prior, then such pools.
+    members predict: first the prior, then such pools. With ``hours`` every member's first fold comes before
+    any second one, and what is there when they are over is the prediction.
 
     Raises
     ------
@@ -232,6 +243,7 @@ def predict(
     folds = None if use_folds is None else tuple(sorted(set(use_folds)))
     if folds == ():
         raise InputError("use_folds is empty; give at least one fold, or None for all")
+    deadline = deadline_of(hours)
     battles = as_battles(test, format=format)
     ensemble.check_members(place)
     external = [name for name in ensemble.members if is_external(place, name)]
@@ -247,21 +259,32 @@ def predict(
     if lost and (strict or not recipes):
         raise next(iter(lost.values()))
     with place.locked("predicting"):
-        job = Job(place.root, None, None, battles, n_classes=ensemble.card.n_classes, use_folds=folds)
+        job = Job(
+            place.root,
+            None,
+            None,
+            battles,
+            n_classes=ensemble.card.n_classes,
+            use_folds=folds,
+            deadline=deadline,
+        )
         told = None
         if early is not None:
-            make = standing.from_ensemble(place, ensemble, battles, also=external)
-            told = StandingSubmission(Path(early), place, battles, make, _path(sample_submission))
+            make = standing.from_ensemble(place, ensemble, battles, also=external, use_folds=folds)
+            told = StandingSubmission(Path(early), place, battles, make, path_or_none(sample_submission))
         result = run_job(job, recipes, jobs=jobs, on_event=on_event, on_finished=told)
         for name, error in lost.items():
             result.unplanned[name] = error
             result.fail(name, "", error)
-        if result.failed and (strict or not result.finished or ensemble.fallback is None):
+        there = result.finished or result.late
+        if result.failed and (strict or not there or ensemble.fallback is None):
             if len(result.unplanned) == len(result.failed):
                 raise next(iter(result.unplanned.values()))
             raise_if_failed(result)
-        if result.failed:
-            return submission.combine_survivors(place, ensemble, battles, result.failed)
+        if result.failed or result.late:
+            return submission.combine_survivors(
+                place, ensemble, battles, result.failed, result.late, use_folds=folds
+            )
         return submission.combine_test(place, ensemble, battles)
 
 
@@ -295,25 +318,10 @@ def write_submission(
     InputError
         The sample submission has other ids or columns.
     """
-    submission.write(Path(path), prediction, sample_submission=_path(sample_submission))
+    submission.write(Path(path), prediction, sample_submission=path_or_none(sample_submission))
     if workspace is not None:
         members = [name for name in prediction.gammas if name != ENSEMBLE]
         standing.note(Workspace.of(workspace), Path(path), prediction.test, members)
-
-
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
-
-
-def _names(given: str | Sequence[str] | None) -> list[str]:
-    """Names as a list; a text is one name."""
-    return [given] if isinstance(given, str) else list(given or ())
-
-
-def check_jobs(jobs: int | None) -> None:
-    """Raise InputError where ``jobs`` is no number of processes."""
-    if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs {jobs}: expected at least 1 process")
 
 
 def raise_if_none_finished(result: RunResult) -> None:
@@ -330,10 +338,3 @@ def raise_if_failed(result: RunResult) -> None:
         raise result.bugs[0]
     if result.failed:
         raise MemberError("; ".join(f"member {name}: {why}" for name, why in result.failed.items()))
-
-
-def _truth(path: Path, train: Battles) -> Floats:
-    """True log-probabilities of the training battles, joined by id."""
-    (predictions,) = (part for parts in load_predictions(path).members.values() for part in parts)
-    known = predictions.take(np.flatnonzero(predictions.ids.is_in(train.ids.to_list()).to_numpy()))
-    return known.aligned_to(train.ids, name=str(path)).log_probs
