@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from .errors import ArenaError
     from .features import extract
     from .folds import make_folds
-    from .io import read_battles
+    from .io import read_battles, read_judgements
+    from .judgements import Judgements
+    from .panels import Panel
     from .pipeline.cross_fit import cross_fit
     from .pipeline.ensemble import Ensemble
     from .pipeline.workflow import build_ensemble, predict, predict_test, train_members, write_submission
@@ -26,6 +28,8 @@ _HOME: Final = {
     "ArenaError": "errors",
     "Battles": "battles",
     "Ensemble": "pipeline.ensemble",
+    "Judgements": "judgements",
+    "Panel": "panels",
     "Predictions": "predictions",
     "Stacker": "stacking",
     "SymmetricCalibrator": "calibration",
@@ -38,6 +42,7 @@ _HOME: Final = {
     "predict": "pipeline.workflow",
     "predict_test": "pipeline.workflow",
     "read_battles": "io",
+    "read_judgements": "io",
     "train_members": "pipeline.workflow",
     "write_submission": "pipeline.workflow",
 }
@@ -46,6 +51,8 @@ __all__ = [
     "ArenaError",
     "Battles",
     "Ensemble",
+    "Judgements",
+    "Panel",
     "Predictions",
     "Stacker",
     "SymmetricCalibrator",
@@ -58,6 +65,7 @@ __all__ = [
     "predict",
     "predict_test",
     "read_battles",
+    "read_judgements",
     "train_members",
     "write_submission",
 ]

@@ -19,7 +19,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     "errors", "deadline", "atomic", "losses", "registry", "battles", "predictions", "judgements",
     "recipes", "io", "folds", "prompts", "features", "sample", "metrics", "calibration", "stacking",
-    "diagnostics", "artifacts", "backbones", "planning", "pipeline", "kaggle", "report", "cli", "__main__",
+    "diagnostics", "panels", "artifacts", "backbones", "planning", "pipeline", "kaggle", "report", "cli",
+    "__main__",
 ]  # fmt: skip
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
 INSIDE = {
@@ -27,14 +28,16 @@ INSIDE = {
     "recipes": "settings loading",
     "io": "cells column_names format_names probabilities spreadsheets zstd messages prediction_columns votes "
     "streams questions array_files json_rows battle_formats tables layouts ids submission validation "
-    "detection columns repeated_rows battles frames labels predictions",
+    "detection columns repeated_rows battles frames labels predictions verdict_words judgement_rows "
+    "judgements panel_votes",
     "sample": "texts arena",
     "folds": "split near_duplicates groups assignment holdout overlap",
     "features": "patterns extraction",
     "calibration": "davidson temperature fold_average symmetric estimators",
-    "stacking": "design pool_weights base logistic pooling boosting selection candidates nested_cv "
-    "serialization score_table stacker",
+    "stacking": "design pool_weights base logistic pooling boosting count_table selection candidates "
+    "nested_cv serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
+    "panels": "verdict_table margins encoding soft_labels panel",
     "artifacts": "atomic files tables cards workspace fold_file members",
     "backbones": "registry base sixteen_bits language.base_folder language.hub language.base_identity "
     "language.template_tokens language.adapters language.loading language.peft_import language.batching "
@@ -69,7 +72,7 @@ BANNED_IMPORTS = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 BANNED_CALLS = {"eval", "exec", "joblib.load", "torch.load", "yaml.load"}
 PURE = {
     "errors", "losses", "battles", "predictions", "judgements", "folds", "prompts", "features", "sample",
-    "metrics", "calibration", "stacking", "diagnostics",
+    "metrics", "calibration", "stacking", "diagnostics", "panels",
 }  # fmt: skip
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .battles import LoadedBattles, load_battles, read_battles
     from .columns import read_columns
     from .frames import BattlesLike, as_battles
+    from .judgements import LoadedJudgements, load_judgements, read_judgements
     from .labels import read_labels
+    from .panel_votes import PanelVotes, read_panel_votes
     from .predictions import LoadedPredictions, load_predictions, read_fold_predictions, read_predictions
     from .repeated_rows import average_seeds
     from .spreadsheets import spreadsheet_csv
@@ -40,7 +42,9 @@ _HOME: Final = {
     "CharacterQuantiles": "validation",
     "Format": "battle_formats",
     "LoadedBattles": "battles",
+    "LoadedJudgements": "judgements",
     "LoadedPredictions": "predictions",
+    "PanelVotes": "panel_votes",
     "SuspiciousRows": "validation",
     "as_battles": "frames",
     "average_seeds": "repeated_rows",
@@ -48,11 +52,14 @@ _HOME: Final = {
     "check_submission": "submission",
     "is_array_file": "array_files",
     "load_battles": "battles",
+    "load_judgements": "judgements",
     "load_predictions": "predictions",
     "read_battles": "battles",
     "read_columns": "columns",
     "read_fold_predictions": "predictions",
+    "read_judgements": "judgements",
     "read_labels": "labels",
+    "read_panel_votes": "panel_votes",
     "read_predictions": "predictions",
     "spreadsheet_csv": "spreadsheets",
     "suspicious_rows": "validation",
@@ -70,7 +77,9 @@ __all__ = [
     "CharacterQuantiles",
     "Format",
     "LoadedBattles",
+    "LoadedJudgements",
     "LoadedPredictions",
+    "PanelVotes",
     "SuspiciousRows",
     "as_battles",
     "average_seeds",
@@ -78,11 +87,14 @@ __all__ = [
     "check_submission",
     "is_array_file",
     "load_battles",
+    "load_judgements",
     "load_predictions",
     "read_battles",
     "read_columns",
     "read_fold_predictions",
+    "read_judgements",
     "read_labels",
+    "read_panel_votes",
     "read_predictions",
     "spreadsheet_csv",
     "suspicious_rows",

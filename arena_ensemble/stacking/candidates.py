@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from .base import MANY_ROWS, Candidate, Model
 from .boosting import BoostedTrees, BoostingCandidate
+from .count_table import CountTable, CountTableCandidate
 from .design import Design
 from .logistic import FEATURE_RIDGES, RIDGES, LogisticCandidate, LogisticModel, length_columns
 from .pooling import (
@@ -28,6 +29,7 @@ RESTORE: Final[Mapping[str, Callable[[Mapping[str, Any], Sequence[str]], Model]]
     PooledModel.kind: PooledModel.from_state,
     LogisticModel.kind: LogisticModel.from_state,
     BoostedTrees.kind: BoostedTrees.from_state,
+    CountTable.kind: CountTable.from_state,
 }
 """Kind in a saved stacker → what makes that model from its state and its texts."""
 
@@ -35,10 +37,15 @@ MIN_BOOSTING_ROWS: Final = 300
 """Below this many rows boosted trees are not tried: a leaf would hold a handful of votes."""
 
 
-def candidates_for(design: Design) -> CandidateSet:
-    """Candidates from the simplest to the richest."""
+def candidates_for(design: Design, *, trees: bool = True) -> CandidateSet:
+    """Candidates from the simplest to the richest; without ``trees`` where they could learn nothing new."""
     linear, alone = _linear_candidates(design)
-    boosting, blends = _boosting_candidates(design) if len(design) >= MIN_BOOSTING_ROWS else ([], [])
+    if design.cells is not None:
+        linear.append(CountTableCandidate())
+    boosting: list[Candidate] = []
+    blends: list[Blend] = []
+    if trees and len(design) >= MIN_BOOSTING_ROWS:
+        boosting, blends = _boosting_candidates(design)
     order = [candidate.name for candidate in linear if candidate.name not in alone]
     order += [blend.name for blend in blends]
     # The slowest last: they are started first, so that no thread waits for one of them at the end.

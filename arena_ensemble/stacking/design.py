@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from ..features import Features
 from ..predictions import Floats, Predictions, delta_tau, from_delta_tau, normalised
 
 Members = Mapping[str, npt.ArrayLike | Predictions]
+Cells = npt.NDArray[np.int64]
 
 _SUM_TOLERANCE = 1e-3
 
@@ -31,6 +32,9 @@ class Design:
         (n, k) and (n, m) features; k = m = 0 without features.
     members, odd_names, even_names
         M, k and m names.
+    cells, swapped_cells
+        (n, J) integers each, or None: what J judges answered as categories, and what the same answers are
+        called when the two responses are exchanged. Only the table of counts reads them.
     """
 
     delta: Floats
@@ -40,6 +44,8 @@ class Design:
     members: tuple[str, ...]
     odd_names: tuple[str, ...]
     even_names: tuple[str, ...]
+    cells: Cells | None = None
+    swapped_cells: Cells | None = None
 
     def __len__(self) -> int:
         return len(self.delta)
@@ -66,7 +72,21 @@ class Design:
             self.members,
             self.odd_names,
             self.even_names,
+            None if self.cells is None else self.cells[rows],
+            None if self.swapped_cells is None else self.swapped_cells[rows],
         )
+
+    def leaving_out(self, folds: Cells, out: tuple[int, ...]) -> Design:
+        """The rows of the other folds, to fit on."""
+        return self.take(np.flatnonzero(~np.isin(folds, out)))
+
+    def held_out(self, folds: Cells, out: tuple[int, ...], fold: int) -> Design:
+        """The rows of one of the folds ``out``, to predict by what was fitted without all of them."""
+        return self.take(np.flatnonzero(folds == fold))
+
+    def out_of_fold(self, folds: Cells) -> Design:
+        """All rows, each as it looks to what was fitted without its fold."""
+        return self
 
     def without_members(self) -> Design:
         """The features alone."""
@@ -76,8 +96,32 @@ class Design:
     def swapped(self) -> Design:
         """What would be seen if the two responses changed places (and the members were equivariant)."""
         return Design(
-            -self.delta, self.tau, -self.odd, self.even, self.members, self.odd_names, self.even_names
+            -self.delta,
+            self.tau,
+            -self.odd,
+            self.even,
+            self.members,
+            self.odd_names,
+            self.even_names,
+            self.swapped_cells,
+            self.cells,
         )
+
+
+class DesignSource(Protocol):
+    """Where rows to fit on and to predict come from: a `Design`, or inputs that are themselves learned."""
+
+    def leaving_out(self, folds: Cells, out: tuple[int, ...]) -> Design:
+        """See `Design.leaving_out`; what the rows look like was learned without the folds ``out``."""
+        ...
+
+    def held_out(self, folds: Cells, out: tuple[int, ...], fold: int) -> Design:
+        """See `Design.held_out`."""
+        ...
+
+    def out_of_fold(self, folds: Cells) -> Design:
+        """See `Design.out_of_fold`."""
+        ...
 
 
 def member_log_probs(name: str, values: npt.ArrayLike | Predictions) -> Floats:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..metrics import Labels
 from ..predictions import Floats
 from .base import Candidate, extended
-from .design import Design
+from .design import DesignSource
 from .selection import CandidateSet, Decision, decide, decision_log_probs
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class OofPath:
 
 def cross_fit_paths(
     candidates: Sequence[Candidate],
-    design: Design,
+    design: DesignSource,
     y: Labels,
     folds: Codes,
     *,
@@ -54,7 +54,6 @@ def cross_fit_paths(
     on ``threads`` threads; the result does not depend on how many.
     """
     count = int(folds.max()) + 1
-    rows = [np.flatnonzero(folds == j) for j in range(count)]
     left_out: list[tuple[int, ...]] = [(j,) for j in range(count)]
     if pairs:
         left_out += list(itertools.combinations(range(count), 2))
@@ -62,8 +61,8 @@ def cross_fit_paths(
     def fit_and_predict(task: tuple[Candidate, tuple[int, ...]]) -> list[Floats]:
         candidate, out = task
         kept = np.flatnonzero(~np.isin(folds, out))
-        model = candidate.fit(design.take(kept), y[kept], seed)
-        return [model.predict_path(design.take(rows[j])) for j in out]
+        model = candidate.fit(design.leaving_out(folds, out), y[kept], seed)
+        return [model.predict_path(design.held_out(folds, out, j)) for j in out]
 
     tasks = [(candidate, out) for candidate in candidates for out in left_out]
     with ThreadPoolExecutor(max_workers=threads) as pool:

@@ -16,7 +16,7 @@ from ..folds.split import stratified_group_folds
 from ..metrics import ScoreRow, checked_labels, group_codes, score_rows
 from ..predictions import Floats
 from .candidates import candidates_for
-from .design import Design, Members, make_design
+from .design import Design, DesignSource, Members, make_design
 from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, select_nested
 from .pooling import PooledModel
 from .score_table import ENSEMBLE_ROW, score_entries
@@ -117,8 +117,20 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             raise InputError(f"threads={self.threads}: expected at least 1")
         codes = group_codes(groups, len(labels))
         fold = fold_codes(labels, codes, folds, n_folds=self.n_folds, seed=self.random_state)
-        candidates = candidates_for(design)
-        found = self._select(candidates, design, labels, codes, fold)
+        return self.fit_source(design, candidates_for(design), labels, codes, fold, bayes_log_probs)
+
+    def fit_source(
+        self,
+        source: DesignSource,
+        candidates: CandidateSet,
+        labels: Codes,
+        codes: Codes,
+        fold: Codes,
+        bayes_log_probs: Floats | None = None,
+    ) -> Self:
+        """As `fit`, from checked labels, groups and folds (n,), inputs perhaps learned in each fold."""
+        found = self._select(candidates, source, labels, codes, fold)
+        design, scored = source.leaving_out(fold, ()), source.out_of_fold(fold)
         self.fitted_: FittedStacker = FittedStacker(
             {
                 name: candidates.candidate(name).fit(design, labels, self.random_state)
@@ -137,7 +149,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         }
         self.classes_ = np.arange(3)
         self.table_: list[ScoreRow] = score_rows(
-            score_entries(design, labels, fold, candidates, found, honest=self.honest),
+            score_entries(scored, labels, fold, candidates, found, honest=self.honest),
             labels,
             reference=ENSEMBLE_ROW,
             groups=codes,
@@ -147,7 +159,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         return self
 
     def _select(
-        self, candidates: CandidateSet, design: Design, y: Codes, groups: Codes, folds: Codes
+        self, candidates: CandidateSet, design: DesignSource, y: Codes, groups: Codes, folds: Codes
     ) -> NestedResult:
         """Cross-fit on the folds, and where rows are few on others too: one set of folds is a lottery."""
 
@@ -200,6 +212,12 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             return dict(zip(fitted.members, model.weights.tolist(), strict=True))
         return {self.choice_: 1.0}
 
+    def predict_design(self, design: Design) -> Floats:
+        """Natural-log probabilities (n, 3) of a design with the members and features fitted on."""
+        fitted = self._checked_fitted()
+        paths = {name: model.predict_path(design) for name, model in fitted.models.items()}
+        return decision_log_probs(fitted.decision, paths, fitted.predicts_tie_logit)
+
     def predict_log_proba(self, members: Members, features: Features | None = None) -> Floats:
         """Natural-log probabilities (n, 3) of new rows, columns A, B, TIE.
 
@@ -209,9 +227,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             Other members or features than those fitted on.
         """
         fitted = self._checked_fitted()
-        design = _matching_design(fitted, members, features)
-        paths = {name: model.predict_path(design) for name, model in fitted.models.items()}
-        return decision_log_probs(fitted.decision, paths, fitted.predicts_tie_logit)
+        return self.predict_design(_matching_design(fitted, members, features))
 
     def predict_proba(self, members: Members, features: Features | None = None) -> Floats:
         """Probabilities (n, 3) of new rows, columns A, B, TIE."""

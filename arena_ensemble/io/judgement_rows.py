@@ -1,0 +1,151 @@
+"""Columns of judgements while a file is read: rows of one judge, collected by id and order."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from ..errors import InputError
+from ..judgements import First, LogProbs, Scores, Verdicts
+from ..predictions import normalised
+from .cells import is_missing
+from .verdict_words import LOST, NUMBERED, NUMBERED_FROM_ZERO, number_of, verdict_of
+
+_SUM_TOLERANCE: Final = 0.02
+_FIRST: Final[Mapping[str, First]] = {
+    **dict.fromkeys(("a", "model_a", "response_a", "answer_a"), First.A),
+    **dict.fromkeys(("b", "model_b", "response_b", "answer_b"), First.B),
+    **dict.fromkeys(("", "both", "unknown", "none", "null", "nan"), First.UNKNOWN),
+}
+CODINGS: Final = {"120": NUMBERED, "012": NUMBERED_FROM_ZERO}
+"""What the numbers of verdicts mean: A, B and tie in this order."""
+
+
+def first_of(cell: Any, where: str) -> First:
+    """What a judge saw first, from a cell ``a`` or ``b``; an empty cell is unknown."""
+    text = "" if cell is None else str(cell).strip().lower()
+    if text not in _FIRST:
+        raise InputError(
+            f"{where}: first is {text[:30]!r}, expected a or b; write which answer was seen first"
+        )
+    return _FIRST[text]
+
+
+def verdict_column(
+    name: str,
+    places: Sequence[tuple[int, First]],
+    cells: Sequence[Any],
+    n: int,
+    *,
+    file: str,
+    coding: str | None,
+) -> Verdicts:
+    """One judge's verdicts: the row and order of each cell, cells counted as samples where both repeat.
+
+    Raises
+    ------
+    InputError
+        Numbers that may mean two things, or not one cell that is a verdict.
+    """
+    digits = {digit for cell in cells if (digit := number_of(cell)) is not None}
+    if coding is None and digits and digits <= {"0", "1"}:
+        raise InputError(
+            f"{file}: the verdicts of {name!r} are {' and '.join(sorted(digits))} alone, of which A "
+            "may be either; say it with --numbers 012 (0 is A, 1 is B) or --numbers 120 (1 is A, 2 is B, 0 a "
+            "tie), or write model_a, model_b, tie"
+        )
+    meaning = CODINGS[coding or "120"]
+    codes = [verdict_of(cell, numbers=meaning) for cell in cells]
+    filled = [str(cell) for cell in cells if not is_missing(cell)]
+    if filled and all(code == LOST for code in codes):
+        common = ", ".join(repr(word[:30]) for word, _ in Counter(filled).most_common(3))
+        raise InputError(
+            f"{file}: not one of {len(filled)} verdicts of {name!r} can be read ({common}); write model_a, "
+            "model_b or tie"
+        )
+    counts, unusable = np.zeros((n, 3, 3), np.int64), np.zeros((n, 3), np.int64)
+    for (row, slot), code in zip(places, codes, strict=True):
+        if code == LOST:
+            unusable[row, slot] += 1
+        else:
+            counts[row, slot, code] += 1
+    return Verdicts(counts, unusable)
+
+
+def score_column(places: Sequence[tuple[int, First]], cells: Iterable[tuple[float, float]], n: int) -> Scores:
+    """One judge's scores of both answers; several of one row and order are samples."""
+    mean, spread = folded([(row * 3 + slot) for row, slot in places], np.array(list(cells)), n * 3)
+    return Scores(mean.reshape(n, 3, 2), spread.reshape(n, 3, 2))
+
+
+def folded(
+    keys: Sequence[int], values: np.ndarray[Any, np.dtype[np.float64]], n: int
+) -> tuple[np.ndarray[Any, np.dtype[np.float64]], np.ndarray[Any, np.dtype[np.float64]]]:
+    """Mean and standard deviation (n, k) of the values (m, k) of each key; NaN where there is none."""
+    index = np.asarray(keys, dtype=np.int64)
+    width = values.shape[1]
+    mean, spread = np.full((n, width), np.nan), np.full((n, width), np.nan)
+    for k in range(width):
+        given = ~np.isnan(values[:, k])
+        rows, one = index[given], values[given, k]
+        count = np.bincount(rows, minlength=n)
+        there = count > 0
+        average = np.bincount(rows, one, minlength=n)[there] / count[there]
+        mean[there, k] = average
+        around = one - mean[rows, k]
+        spread[there, k] = np.sqrt(np.bincount(rows, around**2, minlength=n)[there] / count[there])
+    return mean, spread
+
+
+def probability_column(
+    name: str, places: Sequence[tuple[int, First]], cells: Sequence[Sequence[float]], n: int, *, file: str
+) -> LogProbs:
+    """One judge's probabilities (A, B[, tie]); several of one row and order are averaged.
+
+    Raises
+    ------
+    InputError
+        A row whose sum misses 1 by more than .02, or a negative number.
+    """
+    found = np.full((n, 3, 3), np.nan)
+    table = np.array(cells, dtype=np.float64)
+    if table.shape[1] == 2:
+        table = np.column_stack([table, np.where(np.isnan(table).any(axis=1), np.nan, 0.0)])
+    table[np.isnan(table).any(axis=1)] = np.nan
+    bad = ~(
+        np.isnan(table[:, 0]) | ((table >= 0).all(axis=1) & (np.abs(table.sum(axis=1) - 1) <= _SUM_TOLERANCE))
+    )
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"{file}: the probabilities of {name!r} in its row {row + 1} are {table[row].tolist()}; give "
+            "numbers that sum to 1, or scores as NAME:score_a and NAME:score_b"
+        )
+    mean, _ = folded([row * 3 + slot for row, slot in places], table, n * 3)
+    given = ~np.isnan(mean).any(axis=1)
+    with np.errstate(divide="ignore"):
+        found.reshape(-1, 3)[given] = normalised(np.log(mean[given]))
+    return LogProbs(found)
+
+
+def number(cell: Any, where: str) -> float:
+    """A finite number, NaN where the cell is empty.
+
+    Raises
+    ------
+    InputError
+        Text that is no number, or infinity.
+    """
+    if is_missing(cell):
+        return math.nan
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        value = math.inf
+    if math.isinf(value):
+        raise InputError(f"{where} is {str(cell)[:30]!r}, expected a number; leave a missing one empty")
+    return value

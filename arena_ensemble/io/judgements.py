@@ -1,0 +1,315 @@
+"""Judgements: files of verdicts, scores or probabilities → `Judgements` or `AnswerScores`."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from ..errors import InputError
+from ..judgements import AnswerScores, First, JudgeColumn, Judgements
+from .cells import is_missing
+from .column_names import WINNERS, Columns, canonical
+from .ids import id_column
+from .judgement_rows import (
+    first_of,
+    folded,
+    number,
+    probability_column,
+    score_column,
+    verdict_column,
+)
+from .tables import Table, open_table
+from .verdict_words import LOST, NUMBERED, verdict_of
+from .votes import WORD_COLUMNS
+
+log = logging.getLogger(__name__)
+
+ANNOTATORS: Final = re.compile(r"(annotator|expert|human|rater|vote)([_ -].*|\d*)\Z", re.IGNORECASE)
+"""Columns of people, never of judges."""
+_IDS: Final = ("id", "pair_id", "question_id")
+_HEAD_ROWS: Final = 200
+_SHAPES: Final = (
+    "id, judge, verdict; id, judge, score_a, score_b; id with a column of verdicts a judge, or NAME_a, "
+    "NAME_b, or NAME:score_a, NAME:score_b; item, answer, judge, score; or item, answer with a column of "
+    "scores a judge"
+)
+
+
+@dataclass(frozen=True)
+class LoadedJudgements:
+    """What a file holds: judgements of pairs, or scores of answers."""
+
+    judgements: Judgements | None
+    answers: AnswerScores | None
+    notes: tuple[str, ...] = ()
+    """missing answers counted per judge, ids re-typed"""
+
+
+def read_judgements(*paths: Path | str, numbers: str | None = None, first: First = First.A) -> Judgements:
+    """Judgements of pairs from one or more files of different judges; scores of answers become all pairs.
+
+    Parameters
+    ----------
+    paths
+        CSV, TSV, JSON, JSON lines or parquet, plain or packed; the shapes are those of docs/panels.md.
+    numbers
+        What numbers mean as verdicts: ``"120"`` (1 A, 2 B, 0 tie) or ``"012"`` (0 A, 1 B, 2 tie).
+    first
+        What judges saw first where a file of verdicts or probabilities has no column ``first``: as a rule the
+        pair as it stands, so answer A. Scores without it are taken as given to each answer alone.
+
+    Raises
+    ------
+    InputError
+        A file that cannot be read, of unknown columns, or with verdicts of unclear meaning.
+    """
+    if not paths:
+        raise InputError("no judgements; give at least one file")
+    parts = []
+    for path in paths:
+        loaded = load_judgements(Path(path), numbers=numbers, first=first)
+        for note in loaded.notes:
+            log.warning("%s: %s", Path(path).name, note)
+        if loaded.judgements is not None:
+            parts.append(loaded.judgements)
+        elif loaded.answers is not None:
+            parts.append(loaded.answers.all_pairs()[0])
+    return Judgements.joined(parts)
+
+
+def load_judgements(path: Path, *, numbers: str | None = None, first: First = First.A) -> LoadedJudgements:
+    """Read one file; parameters and errors as for :func:`read_judgements`."""
+    table = open_table(Path(path))
+    columns = Columns(table.columns, file=table.name)
+    if numbers not in (None, "120", "012"):
+        raise InputError(
+            f"numbers {numbers!r}: choose 120 (1 is A, 2 is B, 0 is a tie) or 012 (0 is A, 1 is B)"
+        )
+    if "item" in columns and "answer" in columns:
+        answers = _answers(table, columns)
+        return LoadedJudgements(None, answers, _missing(answers.missing, len(answers), "answers"))
+    name = next((found for found in map(columns.find, _IDS) if found is not None), None)
+    if name is None:
+        raise InputError(
+            f"{table.name} lacks the column id; its columns are {columns.shown}; expected {_SHAPES}"
+        )
+    long = "judge" in columns
+    read = _long if long else _wide
+    judgements = read(table, columns, name, numbers, first)
+    return LoadedJudgements(judgements, None, _missing(judgements.missing, len(judgements), "pairs"))
+
+
+def _missing(counts: dict[str, int], n: int, what: str) -> tuple[str, ...]:
+    lost = {name: count for name, count in counts.items() if count}
+    if not lost:
+        return ()
+    worst = sorted(lost, key=lambda name: -lost[name])[:3]
+    shown = ", ".join(f"{name} {lost[name]}" for name in worst)
+    more = f" and {len(lost) - len(worst)} more judges" if len(lost) > len(worst) else ""
+    return (f"missing, of {n} {what}: {shown}{more}",)
+
+
+def _long(table: Table, columns: Columns, id_name: str, numbers: str | None, first: First) -> Judgements:
+    """Rows of one judge each."""
+    probs = [columns.find(name) for name in ("p_a", "p_b", "p_tie")]
+    scores = [columns.find(name) for name in ("score_a", "score_b")]
+    verdict = columns.find("verdict")
+    judge, order = str(columns.find("judge")), columns.find("first")
+    if verdict is not None:
+        names: list[str] = [verdict]
+    elif None not in scores:
+        names = [str(name) for name in scores]
+    elif None not in probs[:2]:
+        names = [name for name in probs if name is not None]
+    else:
+        raise InputError(
+            f"{table.name} has judges, but neither verdict, nor score_a and score_b, nor p_a and p_b; its "
+            f"columns are {columns.shown}; name them so"
+        )
+    rows = [
+        row for batch in table.batches([id_name, judge, *([order] if order else []), *names]) for row in batch
+    ]
+    ids, _ = _unique_ids(table, [row[0] for row in rows], id_name)
+    index = {value: place for place, value in enumerate(dict.fromkeys(row[0] for row in rows))}
+    default = First.UNKNOWN if verdict is None and None not in scores else first
+    by_judge: dict[str, tuple[list[tuple[int, First]], list[Sequence[Any]]]] = {}
+    skip = 3 if order else 2
+    for count, row in enumerate(rows, start=1):
+        where = f"{table.name} row {count} (id {row[0]})"
+        if is_missing(row[1]):
+            raise InputError(f"{where}: judge is empty; name the judge")
+        slot = first_of(row[2], where) if order else default
+        places, cells = by_judge.setdefault(str(row[1]), ([], []))
+        places.append((index[row[0]], slot))
+        cells.append(row[skip:] if verdict is not None else [number(cell, where) for cell in row[skip:]])
+    found: dict[str, JudgeColumn] = {}
+    for name, (places, cells) in by_judge.items():
+        if verdict is not None:
+            flat = [one[0] for one in cells]
+            found[name] = verdict_column(name, places, flat, len(ids), file=table.name, coding=numbers)
+        elif None not in scores:
+            found[name] = score_column(places, [(one[0], one[1]) for one in cells], len(ids))
+        else:
+            found[name] = probability_column(name, places, cells, len(ids), file=table.name)
+    return Judgements(ids, found)
+
+
+def _unique_ids(table: Table, given: list[Any], name: str) -> tuple[pl.Series, str | None]:
+    """The distinct ids in order of appearance, typed as ids are."""
+    if not given:
+        raise InputError(f"{table.path} has a header but no rows; fetch it again")
+    return id_column(table, list(dict.fromkeys(given)), column=name)
+
+
+def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, first: First) -> Judgements:
+    """A row a pair, one or more columns a judge."""
+    scores = _suffixed(table, (":score_a", ":score_b"))
+    probs = _suffixed(table, ("_a", "_b"))
+    rest = [
+        name
+        for name in table.columns
+        if not any(name in names for names in (*scores.values(), *probs.values()))
+    ]
+    head = table.head(rest, _HEAD_ROWS)
+    order = columns.find("first")
+    left_out = {id_name, order, *WINNERS, *WORD_COLUMNS}
+    verdicts = [
+        name
+        for place, name in enumerate(rest)
+        if name not in left_out
+        and canonical(name) not in left_out
+        and not ANNOTATORS.match(name)
+        and _holds_verdicts([row[place] for row in head])
+    ]
+    probs = {name: own for name, own in probs.items() if _numeric_columns(table, own)}
+    used = list(
+        dict.fromkeys([*verdicts, *(name for own in (*scores.values(), *probs.values()) for name in own)])
+    )
+    if not used:
+        raise InputError(f"{table.name} holds no judge; its columns are {columns.shown}; expected {_SHAPES}")
+    rows = [row for batch in table.batches([id_name, *([order] if order else []), *used]) for row in batch]
+    ids, _ = id_column(table, [row[0] for row in rows], column=id_name)
+    skip = 2 if order else 1
+    slots = [
+        first_of(row[1], f"{table.name} row {k} (id {row[0]})") if order else first
+        for k, row in enumerate(rows, start=1)
+    ]
+    alone = slots if order else [First.UNKNOWN] * len(rows)
+    place_of = {name: skip + k for k, name in enumerate(used)}
+
+    def cells(name: str) -> list[Any]:
+        return [row[place_of[name]] for row in rows]
+
+    def numbers_of(names: Sequence[str]) -> list[tuple[float, ...]]:
+        return [
+            tuple(
+                number(row[place_of[name]], f"{table.name} row {k} (id {row[0]}): {name}") for name in names
+            )
+            for k, row in enumerate(rows, start=1)
+        ]
+
+    n = len(rows)
+    places, unordered = list(enumerate(slots)), list(enumerate(alone))
+    found: dict[str, JudgeColumn] = {
+        name: verdict_column(name, places, cells(name), n, file=table.name, coding=numbers)
+        for name in verdicts
+    }
+    for name, own in scores.items():
+        found[name] = score_column(unordered, [(one[0], one[1]) for one in numbers_of(own)], n)
+    for name, own in probs.items():
+        found[name] = probability_column(name, places, numbers_of(own), n, file=table.name)
+    return Judgements(ids, found)
+
+
+def _suffixed(table: Table, suffixes: tuple[str, str]) -> dict[str, tuple[str, ...]]:
+    """Judge → its two columns (and the one of the tie where it is there)."""
+    found = {}
+    for name in table.columns:
+        if name.endswith(suffixes[0]) and not name.endswith(":score_a" if suffixes[0] == "_a" else "\0"):
+            judge = name.removesuffix(suffixes[0])
+            other, tie = judge + suffixes[1], judge + "_tie"
+            if (
+                judge
+                and other in table.columns
+                and canonical(judge) not in ("winner_model", "model", "response")
+            ):
+                found[judge] = (
+                    name,
+                    other,
+                    *((tie,) if suffixes[0] == "_a" and tie in table.columns else ()),
+                )
+    return found
+
+
+def _numeric_columns(table: Table, names: Sequence[str]) -> bool:
+    """Whether the filled cells of the first rows are numbers."""
+    cells = [cell for row in table.head(names, _HEAD_ROWS) for cell in row if not is_missing(cell)]
+    return bool(cells) and all(_is_number(cell) for cell in cells)
+
+
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _holds_verdicts(cells: Sequence[Any]) -> bool:
+    """Whether at least half of the filled cells are verdicts; a column of any other text is no judge."""
+    filled = [cell for cell in cells if not is_missing(cell)]
+    read = sum(verdict_of(cell, numbers=NUMBERED) != LOST for cell in filled)
+    return bool(filled) and 2 * read >= len(filled)
+
+
+def _answers(table: Table, columns: Columns) -> AnswerScores:
+    """Rows of answers: of one judge each (``judge, score``), or a column of scores a judge."""
+    item, answer = str(columns.find("item")), str(columns.find("answer"))
+    judge, score = columns.find("judge"), columns.find("score")
+    long = judge is not None and score is not None
+    if judge is not None and score is not None:
+        names = [judge, score]
+    else:
+        rest = [
+            name
+            for name in table.columns
+            if name not in (item, answer)
+            and canonical(name) not in ("id", "sample", "best", "group", "document", "aspect", "text")
+            and not ANNOTATORS.match(name)
+        ]
+        names = [name for name in rest if _numeric_columns(table, [name])]
+    if not names:
+        raise InputError(
+            f"{table.name} holds no judge's scores; its columns are {columns.shown}; expected {_SHAPES}"
+        )
+    rows = [row for batch in table.batches([item, answer, *names]) for row in batch]
+    keys = {key: place for place, key in enumerate(dict.fromkeys((row[0], str(row[1])) for row in rows))}
+    items = pl.Series("item", [str(key[0]) for key in keys])
+    answers = pl.Series("answer", [key[1] for key in keys])
+    place = [keys[row[0], str(row[1])] for row in rows]
+
+    def where(k: int, name: str) -> str:
+        return f"{table.name} row {k + 1} (item {rows[k][0]}): {name}"
+
+    if not long:
+        values = np.array(
+            [[number(cell, where(k, name)) for cell, name in zip(row[2:], names, strict=True)]
+             for k, row in enumerate(rows)]
+        )  # fmt: skip
+        mean, spread = folded(place, values, len(keys))
+        return AnswerScores(items, answers, tuple(names), mean, spread)
+    judges = list(dict.fromkeys(str(row[2]) for row in rows))
+    parts = []
+    for one in judges:
+        mine = [k for k, row in enumerate(rows) if str(row[2]) == one]
+        values = np.array([[number(rows[k][3], where(k, "score"))] for k in mine])
+        parts.append(folded([place[k] for k in mine], values, len(keys)))
+    mean, spread = (np.hstack([part[k] for part in parts]) for k in (0, 1))
+    return AnswerScores(items, answers, tuple(judges), mean, spread)

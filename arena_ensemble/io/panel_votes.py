@@ -1,0 +1,162 @@
+"""Votes for panels: one winner a pair, or several annotators' as columns or rows, or experts' scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ..errors import InputError
+from ..judgements import AnswerScores
+from .column_names import Columns
+from .ids import id_column
+from .judgement_rows import folded, number
+from .judgements import ANNOTATORS
+from .labels import read_labels
+from .tables import Table, open_table
+from .verdict_words import LOST, NUMBERED, verdict_of
+
+
+@dataclass(frozen=True, eq=False)
+class PanelVotes:
+    """Votes on n pairs by K annotators.
+
+    Parameters
+    ----------
+    ids
+        (n,) Int64 or String.
+    annotators
+        K names; one, ``vote``, where the file holds a single winner.
+    codes
+        (n, K) int8: 0 A, 1 B, 2 tie, -1 no vote; every row has at least one vote.
+    groups
+        (n,) the item of each pair where votes come from scores of answers, else None.
+    """
+
+    ids: pl.Series
+    annotators: tuple[str, ...]
+    codes: npt.NDArray[np.int8]
+    groups: pl.Series | None = None
+
+    @property
+    def shares(self) -> npt.NDArray[np.float64]:
+        """(n, 3) share of each outcome among the votes of a pair."""
+        counts = np.stack([(self.codes == code).sum(axis=1) for code in range(3)], axis=1)
+        return np.asarray(counts / counts.sum(axis=1, keepdims=True), dtype=np.float64)
+
+    @property
+    def majority(self) -> npt.NDArray[np.int64]:
+        """(n,) the outcome with most votes; a draw between outcomes is a tie."""
+        shares = self.shares
+        top = shares.max(axis=1, keepdims=True)
+        winners = (shares >= top - 1e-9).sum(axis=1)
+        return np.where(winners > 1, 2, shares.argmax(axis=1)).astype(np.int64)
+
+
+def read_panel_votes(path: Path, *, annotators: Sequence[str] | None = None) -> PanelVotes:
+    """Read the votes that a panel learns from.
+
+    Known are ``id`` with a winner in any way that :func:`read_labels` reads; ``id`` with a column of verdicts
+    an annotator (named annotator…, expert…, human…, rater…, vote…, or given); ``id, annotator, winner`` with
+    a row a vote; and ``item, answer`` with a column of scores an expert, from which every pair of answers to
+    one item gets each expert's preference (equal scores are a tie). Pairs without any vote are left out.
+
+    Raises
+    ------
+    InputError
+        Unknown columns, no vote at all, or a vote that cannot be read.
+    """
+    table = open_table(Path(path))
+    columns = Columns(table.columns, file=table.name)
+    named = list(annotators) if annotators else [name for name in table.columns if ANNOTATORS.match(name)]
+    if absent := [name for name in named if name not in table.columns]:
+        raise InputError(f"{table.name} lacks the annotator {absent[0]!r}; its columns are {columns.shown}")
+    if "item" in columns and "answer" in columns:
+        return _from_scores(table, columns, named)
+    if annotators is None and named == ["vote"]:
+        named = []
+    identity = columns.find("id")
+    if identity is not None and "annotator" in columns:
+        return _from_rows(table, columns, identity)
+    if identity is not None and named:
+        rows = [row for batch in table.batches([identity, *named]) for row in batch]
+        ids, _ = id_column(table, [row[0] for row in rows], column=identity)
+        codes = [[_code(cell) for cell in row[1:]] for row in rows]
+        return _voted(table, ids, tuple(named), np.array(codes, dtype=np.int8).reshape(len(rows), -1))
+    frame = read_labels(Path(path), skip_unvoted=True)
+    return PanelVotes(frame["id"], ("vote",), frame["outcome"].to_numpy().astype(np.int8)[:, None])
+
+
+def _code(cell: Any) -> int:
+    return verdict_of(cell, numbers=NUMBERED)
+
+
+def _voted(
+    table: Table,
+    ids: pl.Series,
+    names: tuple[str, ...],
+    codes: npt.NDArray[np.int8],
+    groups: pl.Series | None = None,
+) -> PanelVotes:
+    kept = np.flatnonzero((codes != LOST).any(axis=1))
+    if not len(kept):
+        raise InputError(f"{table.name} holds no vote that can be read; write model_a, model_b or tie")
+    return PanelVotes(ids[kept], names, codes[kept], None if groups is None else groups[kept])
+
+
+def _from_rows(table: Table, columns: Columns, identity: str) -> PanelVotes:
+    winner = next(
+        (found for found in map(columns.find, ("winner", "vote", "verdict", "label")) if found), None
+    )
+    if winner is None:
+        raise InputError(
+            f"{table.name} has annotators but no winner; its columns are {columns.shown}; add it"
+        )
+    annotator = str(columns.find("annotator"))
+    rows = [row for batch in table.batches([identity, annotator, winner]) for row in batch]
+    keys = {key: place for place, key in enumerate(dict.fromkeys(row[0] for row in rows))}
+    ids, _ = id_column(table, list(keys), column=identity)
+    names = tuple(dict.fromkeys(str(row[1]) for row in rows))
+    codes = np.full((len(keys), len(names)), LOST, dtype=np.int8)
+    for count, row in enumerate(rows, start=1):
+        place = keys[row[0]], names.index(str(row[1]))
+        if codes[place] != LOST:
+            raise InputError(
+                f"{table.name} row {count} (id {row[0]}): {row[1]} votes twice; keep one vote an annotator"
+            )
+        codes[place] = _code(row[2])
+    return _voted(table, ids, names, codes)
+
+
+def _from_scores(table: Table, columns: Columns, named: Sequence[str]) -> PanelVotes:
+    if not named:
+        raise InputError(
+            f"{table.name} holds answers but no expert's scores; its columns are {columns.shown}; name the "
+            "columns of people expert_…, or give them (--annotators)"
+        )
+    item, answer = str(columns.find("item")), str(columns.find("answer"))
+    rows = [row for batch in table.batches([item, answer, *named]) for row in batch]
+    values = np.array(
+        [
+            [number(cell, f"{table.name} row {k} (item {row[0]}): {name}")
+             for cell, name in zip(row[2:], named, strict=True)]
+            for k, row in enumerate(rows, start=1)
+        ]
+    )  # fmt: skip
+    keys = {key: place for place, key in enumerate(dict.fromkeys((row[0], str(row[1])) for row in rows))}
+    mean, spread = folded([keys[row[0], str(row[1])] for row in rows], values, len(keys))
+    scores = AnswerScores(
+        pl.Series("item", [str(key[0]) for key in keys]),
+        pl.Series("answer", [key[1] for key in keys]),
+        tuple(named),
+        mean,
+        spread,
+    )
+    judgements, pairs = scores.all_pairs()
+    codes = np.stack([column.verdicts for column in judgements.columns.values()], axis=1)
+    return _voted(table, judgements.ids, tuple(named), codes, pairs["item"])

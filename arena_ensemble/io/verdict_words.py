@@ -1,0 +1,68 @@
+"""How judges spell a verdict: words, letters in brackets, comparisons, grades, numbers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from .cells import is_missing
+
+A, B, TIE, LOST = 0, 1, 2, -1
+_SPELLED: Final[dict[str, int]] = {
+    **dict.fromkeys(
+        ("a", "model_a", "response_a", "answer_a", "assistant_a", "output_a", "win"), A
+    ),
+    **dict.fromkeys(
+        ("b", "model_b", "response_b", "answer_b", "assistant_b", "output_b", "lose", "loss"),
+        B,
+    ),
+    **dict.fromkeys(
+        (
+            "c", "tie", "draw", "tied", "equal", "same", "both", "neither", "both_bad", "bothbad",
+            "both_good", "bothgood", "tie_bothbad", "tie_both_bad", "tie_bothgood", "tie_both_good",
+        ),
+        TIE,
+    ),
+}  # fmt: skip
+_BETWEEN: Final = re.compile(r"[ \-_().]+")
+_COMPARED: Final = re.compile(r"(?:model_|response_|answer_|assistant_)?([ab])\s*(>{1,2}|<{1,2}|=|==|~)\s*"
+                              r"(?:model_|response_|answer_|assistant_)?([ab])\Z")  # fmt: skip
+_NUMBER: Final = re.compile(r"[012](?:\.0+)?\Z")
+NUMBERED: Final = {"1": A, "2": B, "0": TIE}
+"""Numbers count from 1, as judges' prompts number the answers: 1 is A, 2 is B, 0 is a tie."""
+NUMBERED_FROM_ZERO: Final = {"0": A, "1": B, "2": TIE}
+"""Kaggle's label, where it is asked for."""
+
+
+def number_of(cell: Any) -> str | None:
+    """``0``, ``1`` or ``2`` where a cell is that number; None for anything else."""
+    text = str(cell).strip()
+    if isinstance(cell, bool) or is_missing(cell) or not _NUMBER.match(text):
+        return None
+    return text[0]
+
+
+def verdict_of(cell: Any, *, numbers: dict[str, int]) -> int:
+    """0 (A), 1 (B), 2 (tie), or -1 where a cell is empty, a refusal or no verdict.
+
+    Parameters
+    ----------
+    numbers
+        What the numbers mean, `NUMBERED` or `NUMBERED_FROM_ZERO`.
+    """
+    if is_missing(cell) or isinstance(cell, bool):
+        return LOST
+    digit = number_of(cell)
+    if digit is not None:
+        return numbers[digit]
+    text = str(cell).strip().lower().strip("[]\"'`*. ")
+    found = _SPELLED.get(_BETWEEN.sub("_", text).strip("_"))
+    if found is not None:
+        return found
+    compared = _COMPARED.match(text)
+    if compared is None or compared[1] == compared[3]:
+        return LOST
+    left, sign = (A if compared[1] == "a" else B), compared[2]
+    if sign[0] not in "<>":
+        return TIE
+    return left if sign[0] == ">" else 1 - left

@@ -1,0 +1,272 @@
+"""`Panel`: judges in, one calibrated distribution over A, B and tie out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+
+from ..errors import ArtifactError, InputError
+from ..features import Features
+from ..judgements import Judgements
+from ..metrics import ScoreRow, checked_labels, group_codes
+from ..predictions import Floats, without_ties
+from ..stacking import Stacker
+from ..stacking.base import FrozenState
+from ..stacking.candidates import candidates_for
+from ..stacking.stacker import fold_codes
+from .encoding import RESTORE, EncodedPanel, Encoders, encoded_design, taken
+from .soft_labels import as_votes
+
+MAIN: Final = "panel.json"
+FORMAT: Final = 1
+MIN_FOLDS: Final = 4
+_REMEDY: Final = "run `arena-ensemble panel` again"
+
+
+class EncoderState(FrozenState):
+    """One judge: the kind of its column, and the numbers that its encoder checks."""
+
+    kind: Literal["verdicts", "scores", "log_probs"]
+    values: dict[str, Any]
+
+
+class PanelState(FrozenState):
+    """Everything that prediction needs beside the stacker's own files."""
+
+    format: Literal[1]
+    judges: dict[str, EncoderState] = Field(min_length=1)
+    ties: bool
+    table: bool
+
+
+class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
+    """A calibrated panel of judges, learned from votes, with an honest score.
+
+    Each judge becomes a member through an encoder of its kind (`panels.verdict_table`, `panels.margins`),
+    fitted inside every fold; pools, a table of counts, logistic models, boosted trees and mixes of them are
+    chosen and scored as `Stacker` does. Exchanging the answers and what each judge saw first exchanges the
+    prediction.
+
+    Parameters
+    ----------
+    random_state, n_folds, tolerance, threads, honest
+        As for `Stacker`.
+
+    Attributes
+    ----------
+    table_
+        List of `ScoreRow`: prior, judges after their encoders, candidates, the panel's honest score last.
+    judges_
+        The judges' names, in order.
+    choice_, selection_frequency_, weights_
+        As for `Stacker`; members are the encoded judges.
+    oof_log_proba_
+        (n, 3) honest out-of-fold log-probabilities of the whole procedure, encoders included.
+    ties_
+        Whether a vote was a tie: without one P(tie) is 0.
+    classes_
+        ``[0, 1, 2]`` = A, B, TIE.
+    """
+
+    def __init__(
+        self,
+        random_state: int = 0,
+        *,
+        n_folds: int = 5,
+        tolerance: float = 1.0,
+        threads: int = 2,
+        honest: bool = True,
+    ) -> None:
+        self.random_state = random_state
+        self.n_folds = n_folds
+        self.tolerance = tolerance
+        self.threads = threads
+        self.honest = honest
+
+    def fit(
+        self,
+        judgements: Judgements,
+        y: npt.ArrayLike,
+        features: Features | None = None,
+        groups: npt.ArrayLike | None = None,
+        folds: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Choose and fit.
+
+        Parameters
+        ----------
+        judgements
+            n pairs; see `Judgements.aligned_to` for putting them in the order of the votes.
+        y
+            (n,) outcomes in {0, 1, 2}, or (n, 3) shares of the annotators' votes. Shares are counted as the
+            least number of annotators that could have given them (at most 12, else rounded to 12).
+        features
+            Odd and even columns of the same rows.
+        groups, folds
+            (n,) as for `Stacker`.
+
+        Raises
+        ------
+        InputError
+            As for `Stacker.fit`, fewer than four folds, or shares that are none.
+        """
+        rows, labels = _votes(y, len(judgements))
+        if len(np.unique(labels)) < 2:
+            raise InputError("every vote is the same; there is nothing to learn")
+        codes = group_codes(groups, len(judgements))[rows]
+        if folds is None:
+            fold = fold_codes(labels, codes, None, n_folds=self.n_folds, seed=self.random_state)
+        else:
+            given = group_codes(folds, len(judgements))[rows]
+            fold = fold_codes(labels, codes, given, n_folds=self.n_folds, seed=self.random_state)
+        if int(fold.max()) < MIN_FOLDS - 1:
+            raise InputError(
+                f"{int(fold.max()) + 1} folds: a panel needs at least {MIN_FOLDS}, since encoders are fitted "
+                "without two of them and the one that they encode; use more folds"
+            )
+        self.ties_ = bool((labels == 2).any())
+        source = EncodedPanel(
+            taken(judgements.columns, rows), labels, None if features is None else features.take(rows)
+        )
+        self.has_table_ = source.table
+        design = source.out_of_fold(fold)
+        stacker = Stacker(
+            self.random_state,
+            n_folds=self.n_folds,
+            tolerance=self.tolerance,
+            threads=self.threads,
+            honest=self.honest,
+        )
+        saturated = source.table and source.hard and features is None
+        candidates = candidates_for(design, trees=not saturated)
+        stacker.fit_source(source, candidates, labels, codes, fold)
+        self.stacker_ = stacker
+        self.encoders_: Encoders = source.encoders(fold, frozenset())
+        shown = np.unique(rows, return_index=True)[1]
+        self.oof_log_proba_: Floats = self._finished(stacker.oof_log_proba_[shown])
+        self.candidate_oof_ = {
+            name: self._finished(values[shown]) for name, values in stacker.candidate_oof_.items()
+        }
+        self.table_: list[ScoreRow] = stacker.table_
+        self.classes_ = np.arange(3)
+        return self
+
+    def _finished(self, log_probs: Floats) -> Floats:
+        return log_probs if self.ties_ else without_ties(log_probs)
+
+    @property
+    def judges_(self) -> tuple[str, ...]:
+        """The judges' names, in order."""
+        return tuple(sorted(self._checked().encoders_))
+
+    @property
+    def choice_(self) -> str:
+        """Name of the candidate chosen most often when the groups are resampled."""
+        return self._checked().stacker_.choice_
+
+    @property
+    def selection_frequency_(self) -> dict[str, float]:
+        """Candidate → how often it was chosen, which is its weight in the prediction."""
+        return self._checked().stacker_.selection_frequency_
+
+    @property
+    def weights_(self) -> dict[str, float]:
+        """What the choice is made of."""
+        return self._checked().stacker_.weights_
+
+    def predict_log_proba(self, judgements: Judgements, features: Features | None = None) -> Floats:
+        """Natural-log probabilities (n, 3) of new pairs, columns A, B, TIE.
+
+        Raises
+        ------
+        InputError
+            A judge is missing or of another kind, or the features differ from those fitted on.
+        """
+        self._checked()
+        for name, encoder in self.encoders_.items():
+            if name not in judgements.columns:
+                raise InputError(
+                    f"the judge {name!r} of the panel is not among {', '.join(judgements.judges)}; give its "
+                    "judgements (empty where it gave none)"
+                )
+            kind = judgements.columns[name].kind
+            if kind != encoder.kind:
+                raise InputError(
+                    f"judge {name!r} gives {kind}, the panel was fitted on {encoder.kind}; give the same kind"
+                )
+        design = encoded_design(judgements.columns, self.encoders_, features, cells=self.has_table_)
+        fitted = self.stacker_.fitted_
+        if (design.odd_names, design.even_names) != (fitted.odd_names, fitted.even_names):
+            raise InputError(
+                "the features differ from those that the panel was fitted on; give the same texts"
+            )
+        return self._finished(self.stacker_.predict_design(design))
+
+    def predict_proba(self, judgements: Judgements, features: Features | None = None) -> Floats:
+        """Probabilities (n, 3) of new pairs, columns A, B, TIE."""
+        return np.asarray(np.exp(self.predict_log_proba(judgements, features)), dtype=np.float64)
+
+    def predict(self, judgements: Judgements, features: Features | None = None) -> npt.NDArray[np.int64]:
+        """Likeliest outcome of new pairs, (n,)."""
+        return np.asarray(self.predict_log_proba(judgements, features).argmax(axis=1), dtype=np.int64)
+
+    def dump(self) -> dict[str, bytes]:
+        """File name → content of what prediction needs: the encoders, and the stacker's files."""
+        self._checked()
+        state = PanelState(
+            format=FORMAT,
+            judges={
+                name: EncoderState(kind=one.kind, values=one.state().model_dump())  # type: ignore[arg-type]
+                for name, one in self.encoders_.items()
+            },
+            ties=self.ties_,
+            table=self.has_table_,
+        )
+        return {MAIN: state.model_dump_json(indent=1).encode(), **self.stacker_.dump()}
+
+    @classmethod
+    def restore(cls, files: Mapping[str, bytes]) -> Self:
+        """The panel that wrote these files, able to predict (``table_`` and OOF are not in them).
+
+        Raises
+        ------
+        ArtifactError
+            A file is missing or broken.
+        """
+        if MAIN not in files:
+            raise ArtifactError(f"the panel lacks {MAIN}; {_REMEDY}")
+        panel = cls()
+        try:
+            state = PanelState.model_validate_json(files[MAIN])
+            panel.encoders_ = {name: RESTORE[one.kind](one.values) for name, one in state.judges.items()}
+        except (ValidationError, ValueError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise ArtifactError(f"{MAIN} is not as written ({reason}); {_REMEDY}") from None
+        panel.ties_, panel.has_table_ = state.ties, state.table
+        panel.stacker_ = Stacker.restore(files)
+        if panel.stacker_.fitted_.members != panel.judges_:
+            raise ArtifactError(f"{MAIN} and the stacker's file name other judges; {_REMEDY}")
+        panel.classes_ = np.arange(3)
+        return panel
+
+    def _checked(self) -> Self:
+        if not hasattr(self, "encoders_"):
+            raise NotFittedError("this Panel is not fitted yet; call fit first")
+        return self
+
+
+def _votes(y: npt.ArrayLike, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Row of each vote and its outcome, (m,) each."""
+    given = np.asarray(y)
+    if given.ndim == 2:
+        return as_votes(given, n)
+    labels = checked_labels(given)
+    if len(labels) != n:
+        raise InputError(f"{len(labels)} votes for {n} judged pairs; align the judgements to the votes")
+    return np.arange(n), labels

@@ -1,0 +1,182 @@
+"""Files of judgements: every accepted shape, every spelling of a verdict, missing never a tie."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arena_ensemble.errors import InputError
+from arena_ensemble.io.judgements import load_judgements, read_judgements
+from arena_ensemble.io.panel_votes import read_panel_votes
+from arena_ensemble.io.verdict_words import NUMBERED, NUMBERED_FROM_ZERO, verdict_of
+from arena_ensemble.judgements import First
+
+
+def _file(folder: Path, text: str, name: str = "judges.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spelled", "code"),
+    [
+        *((word, 0) for word in ["model_a", "A", "[[A]]", "A>B", "A>>B", "[[A>>B]]", "B<A", "win", "1"]),
+        *((word, 1) for word in ["model_b", "b", "[[B]]", "B>A", "A<<B", "response_b", "lose", "2", "2.0"]),
+        *((word, 2) for word in ["tie", "C", "[[C]]", "A=B", "B=A", "A~B", "tie (bothbad)", "both bad", "0"]),
+        *((word, -1) for word in ["", "garbage", "I cannot judge", "A>A", "3", "-1", "error"]),
+        *((cell, code) for cell, code in ((None, -1), (math.nan, -1), (True, -1), (2, 1), (2.0, 1), (0, 2))),
+    ],
+)  # fmt: skip
+def test_spellings(spelled: object, code: int) -> None:
+    assert verdict_of(spelled, numbers=NUMBERED) == code
+
+
+@given(st.text())
+def test_any_text_is_a_verdict_or_missing(text: str) -> None:
+    assert verdict_of(text, numbers=NUMBERED_FROM_ZERO) in (-1, 0, 1, 2)
+
+
+def test_long_verdicts_of_both_orders_samples_and_refusals(tmp_path: Path) -> None:
+    found = read_judgements(
+        _file(
+            tmp_path,
+            "id,judge,first,verdict,sample\n"
+            "p1,x,a,A,0\np1,x,a,[[B]],1\np1,x,b,model_a,0\n"
+            "p2,x,a,I refuse,0\np2,y,,tie,0\np1,y,a,,0\n",
+        )
+    )
+    assert found.ids.to_list() == ["p1", "p2"]
+    counts = found.columns["x"].arrays()["counts"]
+    assert counts[0].tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
+    assert found.columns["x"].arrays()["unusable"].tolist() == [[0, 0, 0], [1, 0, 0]]
+    assert found.columns["y"].arrays()["counts"][1].tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
+    assert found.missing == {"x": 1, "y": 1}
+
+
+def test_without_a_column_first_verdicts_are_of_the_pair_as_it_stands(tmp_path: Path) -> None:
+    path = _file(tmp_path, "id,judge,verdict\n1,x,A\n2,x,B\n")
+    assert read_judgements(path).columns["x"].first.tolist() == [0, 0]
+    assert read_judgements(path, first=First.UNKNOWN).columns["x"].first.tolist() == [2, 2]
+
+
+def test_wide_verdicts_scores_and_probabilities_in_one_file(tmp_path: Path) -> None:
+    path = _file(
+        tmp_path,
+        "id,model_a,model_b,winner,annotator_1,gpt,rm:score_a,rm:score_b,lm_a,lm_b,lm_tie,two_a,two_b\n"
+        "1,m,n,model_a,model_b,model_a,1.5,2,0.5,0.3,0.2,0.9,0.1\n"
+        "2,m,o,tie,tie,sorry,,2,,,,0.4,0.6\n",
+    )
+    found = read_judgements(path)
+    assert sorted(found.judges) == ["gpt", "lm", "rm", "two"]
+    assert found.ids.to_list() == [1, 2]
+    assert found.columns["gpt"].verdicts.tolist() == [0, -1]
+    assert found.columns["rm"].verdicts.tolist() == [1, -1]
+    assert found.columns["rm"].first.tolist() == [2, 2]
+    np.testing.assert_allclose(np.exp(found.columns["lm"].arrays()["log_probs"][0, 0]), [0.5, 0.3, 0.2])
+    assert found.columns["lm"].missing.tolist() == [False, True]
+    assert found.columns["two"].arrays()["log_probs"][1, 0, 2] == -math.inf
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_every_kind_of_file_gives_the_same(tmp_path: Path, kind: str) -> None:
+    rows = [
+        {"id": 1, "judge": "x", "score_a": 1.0, "score_b": 2.0},
+        {"id": 2, "judge": "x", "score_a": 0.5, "score_b": None},
+    ]
+    path = tmp_path / f"scores.{kind}"
+    frame = pl.DataFrame(rows)
+    if kind == "parquet":
+        frame.write_parquet(path)
+    elif kind in ("csv", "tsv"):
+        frame.write_csv(path, separator="," if kind == "csv" else "\t")
+    else:
+        text = json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows))
+        path.write_text(text, encoding="utf-8")
+    found = read_judgements(path)
+    assert found.ids.to_list() == [1, 2]
+    assert found.columns["x"].verdicts.tolist() == [1, -1]
+
+
+def test_answers_long_and_wide(tmp_path: Path) -> None:
+    long = load_judgements(
+        _file(tmp_path, "item,answer,judge,score,sample\nq,x,rm,1,0\nq,x,rm,3,1\nq,y,rm,0,0\nq,y,k,,0\n")
+    ).answers
+    assert long is not None
+    assert long.judges == ("rm", "k")
+    assert long.mean[:, 0].tolist() == [2, 0]
+    assert long.spread[:, 0].tolist() == [1, 0]
+    assert long.missing == {"rm": 0, "k": 2}
+    path = _file(tmp_path, "item,answer,expert_1,rm\nq,x,5,1\nq,y,4,\nq,z,4,3\n", "wide.csv")
+    wide = load_judgements(path).answers
+    assert wide is not None
+    assert wide.judges == ("rm",)
+    votes = read_panel_votes(path)
+    pairs = read_judgements(path).aligned_to(votes.ids)
+    assert votes.ids.to_list() == ["q|x|y", "q|x|z", "q|y|z"]
+    assert votes.codes[:, 0].tolist() == [0, 0, 2]
+    assert votes.groups is not None
+    assert votes.groups.to_list() == ["q"] * 3
+    assert pairs.columns["rm"].verdicts.tolist() == [-1, 1, -1]
+
+
+def test_votes_of_one_or_several_annotators(tmp_path: Path) -> None:
+    one = read_panel_votes(_file(tmp_path, "id,winner\n1,model_a\n2,\n3,tie\n", "one.csv"))
+    assert one.ids.to_list() == [1, 3]
+    assert one.majority.tolist() == [0, 2]
+    wide = read_panel_votes(
+        _file(
+            tmp_path,
+            "id,annotator_1,annotator_2,annotator_3,judge\n1,A,A,B,A\n2,,,,A\n3,A,B,garbage,A\n",
+            "wide.csv",
+        )
+    )
+    assert wide.ids.to_list() == [1, 3]
+    np.testing.assert_allclose(wide.shares, [[2 / 3, 1 / 3, 0], [0.5, 0.5, 0]])
+    assert wide.majority.tolist() == [0, 2]
+    rows = read_panel_votes(_file(tmp_path, "id,annotator,winner\n1,p,A\n1,q,B\n2,p,tie\n", "rows.csv"))
+    assert rows.annotators == ("p", "q")
+    assert rows.codes.tolist() == [[0, 1], [2, -1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,judge,verdict\n1,x,0\n2,x,1\n", "say it with --numbers"),
+        ("id,judge,verdict\n1,x,maybe\n2,x,perhaps\n", "not one of 2 verdicts of 'x' can be read"),
+        ("id,judge,verdict,first\n1,x,A,left\n", "expected a or b; write"),
+        ("id,judge,verdict\n1,,A\n", "row 1 \\(id 1\\): judge is empty; name"),
+        ("id,judge\n1,x\n", "name them so"),
+        ("id,text\n1,hello\n", "holds no judge"),
+        ("judge,verdict\nx,A\n", "lacks the column id"),
+        ("id,x_a,x_b,x_tie\n1,0.5,0.9,0.2\n", "give numbers that sum to 1"),
+        ("id,judge,score_a,score_b\n1,x,high,2\n", "leave a missing one empty"),
+        ("item,answer,text\nq,a,hello\n", "holds no judge's scores"),
+        ("id,judge,verdict\n", "no rows; fetch"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_remedy(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_judgements(_file(tmp_path, text))
+
+
+def test_numbers_that_are_stated_are_read(tmp_path: Path) -> None:
+    path = _file(tmp_path, "id,judge,verdict\n1,x,0\n2,x,1\n")
+    assert read_judgements(path, numbers="012").columns["x"].verdicts.tolist() == [0, 1]
+    assert read_judgements(path, numbers="120").columns["x"].verdicts.tolist() == [2, 0]
+
+
+def test_a_file_without_votes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no vote that can be read; write"):
+        read_panel_votes(_file(tmp_path, "id,annotator_1\n1,garbage\n"))
+    with pytest.raises(InputError, match="votes twice; keep one"):
+        read_panel_votes(_file(tmp_path, "id,annotator,winner\n1,p,A\n1,p,B\n", "twice.csv"))
+    with pytest.raises(InputError, match="no expert's scores"):
+        read_panel_votes(_file(tmp_path, "item,answer,rm\nq,a,1\n", "none.csv"))
