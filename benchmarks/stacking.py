@@ -8,7 +8,7 @@ On simulated files the score is the expected log-loss under the true probabiliti
 on the drawn outcomes), and the regret is against the best of our candidates in hindsight; draws of
 one scene and size are averaged first.
 
-    python benchmarks/stacking.py [--quick] [--json] [--files FOLDER] [--no-simulator]
+    python benchmarks/stacking.py [--quick] [--json] [--files FOLDER] [--no-simulator] [--sizes 300 732]
 """
 
 from __future__ import annotations
@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument("--files", type=Path, default=DATA, help="folder of oof_*.csv")
     parser.add_argument("--no-simulator", action="store_true", help="the real files only")
     parser.add_argument("--no-real", action="store_true", help="the simulator only")
+    parser.add_argument("--sizes", type=int, nargs="*", help="simulated files of these sizes only")
     options = parser.parse_args()
     results: dict[str, Any] = {"real": []}
     paths = sorted(options.files.glob("oof_*.csv")) if options.files.is_dir() else []
@@ -220,7 +221,8 @@ def main() -> None:
         for note in one["notes"]:
             print(f"  note: {note}")
     if not options.no_simulator:
-        results.update(over_the_grid(grid(quick=options.quick)))
+        scenes = [one for one in grid(quick=options.quick) if not options.sizes or one.rows in options.sizes]
+        results.update(over_the_grid(scenes))
     if options.json:
         print(json.dumps(results))
 

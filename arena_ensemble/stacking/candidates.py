@@ -22,8 +22,9 @@ from .pooling import (
     LinearPool,
     PooledModel,
     Prior,
+    ShrunkPool,
 )
-from .selection import Blend, CandidateSet
+from .selection import FEW_ROWS, Blend, CandidateSet
 
 RESTORE: Final[Mapping[str, Callable[[Mapping[str, Any], Sequence[str]], Model]]] = {
     PooledModel.kind: PooledModel.from_state,
@@ -35,6 +36,9 @@ RESTORE: Final[Mapping[str, Callable[[Mapping[str, Any], Sequence[str]], Model]]
 
 MIN_BOOSTING_ROWS: Final = 300
 """Below this many rows boosted trees are not tried: a leaf would hold a handful of votes."""
+
+SHRINKAGES: Final = (1000.0, 100.0, 30.0, 10.0)
+"""Strengths of the shrunk pools, in rows, which are tried where rows are few."""
 
 
 def candidates_for(design: Design, *, trees: bool = True) -> CandidateSet:
@@ -62,7 +66,9 @@ def _linear_candidates(design: Design) -> tuple[list[Candidate], set[str]]:
         found.append(BestMember("best member", tempered=False))
         found.append(BestMember("best member, temperature", tempered=True))
     if members > 1:
-        found += [GeometricMean(), GreedySelection(), LinearPool(), GeometricPool()]
+        shrunk = SHRINKAGES if len(design) <= FEW_ROWS[1] else ()
+        found += [GeometricMean(), *map(ShrunkPool, shrunk)]
+        found += [GreedySelection(), LinearPool(), GeometricPool()]
     if members:
         found.append(LogisticCandidate("logistic", "plain", ridges))
         found.append(LogisticCandidate("rich logistic", "rich", ridges))

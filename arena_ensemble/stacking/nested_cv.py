@@ -20,7 +20,7 @@ from ..metrics import Labels
 from ..predictions import Floats
 from .base import Candidate, extended
 from .design import DesignSource
-from .selection import CandidateSet, Decision, decide, decision_log_probs
+from .selection import CandidateSet, Decision, averaging_share, decide, decision_log_probs
 
 _log = logging.getLogger(__name__)
 
@@ -121,7 +121,9 @@ def select_nested(
     made on one set of folds, are then expected to be a little worse than the one that predicts.
     """
     everything = list(range(int(folds.max()) + 1))
-    decision = _decide_on_all(candidates, [(folds, paths), *repeats], y, groups, tolerance=tolerance)
+    averaging = averaging_share(len(y))
+    runs = [(folds, paths), *repeats]
+    decision = _decide_on_all(candidates, runs, y, groups, tolerance=tolerance, averaging=averaging)
     names = [*paths, *(blend.name for blend in candidates.blends)]
     candidate_log_probs = {name: np.empty((len(y), 3)) for name in names}
     log_probs = np.empty((len(y), 3))
@@ -135,7 +137,7 @@ def select_nested(
                 name: in_row_order({j: path.pair[i, j] for j in others}, folds, others)
                 for name, path in paths.items()
             }
-            outer = decide(candidates, inner, y[rows], groups[rows], tolerance=tolerance)
+            outer = decide(candidates, inner, y[rows], groups[rows], tolerance=tolerance, averaging=averaging)
         fold_decisions[i] = outer
         held = folds == i
         here = {name: path.outside[i] for name, path in paths.items()}
@@ -154,6 +156,7 @@ def _decide_on_all(
     groups: Codes,
     *,
     tolerance: float,
+    averaging: float,
 ) -> Decision:
     """The decision on all rows, each run's folds counted as further observations of the same battles."""
     stacked = {}
@@ -165,5 +168,11 @@ def _decide_on_all(
         stacked[name] = np.concatenate([extended(path, length) for path in found], axis=1)
     count = len(runs)
     return decide(
-        candidates, stacked, np.tile(y, count), np.tile(groups, count), tolerance=tolerance, repeats=count
+        candidates,
+        stacked,
+        np.tile(y, count),
+        np.tile(groups, count),
+        tolerance=tolerance,
+        repeats=count,
+        averaging=averaging,
     )

@@ -80,7 +80,9 @@ def linear_pool(log_probs: Floats, weights: Floats) -> Floats:
     return np.asarray(np.log(mixed / mixed.sum(axis=1, keepdims=True)), dtype=np.float64)
 
 
-def geometric_weights(delta: Floats, tau: Floats, y: Labels, *, penalty: float = 0.0) -> Floats:
+def geometric_weights(
+    delta: Floats, tau: Floats, y: Labels, *, penalty: float = 0.0, centre: float | None = None
+) -> Floats:
     """Non-negative weights (M,) of the geometric pool with least log-loss; their sum is its sharpness.
 
     Parameters
@@ -88,11 +90,13 @@ def geometric_weights(delta: Floats, tau: Floats, y: Labels, *, penalty: float =
     delta, tau
         (n, M) each, one column a member.
     penalty
-        Ridge toward equal weights 1/M, on the scale of the mean loss of a row.
+        Ridge toward equal weights, on the scale of the mean loss of a row.
+    centre
+        The equal weight that the ridge pulls to; default 1/M.
     """
-    members = delta.shape[1]
+    middle = 1.0 / delta.shape[1] if centre is None else centre
     problem = Problem(delta, tau, y, shared=True)
-    return solve(problem, penalty=penalty, centre=1.0 / members, nonnegative=True)
+    return solve(problem, penalty=penalty, centre=middle, nonnegative=True)
 
 
 def greedy_path(true_probs: Floats, rounds: int = 25) -> list[int]:

@@ -155,6 +155,34 @@ class GeometricPool:
 
 
 @dataclass(frozen=True)
+class ShrunkPool:
+    """Geometric pool of tempered members, shrunk by ``rows`` rows toward their equal-weight calibrated pool.
+
+    The ridge has the strength of that many rows, so that with few labels the weights stay near equal ones.
+    Strengths are candidates of their own: choosing one of them on few rows would cost what it gains.
+    """
+
+    rows: float
+    predicts_tie_logit: bool = False
+    tempered: bool = True
+
+    @property
+    def name(self) -> str:
+        """Name in the score table."""
+        return f"shrunk pool, {self.rows:g} rows"
+
+    def fit(self, design: Design, y: Labels, seed: int) -> PooledModel:
+        """Temperatures, the sharpness of the equal pool, then non-negative weights around it."""
+        betas = member_betas(design, y)
+        delta, tau = design.delta * betas, design.tau * betas
+        equal = from_delta_tau(delta.mean(axis=1), tau.mean(axis=1))
+        sharpness = fit_temperature(equal, y, prior_rows=TEMPERATURE_ROWS).beta
+        centre = sharpness / len(betas)
+        weights = geometric_weights(delta, tau, y, penalty=self.rows / len(y), centre=centre)
+        return PooledModel("geometric", betas, weights)
+
+
+@dataclass(frozen=True)
 class LinearPool:
     """Weighted mean of probabilities, weights of least log-loss, members after their temperatures."""
 

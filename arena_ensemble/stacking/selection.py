@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from ..calibration import Temperature, fit_temperature
 from ..metrics import Labels, bootstrap_means, row_losses, standard_error
@@ -18,7 +19,9 @@ from .pooling import TEMPERATURE_ROWS
 
 RESAMPLES: Final = 200
 MIN_FREQUENCY: Final = 0.03
-"""Candidates chosen more rarely are left out: they would cost fits for next to nothing."""
+"""Candidates of smaller weight are left out: they would cost fits for next to nothing."""
+FEW_ROWS: Final = (1_000, 2_000)
+"""Up to the first number of rows candidates are averaged, from the second one is chosen (and bagged)."""
 
 Groups = Sequence[int] | npt.NDArray[np.int64]
 
@@ -63,18 +66,24 @@ class Decision:
     blend_weights: dict[str, dict[str, float]]
     """Blend → the candidates in it and their weights."""
     selection_frequency: dict[str, float]
-    """Candidate → share of the resamples that chose it; they sum to one."""
+    """Candidate → share of the resamples that chose it, or its averaged weight; they sum to one."""
     losses: dict[str, float]
 
     @property
     def choice(self) -> str:
-        """The candidate chosen most often."""
+        """The candidate of most weight."""
         return max(self.selection_frequency, key=lambda name: self.selection_frequency[name])
 
     def parts(self, name: str | None = None) -> tuple[str, ...]:
         """The fitted candidates that a candidate or blend (default: all that were chosen) needs."""
         targets = self.selection_frequency if name is None else (name,)
         return tuple(dict.fromkeys(part for one in targets for part in self.blend_weights.get(one, (one,))))
+
+
+def averaging_share(rows: int) -> float:
+    """How far candidates are averaged rather than chosen: 1 on few rows, 0 on many, linear in between."""
+    few, many = FEW_ROWS
+    return float(np.clip((many - rows) / (many - few), 0.0, 1.0))
 
 
 def decide(
@@ -85,6 +94,7 @@ def decide(
     *,
     tolerance: float,
     repeats: int = 1,
+    averaging: float = 0.0,
 ) -> Decision:
     """Tune, sharpen, blend and choose, all on these out-of-fold paths.
 
@@ -92,6 +102,10 @@ def decide(
     more than ``tolerance`` paired standard errors (clustered by group; 1 is the usual rule of Breiman
     et al. 1984); what predicts is the geometric mean of the candidates by how often each was taken
     (bagging of the choice, Breiman 1996), which lowers the regret of a single choice: docs/log.md.
+
+    With few labels no rule can tell near-equal candidates apart. There the weights are bootstrapped
+    pseudo-Bayesian ones (after Yao et al. 2018, Bayesian Analysis 13:917-1007): in each resample
+    proportional to ``exp(-t^2 / 2)``, t being how many paired standard errors a candidate is behind the best.
 
     Parameters
     ----------
@@ -101,6 +115,8 @@ def decide(
         (n,) outcomes and groups.
     repeats
         How often each battle is among the n rows, predicted by fits on other folds each time.
+    averaging
+        Share in [0, 1] of the averaged weights, the rest goes by frequency of choice; see `averaging_share`.
     """
     path_index: dict[str, PathIndex] = {}
     betas: dict[str, float] = {}
@@ -116,7 +132,7 @@ def decide(
         log_probs[blend.name] = geometric_blend([log_probs[part] for part in blend.parts], weights)
     losses = {name: row_losses(values, y) for name, values in log_probs.items()}
     ordered = np.stack([losses[name] for name in candidates.order], axis=1)
-    frequency = _selection_frequency(ordered, groups, tolerance)
+    frequency = _selection_frequency(ordered, groups, tolerance, averaging)
     kept = {
         name: share for name, share in zip(candidates.order, frequency, strict=True) if share >= MIN_FREQUENCY
     }
@@ -145,8 +161,11 @@ def _sharpened(log_probs: Floats, beta: float) -> Floats:
     return Temperature(beta).apply(log_probs) if beta != 1.0 else log_probs
 
 
-def _selection_frequency(losses: Floats, groups: Groups, tolerance: float) -> Floats:
-    """How often each of C candidates is the choice, (C,), from losses (n, C), the simplest first."""
+def _selection_frequency(losses: Floats, groups: Groups, tolerance: float, averaging: float) -> Floats:
+    """How often each of C candidates is the choice, (C,), from losses (n, C), the simplest first.
+
+    ``averaging`` is the share of their pseudo-Bayesian weights in it.
+    """
     count = losses.shape[1]
     means = bootstrap_means(losses, groups, n_resamples=RESAMPLES, seed=0)
     best = means.argmin(axis=1)
@@ -155,8 +174,15 @@ def _selection_frequency(losses: Floats, groups: Groups, tolerance: float) -> Fl
         for other in range(count):
             if other != winner:
                 errors[winner, other] = standard_error(losses[:, other] - losses[:, winner], groups)
-    near = means - means.min(axis=1, keepdims=True) <= tolerance * errors[best]
-    return np.bincount(near.argmax(axis=1), minlength=count) / len(means)
+    behind = means - means.min(axis=1, keepdims=True)
+    near = behind <= tolerance * errors[best]
+    chosen = np.bincount(near.argmax(axis=1), minlength=count) / len(means)
+    if averaging == 0.0:
+        return chosen
+    # Equal candidates have a difference and an error of zero: they share alike.
+    distance = behind / np.maximum(errors[best], 1e-12)
+    weights = softmax(-(distance**2) / 2, axis=1).mean(axis=0)
+    return np.asarray((1 - averaging) * chosen + averaging * weights, dtype=np.float64)
 
 
 def _blend_weights(

@@ -35,7 +35,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         Folds of the nested cross-fitting when ``folds`` is not given to `fit`.
     tolerance
         In each resample, the simplest candidate within this many paired standard errors of the best is
-        chosen.
+        chosen. Up to 1,000 rows candidates are averaged by their evidence instead, and between 1,000 and
+        2,000 rows the two weights are mixed.
     threads
         Fits that run side by side. Repeats are identical for one seed, whatever this number.
     honest
@@ -45,9 +46,10 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
     Attributes
     ----------
     choice_
-        Name of the candidate chosen most often when the groups are resampled.
+        Name of the candidate of most weight.
     selection_frequency_
-        Candidate → how often it was chosen: the prediction is their geometric mean with these weights.
+        Candidate → how often it was chosen when the groups were resampled, or its averaged weight: the
+        prediction is the geometric mean with these weights.
     table_
         List of `ScoreRow`, the prior first, the procedure's honest score last.
     weights_

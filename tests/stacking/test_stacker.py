@@ -21,7 +21,14 @@ from arena_ensemble.stacking.base import best_index, to_log_probs
 from arena_ensemble.stacking.boosting import BoostingCandidate, BoostingParams
 from arena_ensemble.stacking.candidates import RESTORE, candidates_for
 from arena_ensemble.stacking.nested_cv import cross_fit_paths
-from arena_ensemble.stacking.selection import Decision, decide, decision_log_probs
+from arena_ensemble.stacking.pooling import ShrunkPool
+from arena_ensemble.stacking.selection import (
+    Decision,
+    _selection_frequency,
+    averaging_share,
+    decide,
+    decision_log_probs,
+)
 from arena_ensemble.stacking.serialization import FittedStacker, to_files
 from arena_ensemble.stacking.stacker import repeats_for
 
@@ -277,11 +284,15 @@ def test_the_choice_is_bagged_and_repeated_where_rows_are_few() -> None:
     )
     assert set(stacker.fitted_.models) == set(stacker.fitted_.decision.parts())
     assert [repeats_for(rows) for rows in (100, 1000, 2000, 2001, 57_477)] == [4, 4, 2, 1, 1]
-    # A member that leaves no doubt leaves the prior no share, and noise nothing else.
+    # A member that leaves no doubt leaves the prior no share; noise costs little more than the prior.
     sure = {"truth": np.where(np.eye(3)[y] == 1, 0.98, 0.01)}
     assert "prior" not in Stacker(honest=False).fit(sure, y).selection_frequency_
     noise = {"noise": np.random.default_rng(1).dirichlet([2, 2, 2], size=200)}
-    assert Stacker(honest=False).fit(noise, y).choice_ == "prior"
+    idle = Stacker(honest=False).fit(noise, y)
+    assert idle.selection_frequency_["prior"] > 0.1
+    other = {"noise": np.random.default_rng(2).dirichlet([2, 2, 2], size=2000)}
+    known = log_loss(np.log(np.bincount(y, minlength=3) / 200) * np.ones((2000, 1)), arena(2000, 7)[1])
+    assert log_loss(idle.predict_log_proba(other), arena(2000, 7)[1]) < known + 0.01
 
 
 def test_bad_input_is_named() -> None:
@@ -367,3 +378,33 @@ def test_it_is_a_scikit_learn_estimator() -> None:
     stacker = clone(Stacker(random_state=7, tolerance=0.5))
     assert stacker.get_params()["random_state"] == 7
     assert stacker.get_params()["tolerance"] == 0.5
+
+
+def test_few_labels_average_and_many_choose() -> None:
+    assert [averaging_share(rows) for rows in (100, 1000, 1500, 2000, 57_477)] == [1.0, 1.0, 0.5, 0.0, 0.0]
+    few, many = (candidates_for(make_design(arena(n)[0], None)).order for n in (290, 2001))
+    assert set(few) - set(many) == {f"shrunk pool, {rows} rows" for rows in (1000, 100, 30, 10)}
+
+
+def test_averaged_weights_fall_with_the_distance_to_the_best_and_equals_share() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(1.0, 0.3, size=(400, 1))
+    losses = np.hstack(
+        [base, base, base + rng.normal(0.01, 0.1, (400, 1)), base + rng.normal(0.1, 0.1, (400, 1))]
+    )
+    weights = _selection_frequency(losses, np.arange(400), 1.0, 1.0)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[0] == weights[1] > weights[2] > 0
+    assert weights[3] < 1e-6
+
+
+@settings(max_examples=8)
+@given(st.integers(0, 1000))
+def test_a_shrunk_pool_goes_from_its_own_weights_to_equal_ones(seed: int) -> None:
+    members, y, _ = arena(150, seed)
+    design = make_design(members, None)
+    free, held = (ShrunkPool(rows).fit(design, y, 0).weights for rows in (1e-6, 1e9))
+    assert (free >= 0).all()
+    assert np.ptp(held) < 1e-5
+    between = [np.ptp(ShrunkPool(rows).fit(design, y, 0).weights) for rows in (1e-6, 10.0, 100.0, 1e9)]
+    assert between == sorted(between, reverse=True)
