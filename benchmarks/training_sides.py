@@ -113,7 +113,9 @@ def _trainer_fold(
 
     start = time.perf_counter()
     recipe = recipe_of(job, Path(job["base"]))
-    encoder = PromptEncoder.open(recipe, loading.source_of(recipe), folder / "no-cache")  # tokenises again
+    encoder = PromptEncoder.open(
+        recipe, loading.source_of(recipe, folder), folder / "no-cache"
+    )  # tokenises again
     rows = {name: _examples(encoder, battles.take(k), labels[k]) for name, k in (("t", train), ("h", held))}
     start = lap(count, "tokenise", start)
     generate = job["head"] == "generate"

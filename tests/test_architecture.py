@@ -39,7 +39,8 @@ INSIDE = {
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "panels": "verdict_table margins encoding soft_labels panel",
     "artifacts": "atomic files tables cards workspace fold_file members",
-    "backbones": "registry base sixteen_bits language.base_folder language.hub language.base_identity "
+    "backbones": "registry base sixteen_bits language.base_folder language.notices "
+    "language.gguf_base language.hub language.base_identity "
     "language.template_tokens language.adapters language.loading language.peft_import language.batching "
     "language.out_of_memory language.trainer_state language.token_cache language.speedups.last_layer "
     "language.speedups.fused_lora language.reporting language.objective language.tiny "

@@ -12,6 +12,7 @@ from ..artifacts import cards
 from ..artifacts.members import OOF, MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..backbones import sixteen_bits
+from ..backbones.language import gguf_base
 from ..backbones.registry import head_of
 from ..errors import InputError
 from ..pipeline.ensemble import Ensemble
@@ -106,18 +107,25 @@ def _pack_member(
     for file in (cards.CARD, OOF):  # out of fold: the ensemble is chosen again where a member fails
         if (member.predictions / file).is_file():
             shutil.copy2(member.predictions / file, copy.predictions / file)
-    base = _pack_base(recipe, target, bases)
+    base = _pack_base(recipe, target, bases, workspace.cache)
     return PackedMember(name, len(keys), folder_size(copy.models), base)
 
 
-def _pack_base(recipe: Recipe, target: Path, bases: Mapping[str, str]) -> str:
-    """Copy the base of a member, once for all that share it, or note where Kaggle has it."""
+def _pack_base(recipe: Recipe, target: Path, bases: Mapping[str, str], cache: Path) -> str:
+    """Copy the base of a member, once for all that share it, or note where Kaggle has it.
+
+    One in GGUF travels dequantised, so that the notebook needs no reader.
+    """
     if recipe.is_tiny or not head_of(recipe.backbone).needs_base:
         return ""
     given = bases.get(recipe.name) or bases.get(recipe.base)
     if given is not None and given.startswith(KAGGLE_INPUT):
         return given
-    folder = Path(given).expanduser() if given is not None else recipe.base_path()
+    file = gguf_base.gguf_of(recipe) if given is None else None
+    if file is not None:
+        folder: Path | None = gguf_base.dequantised(file, cache)
+    else:
+        folder = Path(given).expanduser() if given is not None else recipe.base_path()
     if folder is None or not folder.is_dir():
         raise InputError(
             f"member {recipe.name!r}: its base {given or recipe.base!r} is no folder here; give "

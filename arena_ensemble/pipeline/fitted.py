@@ -80,4 +80,4 @@ def check_base(
         return
     engine = getattr(backbones.get(recipe.backbone), "engine", None)  # a head of one's own may have none
     if engine is not None:
-        engine.check_base(artifacts.fold_folder(fold), recipe=recipe)
+        engine.check_base(artifacts.fold_folder(fold), recipe=recipe, cache=artifacts.workspace.cache)

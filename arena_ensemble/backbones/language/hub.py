@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ...errors import RecipeError
+from . import gguf_base
 from .base_folder import ADAPTER_CONFIG, MODEL_CONFIG, check_base_folder
 
 if TYPE_CHECKING:  # any object with the same fields will do
@@ -106,6 +107,9 @@ def weight_bytes(recipe: Recipe) -> int | None:
     """Size of the base's weight files, or None where they are not on this disk."""
     if not recipe.base or recipe.is_tiny:
         return None
+    file = gguf_base.gguf_of(recipe)
+    if file is not None:
+        return gguf_base.size_in_memory(file)
     folder = recipe.base_path()
     if folder is None:
         from huggingface_hub import try_to_load_from_cache
@@ -118,14 +122,19 @@ def weight_bytes(recipe: Recipe) -> int | None:
 
 
 def check_base(recipe: Recipe) -> None:
-    """Before any work: the base is a folder with a model in it, or a hub id; offline, one in the cache.
+    """Before any work: the base is a model folder, a GGUF file, or a hub id; offline, one in the cache.
 
     Raises
     ------
     RecipeError
         The folder holds an adapter or no model, or a file is missing offline; what to do is said.
+    DependencyError
+        A package that holds or reads a GGUF file is not installed.
     """
     if not recipe.base or recipe.is_tiny:
+        return
+    if gguf_base.gguf_of(recipe) is not None:
+        gguf_base.require_gguf()
         return
     folder = recipe.base_path()
     if folder is not None:

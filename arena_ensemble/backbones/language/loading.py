@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from ...errors import DependencyError, RecipeError
-from . import hub
+from . import gguf_base, hub
 from .attention import card_here, choose_attention, expand_shared_heads, needs_expanding, next_attention
 from .base_folder import check_base_folder
+from .notices import quiet
 from .precision import precision_on_gpu
 from .text_decoder import DecoderClassifier, auto_class, text_config, text_decoder
 
@@ -106,32 +107,23 @@ def named_source(recipe: Recipe) -> Source:
     return Source(recipe.base, recipe.revision or None)
 
 
-def source_of(recipe: Recipe) -> Source:
+def source_of(recipe: Recipe, cache: Path) -> Source:
     """The base of a recipe that is not tiny, as a folder: a hub id is its snapshot, fetched if need be.
+
+    One in GGUF is dequantised into ``cache`` at the first call.
 
     Raises
     ------
     RecipeError
         The folder holds no model, or the hub id is neither in the hub's cache nor within reach.
     """
+    file = gguf_base.gguf_of(recipe)
+    if file is not None:
+        return Source(str(gguf_base.dequantised(file, cache)))
     source = named_source(recipe)
     if Path(source.name).is_dir():
         return source
     return Source(str(hub.snapshot(recipe.name, source.name, source.revision)))
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """transformers' own notices and bars off for a while: we report what matters."""
-    from transformers.utils import logging as notices
-
-    level = notices.get_verbosity()
-    notices.set_verbosity_error()
-    notices.disable_progress_bar()
-    try:
-        yield
-    finally:
-        notices.set_verbosity(level)
 
 
 @contextlib.contextmanager

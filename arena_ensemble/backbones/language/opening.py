@@ -33,7 +33,7 @@ def open_encoder(recipe: Recipe, cache: Path, source: loading.Source | None = No
         No such base, a window that it cannot take, or a tiny base that was not built yet.
     """
     if source is None:
-        source = tiny.prepared(recipe, cache) if recipe.is_tiny else loading.source_of(recipe)
+        source = tiny.prepared(recipe, cache) if recipe.is_tiny else loading.source_of(recipe, cache)
     return PromptEncoder.open(recipe, source, cache)
 
 

@@ -22,7 +22,8 @@ from ...errors import ArtifactError
 from ...prompts import get_template
 from ...recipes import Recipe
 from ..base import Progress
-from .loading import Source, quiet
+from .loading import Source
+from .notices import quiet
 
 _VERSION: Final = 1
 _SPECIAL: Final = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[PROMPT]", "[SIDE A]", "[SIDE B]")

@@ -131,7 +131,7 @@ def test_an_architecture_without_flash_attention_runs_without(
     base = save_base(tmp_path / "base", "deberta-v2")
     chosen = recipe(base)
     policy = loading.Policy(torch.device("cpu"), torch.float32, "flash_attention_2")
-    source = loading.source_of(chosen)
+    source = loading.source_of(chosen, tmp_path)
     model, _ = loading.load_model(source, chosen, policy, labels=3)
     assert model.config._attn_implementation != "flash_attention_2"
     asked = recipe(base, train={"attention": "flash_attention_2"})
@@ -164,7 +164,9 @@ def test_roberta_counts_its_positions_from_the_pad_id_on(tmp_path: Path) -> None
     base = save_base(tmp_path / "base", "roberta")
     with pytest.raises(RecipeError, match=r"at most 255 tokens"):
         PromptEncoder.open(
-            recipe(base, prompt={"max_tokens": 256}), loading.source_of(recipe(base)), tmp_path / "cache"
+            recipe(base, prompt={"max_tokens": 256}),
+            loading.source_of(recipe(base), tmp_path),
+            tmp_path / "cache",
         )
     chosen = recipe(base, prompt={"max_tokens": 255})
     member = open_model(chosen, cache=tmp_path / "cache")
