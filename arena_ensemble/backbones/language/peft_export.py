@@ -20,6 +20,7 @@ from ...prompts import get_template
 from ...recipes import Recipe
 from . import adapters, loading
 from .encoder import PromptEncoder
+from .notices import quiet
 
 if TYPE_CHECKING:
     from .backbone import LanguageModel
@@ -136,7 +137,7 @@ def export_merged(
     if encoder.head.labels == len(_LABELS):
         model.config.id2label = dict(enumerate(_LABELS))
         model.config.label2id = {name: place for place, name in enumerate(_LABELS)}
-    with loading.quiet():
+    with quiet():
         model.save_pretrained(str(target))
         encoder.tokenizer.save_pretrained(str(target))
     own = {n: p for n, p in adapters.trained_parameters(head_model).items() if not n.startswith(_OURS)}
@@ -160,7 +161,7 @@ def _linear_layers(encoder: PromptEncoder) -> dict[str, bool]:
     else:
         loader = transformers.AutoModelForSequenceClassification
     try:
-        with torch.device("meta"), loading.quiet():
+        with torch.device("meta"), quiet():
             model = loader.from_config(encoder.config)
     except ValueError:  # no such model for this architecture
         return {}
