@@ -25,11 +25,12 @@ LAYERS = [
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
 INSIDE = {
     "judgements": "columns table answers",
-    "recipes": "settings loading",
+    "recipes": "template settings loading",
     "io": "cells column_names format_names probabilities spreadsheets zstd messages prediction_columns votes "
     "streams questions array_files json_rows battle_formats tables layouts ids submission validation "
     "detection columns repeated_rows battles frames labels predictions verdict_words judgement_rows "
     "judgements panel_votes",
+    "prompts": "encoded budgets rounds templates assembly",
     "sample": "texts arena",
     "folds": "split near_duplicates groups assignment holdout overlap",
     "features": "patterns extraction",

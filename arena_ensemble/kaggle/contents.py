@@ -92,6 +92,10 @@ def _pack_member(
     keys = member.fitted_keys()
     copy.models.mkdir(parents=True)
     shutil.copy2(workspace.recipe_path(name), copy.models / "recipe.toml")
+    if recipe.prompt.own is not None:
+        template = Path(recipe.prompt.template)  # inside the recipe's folder, or it would not have loaded
+        (copy.models / template).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(workspace.recipe_path(name).parent / template, copy.models / template)
     for key in keys:
         folder = member.fitted_folder(key)
         assert folder is not None

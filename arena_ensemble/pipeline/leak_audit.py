@@ -243,7 +243,7 @@ def _rendered(battles: Battles, name: str) -> bytes:
     template = prompts.get_template(name)
     literals = ("opening", "before_a", "before_b", "before_response", "cue", "turn", "marker")
     pieces = prompts.TokenizedTemplate(
-        **{literal: _codes(getattr(template, literal)) for literal in literals}
+        **{literal: _codes(getattr(template, literal)) for literal in literals}, rounds=template.rounds
     )
     turns = [
         [[_codes(turn) for turn in battle] for battle in column]
@@ -260,7 +260,7 @@ def _names_in_templates(battles: Battles) -> list[str]:
         if column in battles.frame.columns:
             names.update(battles.frame[column].drop_nulls().to_list())
     words = {
-        name: " ".join(str(part) for part in vars(template).values()).casefold()
+        name: " ".join(str(part) for part in template.content().values()).casefold()
         for name, template in prompts.TEMPLATES.items()
     }
     return sorted(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..backbones import head_of
 from ..backbones.language.batching import plan_epoch, plan_prediction
 from ..battles import Battles
-from ..prompts import get_template, turns_of
+from ..prompts import get_template, template_of, turns_of
 from ..recipes import Recipe
 from .flops import BatchTotals
 
@@ -101,7 +101,7 @@ def batch_totals(recipe: Recipe, workload: Workload) -> tuple[BatchTotals, Batch
 
 def _example_lengths(recipe: Recipe, lengths: Lengths) -> npt.NDArray[np.int64]:
     """(n, k) tokens of an example's sequences after the cut; k = 2 where each response has its own."""
-    template = get_template(recipe.prompt.template)
+    template = template_of(recipe.prompt)
     literals = [template.opening, template.before_a, template.before_b, template.cue]
     fixed = sum(map(len, literals)) / BYTES_PER_TOKEN + 2
     if head_of(recipe.backbone).sequences_per_battle == 2:

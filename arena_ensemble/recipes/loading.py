@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import RecipeError
 from .settings import Recipe, Section
+from .template import names_a_file, read_template
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +89,22 @@ def recipe_from(
     values = _migrated(values, source)
     _refuse_unknown(Recipe, values, source, ())
     try:
+        values = _with_own_template(values, folder)
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from None
+    try:
         return Recipe.model_validate({**values, "name": name, "folder": folder})
     except ValidationError as error:
         raise RecipeError(f"{source}: {_first_problem(error)}") from None
+
+
+def _with_own_template(values: Mapping[str, Any], folder: Path | None) -> Mapping[str, Any]:
+    """The same with the template file's content, where the recipe names one."""
+    prompt = values.get("prompt", {})
+    typed = prompt.get("template")
+    if not isinstance(typed, str) or not names_a_file(typed):
+        return values
+    return {**values, "prompt": {**prompt, "own": read_template(typed, folder)}}
 
 
 def folder_of(given: str | Path) -> Path:

@@ -15,11 +15,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    field_serializer,
     model_validator,
 )
 
 from ..backbones.registry import HEADS, head_of
 from ..errors import RecipeError
+from .template import Template
 
 _PREDICTION_ONLY: Final = ("read_orders", "second_order_share")
 _MACHINE_SETTINGS: Final = (
@@ -50,6 +52,7 @@ class PromptSettings(Section):
     """What the model reads: the template and how long texts are cut."""
 
     template: str = "plain-1"
+    """a built-in layout's name, or a file in the recipe's folder: ``./template.toml``"""
     max_tokens: Annotated[int, Field(ge=32)] = 1024
     """the whole window: literals, prompt and both responses"""
     cut: Literal["middle", "head", "tail", "last-turns"] = "middle"
@@ -58,6 +61,13 @@ class PromptSettings(Section):
     """share of the window that a long prompt may take when the responses are long too"""
     verdicts: Verdicts = ("A", "B", "tie")
     """words for A wins, B wins, tie; each must be one token after the cue (generation head)"""
+    own: Template | None = Field(default=None, exclude=True)
+    """what the file holds that ``template`` names"""
+
+    @field_serializer("template")
+    def _by_content(self, name: str) -> str | dict[str, Any]:
+        """A file is what it holds: digests do not see where it lies."""
+        return name if self.own is None else self.own.content()
 
 
 class TrainSettings(Section):

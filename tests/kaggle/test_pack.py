@@ -23,6 +23,7 @@ TINY = """
 backbone = "classify"
 base = "tiny:encoder"
 [prompt]
+template = "./words/mine.toml"
 max_tokens = 128
 [train]
 epochs = 1
@@ -31,6 +32,7 @@ hidden = 16
 layers = 1
 vocabulary = 300
 """
+WORDS = 'opening = "User: "\nbefore_a = "A: "\nbefore_b = "B: "\ncue = "Best:"\nrounds = true\n'
 LEXICAL = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
 
 
@@ -42,6 +44,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, recipe in (("tiny", TINY), ("words", LEXICAL)):
         (work / "models" / name).mkdir(parents=True)
         (work / "models" / name / "recipe.toml").write_text(recipe)
+    (work / "models" / "tiny" / "words").mkdir()
+    (work / "models" / "tiny" / "words" / "mine.toml").write_text(WORDS)
     build_ensemble(train_members(work / "train.csv", ["tiny", "words"], workspace=work, n_folds=3, jobs=1))
     return work
 

@@ -21,8 +21,7 @@ from ...deadline import Deadline
 from ...errors import ArtifactError, OutOfTime, RecipeError, StaleError
 from ...folds.holdout import holdout_by_group
 from ...predictions import Floats
-from ...prompts import get_template as template_of
-from ...prompts import turns_of
+from ...prompts import template_of, turns_of
 from ...recipes import Recipe
 from ..base import Progress
 from . import adapters, checkpoints, generation_checks, loading, tiny
@@ -58,7 +57,7 @@ class LanguageModel:
         self, battles: Battles, *, recipe: Recipe, cache: Path, on_progress: Progress | None = None
     ) -> None:
         """See :class:`arena_ensemble.backbones.base.Backbone`."""
-        turns = turns_of(battles, template_of(recipe.prompt.template))
+        turns = turns_of(battles, template_of(recipe.prompt))
 
         def texts() -> Iterable[str]:
             return (turn for column in turns for battle in column for turn in battle)

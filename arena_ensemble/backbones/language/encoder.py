@@ -18,9 +18,9 @@ from ...prompts import (
     assemble_singles,
     room_for_texts,
     template_digest,
+    template_of,
     turns_of,
 )
-from ...prompts import get_template as template_of
 from ...recipes import Recipe
 from ..registry import Head, head_of
 from . import loading
@@ -96,7 +96,7 @@ class PromptEncoder:
 
     def encode(self, battles: Battles) -> tuple[Encoded, ...]:
         """One table of rows, or two (of A, of B) where the head scores each response on its own."""
-        turns = self.store.look_up(turns_of(battles, template_of(self.recipe.prompt.template)))
+        turns = self.store.look_up(turns_of(battles, template_of(self.recipe.prompt)))
         if self.head.sequences_per_battle == 2:
             return assemble_singles(turns, self.literals, self.recipe.prompt)
         return (assemble(turns, self.literals, self.recipe.prompt),)

@@ -8,7 +8,6 @@ there. ``arena_ensemble.json`` beside the weights says what the model must be sh
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from ...errors import RecipeError
-from ...prompts import get_template
+from ...prompts import template_of
 from ...recipes import Recipe
 from . import adapters, loading
 from .encoder import PromptEncoder
@@ -187,7 +186,7 @@ def _write_note(target: Path, encoder: PromptEncoder, own: dict[str, Any]) -> No
         "base": recipe.base,
         "labels": list(_LABELS),
         "prompt": recipe.prompt.model_dump(mode="json"),
-        "template": asdict(get_template(recipe.prompt.template)),
+        "template": template_of(recipe.prompt).model_dump(),
         "beside_the_model": {name: value.tolist() for name, value in own.items()},
     }
     (target / NOTE).write_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 
 from ...errors import RecipeError
-from ...prompts import Ids, Template, TokenizedTemplate, get_template
+from ...prompts import Ids, Template, TokenizedTemplate, template_of
 from ...recipes import PromptSettings
+from ...recipes.template import SLOT
 
 _PROPOSALS: Final = (
     ("A", "B", "tie"),
@@ -20,7 +21,7 @@ _PROPOSALS: Final = (
 )
 _NO_CLOCK: Final = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 """In place of the clock, the day that Llama 3's templates fall back to."""
-_SLOTS: Final = ("<<slot:prompt>>", "<<slot:a>>", "<<slot:b>>")
+_SLOTS: Final = (f"{SLOT}prompt>>", f"{SLOT}a>>", f"{SLOT}b>>")
 
 
 def encode_literals(tokenizer: Any, settings: PromptSettings, *, causal: bool) -> TokenizedTemplate:
@@ -28,7 +29,7 @@ def encode_literals(tokenizer: Any, settings: PromptSettings, *, causal: bool) -
 
     A special token at the end (an encoder's ``[SEP]``) is kept only where no next token is read.
     """
-    template = get_template(settings.template)
+    template = template_of(settings)
     if template.chat:
         opening, before_a, before_b, cue = _chat_literals(tokenizer, template)
     else:
@@ -45,6 +46,7 @@ def encode_literals(tokenizer: Any, settings: PromptSettings, *, causal: bool) -
         cue=cue.astype(np.int32),
         turn=_ids(tokenizer, template.turn),
         marker=_ids(tokenizer, template.marker),
+        rounds=template.rounds,
     )
 
 
@@ -88,6 +90,7 @@ def _chat_literals(tokenizer: Any, template: Template) -> tuple[Ids, Ids, Ids, I
         tokenize=False,
         add_generation_prompt=True,
         chat_template=chat,
+        **({"enable_thinking": False} if "enable_thinking" in chat else {}),  # the verdict comes at once
     )
     parts = []
     for slot in _SLOTS:
@@ -129,7 +132,7 @@ def verdict_ids(tokenizer: Any, settings: PromptSettings) -> tuple[int, int, int
 
 def _in_context(tokenizer: Any, settings: PromptSettings, words: tuple[str, ...]) -> dict[str, list[int]]:
     """What each word adds to the ids of the cue; several ids if it also changes the cue's."""
-    template = get_template(settings.template)
+    template = template_of(settings)
     cue = _ids(tokenizer, template.cue).tolist()
     if template.chat:
         cue = _chat_literals(tokenizer, template)[3].tolist()

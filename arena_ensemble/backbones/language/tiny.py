@@ -19,7 +19,7 @@ import torch
 
 from ...artifacts import atomic
 from ...errors import ArtifactError
-from ...prompts import get_template
+from ...prompts import template_of
 from ...recipes import Recipe
 from ..base import Progress
 from .loading import Source
@@ -34,7 +34,7 @@ _LITERAL_REPEATS: Final = 200
 def base_digest(recipe: Recipe, text_digest: str) -> str:
     """What a tiny base depends on: its shape, the literals around the texts, the texts, the seed."""
     value = [_VERSION, recipe.base, recipe.tiny.model_dump(), recipe.seed, text_digest]
-    value += [recipe.prompt.template, recipe.prompt.max_tokens, recipe.prompt.verdicts]
+    value += [recipe.prompt.model_dump()["template"], recipe.prompt.max_tokens, recipe.prompt.verdicts]
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
@@ -54,7 +54,7 @@ def _tokenizer(recipe: Recipe, texts: Iterable[str]) -> Any:
     from tokenizers import ByteLevelBPETokenizer
     from transformers import PreTrainedTokenizerFast
 
-    template = get_template(recipe.prompt.template)
+    template = template_of(recipe.prompt)
     literals = [template.opening, template.before_a, template.before_b, template.before_response]
     literals += [template.turn, template.marker, template.empty, template.cue]
     literals += [template.cue + template.gap + word for word in recipe.prompt.verdicts]

@@ -72,6 +72,16 @@ def test_a_chat_prompt_does_not_change_overnight() -> None:
     assert pieces.digest() != other.digest(), "and a changed template is noticed"
 
 
+def test_a_chat_template_that_thinks_is_asked_not_to() -> None:
+    words = tokenizer("llama")
+    words.chat_template = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}[assistant]"
+        "{% if enable_thinking is defined and enable_thinking is false %}<think></think>{% endif %}"
+    )
+    pieces = encode_literals(words, PromptSettings(template="chat-1"), causal=True)
+    assert words.decode(pieces.cue).endswith("[assistant]<think></think>")
+
+
 def test_chat_template_is_split_at_the_texts() -> None:
     words = tokenizer("llama")
     words.chat_template = (
