@@ -50,14 +50,14 @@ INSIDE = {
     "language.training_data language.model language.generation_checks language.opening "
     "language.training language.peft_export language.backbone lexical.equivariant_linear lexical.tfidf "
     "lexical.model classify generate reward",
-    "planning": "gpus flops memory machine shapes workload meta_model footprint estimate",
+    "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
     "pipeline": "audit_check guards extra_data external_files distillation member_audit fitted tasks "
     "executors cross_fit fallback ensemble build submission standing imported external leak_audit export "
     "member_recipes arguments workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "report": "drawings tables page",
-    "cli": "runner option_texts options progress tables summary plan health doctor audit validate data "
-    "export pipeline",
+    "cli": "runner option_texts options progress tables summary session_plan plan health doctor audit "
+    "validate data export pipeline",
 }
 LONGEST_FILE = 350
 TORCH = {

@@ -27,8 +27,20 @@ class PlanOptions:
         ),
     ] = None
     card: Annotated[
-        str, typer.Option(help="T4, L4, RTX4090, A100-40, A100-80, H100 or H200", rich_help_panel=_PLAN)
+        str,
+        typer.Option(
+            help="P100, T4, L4, RTX4090, A100-40, A100-80, H100 or H200; several of one kind: T4x2",
+            rich_help_panel=_PLAN,
+        ),
     ] = "H100"
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            help="plan a session of so many hours that only predicts, with members trained elsewhere",
+            show_default="plan training",
+            rich_help_panel=_PLAN,
+        ),
+    ] = None
     data: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="battles whose lengths are planned for", rich_help_panel=_PLAN),
@@ -36,7 +48,9 @@ class PlanOptions:
     rows: Annotated[
         int | None,
         typer.Option(
-            help="battles, without --data", show_default="57477, the Kaggle set", rich_help_panel=_PLAN
+            help="battles, without --data",
+            show_default="57477, the Kaggle set; 25000 with --hours, its hidden test",
+            rich_help_panel=_PLAN,
         ),
     ] = None
     tokens: Annotated[float, typer.Option(help="mean tokens of a battle", rich_help_panel=_PLAN)] = 830

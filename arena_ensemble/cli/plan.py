@@ -15,6 +15,7 @@ from ..recipes import Recipe, load_recipe, packaged_names
 from . import tables
 from .progress import clock
 from .runner import Result
+from .session_plan import plan_sessions
 
 if TYPE_CHECKING:
     from .doctor import PlanOptions
@@ -22,20 +23,25 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KAGGLE_ROWS: Final = 57_477
+KAGGLE_TEST_ROWS: Final = 25_000
+"""of the hidden test of the LMSYS competition, about"""
 
 
 def plan_recipes(workspace: Workspace, options: PlanOptions) -> Result:
     """What each recipe would need on a GPU, estimated from shapes."""
     from ..planning.estimate import estimate
-    from ..planning.gpus import gpu_named
+    from ..planning.gpus import gpus_named
     from ..planning.workload import Workload, lengths_of, typical_lengths
 
-    rows = KAGGLE_ROWS if options.rows is None else options.rows
+    usual = KAGGLE_ROWS if options.hours is None else KAGGLE_TEST_ROWS
+    rows = usual if options.rows is None else options.rows
     if rows < 1 or options.tokens <= 0 or options.folds < 2:
         raise InputError("--rows and --tokens must be positive, --folds at least 2")
     if options.utilisation is not None and not 0 < options.utilisation <= 1:
         raise InputError(f"--utilisation {options.utilisation}: a share between 0 and 1 is expected")
-    gpu = gpu_named(options.card)
+    if options.hours is not None and not options.hours > 0:
+        raise InputError(f"--hours {options.hours:g}: expected a number of hours above 0, such as 9")
+    gpu, cards = gpus_named(options.card)
     recipes, skipped = _planned(workspace, options.models)
     if options.data is not None:
         battles = read_battles(options.data)
@@ -47,6 +53,8 @@ def plan_recipes(workspace: Workspace, options: PlanOptions) -> Result:
     if options.utilisation is not None:
         shares = {"train_utilisation": options.utilisation, "read_utilisation": options.utilisation}
     workload = Workload(lengths, rows, options.folds, **shares)
+    if options.hours is not None:
+        return plan_sessions(recipes, skipped, gpu, cards, workload, options.hours, of)
     estimates = []
     for name, recipe in recipes.items():
         log.info("planning %s", name)

@@ -108,7 +108,7 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
     fit_seconds = performed / (gpu_peak * workload.train_utilisation)
     read_seconds = prediction / (gpu_peak * workload.read_utilisation)
     if not fused:
-        fit_traffic, read_traffic = _eager_seconds(recipe, config, gpu, model)
+        fit_traffic, read_traffic = eager_seconds(recipe, config, gpu, model)
         fit_seconds += fit_traffic * trained.squares if recipe.train.epochs else 0.0
         read_seconds += read_traffic * read.squares
     return Estimate(
@@ -127,8 +127,8 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
         gpu_hours=workload.folds * (fit_seconds + read_seconds) / 3600,
         padding_share=trained.padding_share if recipe.train.epochs else read.padding_share,
         train_tokens=round(trained.tokens) if recipe.train.epochs else 0,
-        fits_training=_needs(memory.train) <= gpu.memory,
-        fits_reading=_needs(memory.read) <= gpu.memory,
+        fits_training=needs(memory.train) <= gpu.memory,
+        fits_reading=needs(memory.read) <= gpu.memory,
         notes=_notes(recipe, gpu, config, dtype),
         parameters=memory.parameters,
         trained_parameters=memory.trained,
@@ -139,12 +139,12 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
         activation_bytes=memory.activations,
         logit_bytes=memory.logits,
         full_vocabulary_logit_bytes=memory.full_logits,
-        train_peak_bytes=_needs(memory.train),
-        read_peak_bytes=_needs(memory.read),
+        train_peak_bytes=needs(memory.train),
+        read_peak_bytes=needs(memory.read),
     )
 
 
-def _eager_seconds(recipe: Recipe, config: Any, gpu: Gpu, model: HeadModel) -> tuple[float, float]:
+def eager_seconds(recipe: Recipe, config: Any, gpu: Gpu, model: HeadModel) -> tuple[float, float]:
     """Seconds per squared row length, in training and in prediction, that unfused attention adds.
 
     Whole score matrices wait for memory, not for arithmetic.
@@ -155,7 +155,8 @@ def _eager_seconds(recipe: Recipe, config: Any, gpu: Gpu, model: HeadModel) -> t
     return traffic * often, traffic * layers
 
 
-def _needs(bytes_: float) -> int:
+def needs(bytes_: float) -> int:
+    """Bytes with fragmentation and the CUDA context."""
     return round(bytes_ * (1 + FRAGMENTATION)) + CONTEXT
 
 

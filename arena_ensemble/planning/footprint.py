@@ -46,14 +46,11 @@ def footprint(recipe: Recipe, config: Any, dtype: str, head_model: HeadModel) ->
     weights, widest = _frozen_bytes(recipe, head_model, dtype)
     moments = 8 * trained + (4 * trained if train.ema else 0) + (4 * trained if train.early_stopping else 0)
     optimizer = moments if train.epochs else 0
-    unpacked = widest * _BYTES[dtype] if recipe.adapter.quantise != "none" else 0
+    fixed = weights + 4 * trained + _unpacked(recipe, widest, dtype)
     depth = trained_depth(recipe, config, head_model)
     kept = activation_bytes(recipe, config, dtype, depth) if train.epochs else 0
-    rows, length = _shape(recipe, train.predict_tokens)
-    prediction = _simulated(recipe, config, dtype, 1, rows, length, "read")
     fit_rows, fit_length = _shape(recipe, train.batch_tokens)
     vocabulary = int(config.vocab_size) if head_of(recipe.backbone).causal else 0
-    fixed = weights + 4 * trained + unpacked
     return Footprint(
         parameters=sum(p.numel() for name, p in head_model.model.named_parameters() if "lora_" not in name),
         trained=trained,
@@ -63,8 +60,42 @@ def footprint(recipe: Recipe, config: Any, dtype: str, head_model: HeadModel) ->
         logits=fit_rows * 3 * 4,
         full_logits=fit_rows * fit_length * vocabulary * (_BYTES[dtype] + 4),
         train=fixed + 4 * trained + optimizer + kept if train.epochs else fixed,
-        read=fixed + prediction.kept + prediction.passing,
+        read=fixed + _prediction_bytes(recipe, config, dtype),
     )
+
+
+def reading_bytes(recipe: Recipe, config: Any, dtype: str, head_model: HeadModel) -> int:
+    """Bytes of prediction alone: weights, adapters and head, and the fullest batch; no overhead."""
+    trained = sum(p.numel() for p in head_model.parameters() if p.requires_grad)
+    weights, widest = _frozen_bytes(recipe, head_model, dtype)
+    fixed = weights + 4 * trained + _unpacked(recipe, widest, dtype)
+    return fixed + _prediction_bytes(recipe, config, dtype)
+
+
+def unpacking_bytes(recipe: Recipe, head_model: HeadModel) -> float:
+    """Bytes moved per batch to unpack quantised weights: each is read packed, written and read in 16 bits."""
+    packed = _QUANTISED.get(recipe.adapter.quantise)
+    if packed is None:
+        return 0.0
+    weights = sum(p.numel() for name, p in head_model.named_parameters() if _is_packed(name, p))
+    return weights * (packed + 4)
+
+
+def _is_packed(name: str, parameter: torch.Tensor) -> bool:
+    """Whether a weight is among those that quantising packs: frozen matrices of the layers."""
+    frozen = not parameter.requires_grad
+    return frozen and parameter.ndim == 2 and layer_of(name) is not None
+
+
+def _unpacked(recipe: Recipe, widest: int, dtype: str) -> int:
+    """Bytes of the largest quantised weight while it is multiplied."""
+    return widest * _BYTES[dtype] if recipe.adapter.quantise != "none" else 0
+
+
+def _prediction_bytes(recipe: Recipe, config: Any, dtype: str) -> int:
+    rows, length = _shape(recipe, recipe.train.predict_tokens)
+    used = _simulated(recipe, config, dtype, 1, rows, length, "read")
+    return used.kept + used.passing
 
 
 def _frozen_bytes(recipe: Recipe, head_model: HeadModel, dtype: str) -> tuple[int, int]:
@@ -74,7 +105,7 @@ def _frozen_bytes(recipe: Recipe, head_model: HeadModel, dtype: str) -> tuple[in
     for name, parameter in head_model.named_parameters():
         if parameter.requires_grad:
             continue
-        if packed is not None and parameter.ndim == 2 and layer_of(name) is not None:
+        if packed is not None and _is_packed(name, parameter):
             total += packed * parameter.numel()
             widest = max(widest, parameter.numel())
         else:

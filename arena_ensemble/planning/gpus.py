@@ -32,6 +32,10 @@ class Gpu:
         Peak of its memory, bytes per second; from the same sheets.
     bf16
         Whether bfloat16 is native.
+    sustained
+        FLOP/s of large 16-bit products that last, where that is known and far below ``half``.
+    int8
+        Whether bitsandbytes' 8-bit product runs (compute capability 7.5 and later).
     """
 
     name: str
@@ -40,13 +44,19 @@ class Gpu:
     single: float
     bandwidth: float
     bf16: bool = True
+    sustained: float | None = None
+    int8: bool = True
 
 
 GPUS: Final = {
     gpu.name: gpu
     for gpu in (
-        # NVIDIA T4 datasheet (2019): 16 GB, 65 TFLOPS mixed precision, 8.1 TFLOPS fp32; no bf16
-        Gpu("T4", 14.5 * GIB, 65e12, 8.1e12, 320e9, bf16=False),
+        # NVIDIA Tesla P100 PCIe datasheet (2016): 16 GB, 18.7 TFLOPS fp16, 9.3 TFLOPS fp32. It has no tensor
+        # cores, so fp16 products that are summed in float32 run at the speed of float32
+        Gpu("P100", 15.8 * GIB, 9.3e12, 9.3e12, 732e9, bf16=False, int8=False),
+        # NVIDIA T4 datasheet (2019): 16 GB, 65 TFLOPS mixed precision, 8.1 TFLOPS fp32; no bf16. 24 TFLOPS:
+        # repeated fp16 products of 4096 x 4096 at its limit of 70 W (forums.developer.nvidia.com/t/264462)
+        Gpu("T4", 14.5 * GIB, 65e12, 8.1e12, 320e9, bf16=False, sustained=24e12),
         # NVIDIA L4 datasheet (2023): 24 GB, 242 TFLOPS bf16 with sparsity (121 dense), 30.3 TFLOPS fp32
         Gpu("L4", 22 * GIB, 121e12, 30.3e12, 300e9),
         # NVIDIA Ada architecture white paper, appendix A: 24 GB, 165.2 TFLOPS bf16 with fp32 accumulate
@@ -80,3 +90,15 @@ def gpu_named(name: str) -> Gpu:
         if wanted == plain(gpu.name) or aliases.get(wanted) == gpu.name:
             return gpu
     raise InputError(f"--card {name}: unknown; the table has {', '.join(GPUS)}")
+
+
+def gpus_named(name: str) -> tuple[Gpu, int]:
+    """A GPU and how many of it: ``T4x2`` is two T4, ``L4`` one L4; at most eight.
+
+    Raises
+    ------
+    InputError
+        No such GPU is in the table.
+    """
+    match = re.fullmatch(r"(.+?)\s*[x\u00d7]\s*([1-8])", name.strip(), flags=re.IGNORECASE)
+    return (gpu_named(match[1]), int(match[2])) if match else (gpu_named(name), 1)
