@@ -25,7 +25,7 @@ LAYERS = [
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
 INSIDE = {
     "judgements": "columns table answers",
-    "recipes": "template settings loading",
+    "recipes": "template sections settings loading",
     "io": "cells column_names format_names probabilities spreadsheets zstd messages prediction_columns votes "
     "streams questions array_files json_rows battle_formats tables layouts ids submission validation "
     "detection columns repeated_rows battles frames labels predictions verdict_words judgement_rows "
@@ -47,11 +47,11 @@ INSIDE = {
     "language.speedups.fused_lora language.reporting language.objective language.tiny "
     "language.sequences language.checkpoints language.heads language.encoder language.hidden_cache "
     "language.inference language.gradients language.pace language.watch language.trainer "
-    "language.training_data language.model language.generation_checks language.opening "
+    "language.training_data language.model language.starting language.generation_checks language.opening "
     "language.training language.peft_export language.backbone lexical.equivariant_linear lexical.tfidf "
     "lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
-    "pipeline": "audit_check guards extra_data external_files distillation member_audit fitted tasks "
+    "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted tasks "
     "executors cross_fit fallback ensemble build submission standing imported external leak_audit export "
     "member_recipes arguments workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",

@@ -56,6 +56,7 @@ class FoldKey(_Model):
     folds: str
     extra: str | None = None
     teacher: str | None = None
+    start: str | None = None
     fold: int | None
     """None where all folds are meant"""
 

@@ -95,6 +95,8 @@ class Backbone(Protocol):
         folder
             A private folder that exists; the caller renames it when all is whole. Checkpoints
             inside a fold lie in it, each whole or absent.
+        start
+            Weights to start from, where the recipe has ``train.start``; passed only then.
         resume
             Whether a checkpoint found there may be continued.
         deadline

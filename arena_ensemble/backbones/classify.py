@@ -7,4 +7,3 @@ from .language.heads import ClassificationHeadModel
 
 engine = LanguageModel(lambda model, recipe, tokenizer: ClassificationHeadModel(model))
 prepare, fit, load, predict = engine.prepare, engine.fit, engine.load, engine.predict
-import_adapter = engine.import_adapter

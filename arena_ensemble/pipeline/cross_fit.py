@@ -24,7 +24,7 @@ from ..errors import ArenaError, OutOfTime, StaleError
 from ..folds import Folds
 from ..predictions import Predictions
 from ..recipes import Recipe
-from . import distillation, tasks
+from . import distillation, starts, tasks
 from .executors import DONE, FAILED, PLANNED, Event, cheapest_first, default_jobs, run_tasks, with_label
 from .extra_data import learned_unverified
 from .tasks import FoldTask, Job, versions
@@ -157,15 +157,20 @@ def run_job(
     for wave in waves:  # teachers before their pupils
         ready = {}
         for name, recipe in wave.items():
-            teacher = distillation.teacher_member(recipe)
-            if teacher in result.failed:
-                result.failed[name] = f"its teacher {teacher} failed"
-            elif teacher in result.late:
-                result.late[name] = f"its teacher {teacher} is not finished"
+            # what is fitted predicts without them
+            needed = distillation.needed_members(recipe) if job.train is not None else set()
+            if failed := sorted(needed & result.failed.keys()):
+                result.failed[name] = f"its {_part(recipe, failed[0])} {failed[0]} failed"
+            elif late := sorted(needed & result.late.keys()):
+                result.late[name] = f"its {_part(recipe, late[0])} {late[0]} is not finished"
             else:
                 ready[name] = recipe
         _run_wave(job, ready, result, jobs, on_event, tell)
     return result
+
+
+def _part(recipe: Recipe, needed: str) -> str:
+    return "start" if needed == starts.start_member(recipe) else "teacher"
 
 
 def _run_wave(
@@ -276,10 +281,10 @@ def _described(error: Exception) -> str:
 def _tasks_left(job: Job, recipes: Mapping[str, Recipe]) -> int:
     left = 0
     for name, recipe in recipes.items():
-        teacher = distillation.teacher_member(recipe)
-        waits = teacher is not None and teacher in recipes and job.artifacts(teacher).card() is None
+        needed = distillation.needed_members(recipe) & recipes.keys()
+        waits = any(job.artifacts(one).card() is None for one in needed)
         if waits and job.folds is not None:
-            left += job.folds.n_folds  # cannot be planned before its teacher is finished
+            left += job.folds.n_folds  # cannot be planned before its teachers and its start are finished
         else:
             with contextlib.suppress(_UnplannedError):  # named when its turn comes
                 left += sum(not tasks.is_done(job, task) for task in _planned(job, name, recipe))
@@ -322,7 +327,7 @@ def _member_card(
         key=first.oof_key.of_all_folds(),
         member=first.member,
         backbone=first.recipe.backbone,
-        folds_verified=True,
+        folds_verified=all(card.learned_from.get("start", {}).get("folds_verified", True) for card in folds),
         learned_unverified=unverified,
         rows=len(job.train),
         standard_error=metrics.standard_error(metrics.row_losses(log_probs, y), job.folds.group),

@@ -159,5 +159,6 @@ def add_extra_rows(
 
 def learned_unverified(learned_from: dict[str, Any]) -> bool:
     """Whether a fold learned, beside its votes, from labels that nothing shows to be out of fold."""
-    sources = [learned_from.get("teacher"), *learned_from.get("extra", {}).get("files", ())]
+    sources = [learned_from.get("start"), learned_from.get("teacher")]
+    sources += learned_from.get("extra", {}).get("files", ())
     return any(source is not None and not source.get("folds_verified", True) for source in sources)

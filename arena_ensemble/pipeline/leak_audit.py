@@ -162,6 +162,18 @@ def _provenance(workspace: Workspace, battles: Battles, made: Folds | None, trus
     return Check("provenance", OK, message, evidence)
 
 
+def _sources(card: MemberCard) -> list[tuple[str, dict[str, Any]]]:
+    """Teachers and starts of a member's folds, each with what its card says."""
+    found = []
+    for fold in card.learned_from:
+        teacher = fold.get("teacher")
+        if teacher is not None:
+            found += [("teacher", one) for one in teacher.get("each", [teacher])]
+        if "start" in fold:
+            found.append(("start", fold["start"]))
+    return found
+
+
 def _member_problems(
     name: str,
     predictions: Predictions,
@@ -177,9 +189,9 @@ def _member_problems(
         problems.append(f"member {name} was made with other folds or battles")
     elif not np.array_equal(aligned.fold, made.fold):
         problems.append(f"member {name}: its rows name other folds than the fold file")
-    for teacher in [fold["teacher"] for fold in card.learned_from if "teacher" in fold]:
-        if not teacher.get("folds_verified") and teacher.get("name") not in trust:
-            problems.append(f"member {name}: its teacher {teacher.get('name')} shows no folds")
+    for what, source in _sources(card):
+        if not source.get("folds_verified") and source.get("name") not in trust:
+            problems.append(f"member {name}: its {what} {source.get('name')} shows no folds")
             break
     loss = metrics.log_loss(aligned.combined().log_probs, battles.outcomes())
     if card.log_loss is None or abs(loss - card.log_loss) > _SAME:

@@ -30,7 +30,7 @@ from ..errors import ArtifactError, InputError, MemberError, OutOfTime
 from ..folds import Folds
 from ..predictions import Floats, Predictions
 from ..recipes import Recipe
-from . import distillation
+from . import distillation, starts
 from . import fitted as fitted_folds
 from .extra_data import ExtraBattles, add_extra_rows
 
@@ -117,6 +117,7 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
             folds=job.folds.digest,
             extra=None if job.extra is None else job.extra.digest,
             teacher=distillation.teacher_digest(job.workspace, recipe),
+            start=starts.start_digest(job.workspace, recipe, job.folds.n_folds),
             fold=None,
         )
         keys = [key.model_copy(update={"fold": fold}) for fold in range(job.folds.n_folds)]
@@ -211,6 +212,10 @@ def _fit(
         folder = member.fold_folder(task.fold)
         raise ArtifactError(f"{folder}: no fitted model; copy the folder of the training machine here")
     data = training_data(job, task)
+    first_stage = starts.start_of(job.workspace, task.recipe, job.folds, task.fold)
+    learned_from, options = dict(data.learned_from), {}
+    if first_stage is not None:  # an argument of heads that stand on a language model
+        learned_from["start"], options = first_stage.facts, {"start": first_stage.folder}
     partial, resume = member.start_fold(task.fit_key)
     start = time.monotonic()
     with backbones.reraise_os_errors(partial):
@@ -225,6 +230,7 @@ def _fit(
             resume=resume,
             on_progress=on_progress,
             deadline=job.deadline,
+            **options,
         )
     card = FoldCard(
         key=task.fit_key,
@@ -233,7 +239,7 @@ def _fit(
         seed=task.recipe.seed,
         seconds=round(time.monotonic() - start, 3),
         rows=len(data.battles),
-        learned_from=data.learned_from,
+        learned_from=learned_from,
         versions=versions(),
         facts=fitted.facts,
     )

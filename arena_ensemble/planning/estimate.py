@@ -169,5 +169,5 @@ def _notes(recipe: Recipe, gpu: Gpu, config: Any, dtype: str) -> tuple[str, ...]
     if recipe.adapter.quantise != "none":
         notes.append(f"{recipe.adapter.quantise}: the time to unpack weights is not counted")
     if not recipe.train.epochs:
-        notes.append("zero-shot: nothing is trained")
+        notes.append("nothing is trained" if recipe.has_weights else "zero-shot: nothing is trained")
     return tuple(notes)

@@ -137,7 +137,7 @@ def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = 
             expand_shared_heads(text_decoder(model))
         model.tie_weights()  # a model without values is not tied when it is built
         head = head_parameters(model, set()) if labels else set()
-        if recipe.train.epochs:
+        if recipe.has_weights:
             attach(model, settings, head)
         else:
             model.requires_grad_(False)

@@ -14,16 +14,16 @@ from .loading import (
     recipe_from,
     with_bases,
 )
-from .settings import (
+from .sections import (
     AdapterSettings,
     GenerateSettings,
     LexicalSettings,
     PromptSettings,
-    Recipe,
     SoftSettings,
     TinySettings,
     TrainSettings,
 )
+from .settings import Recipe
 
 __all__ = [
     "AdapterSettings",

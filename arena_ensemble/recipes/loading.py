@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, ValidationError
 
 from ..errors import RecipeError
-from .settings import Recipe, Section
+from .sections import Section
+from .settings import Recipe
 from .template import names_a_file, read_template
 
 log = logging.getLogger(__name__)

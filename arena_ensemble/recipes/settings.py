@@ -1,4 +1,4 @@
-"""Every setting of a member with its default, and the one frozen :class:`Recipe` that holds them."""
+"""The one frozen :class:`Recipe` that holds every setting of a member, and the digests of it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
 from ..backbones.registry import HEADS, head_of
 from ..errors import RecipeError
-from .template import Template
+from .sections import (
+    AdapterSettings,
+    GenerateSettings,
+    LexicalSettings,
+    PromptSettings,
+    Section,
+    Share,
+    SoftSettings,
+    TinySettings,
+    TrainSettings,
+)
 
 _PREDICTION_ONLY: Final = ("read_orders", "second_order_share")
 _MACHINE_SETTINGS: Final = (
@@ -32,152 +34,9 @@ _MACHINE_SETTINGS: Final = (
     "train.checkpoint_every",
     "train.report_to",
 )
+_ADDED: Final = ("train.start", "soft.teachers", "soft.teacher_weights", "soft.loss")
+"""Settings that came later: at their defaults they leave the digests of older recipes as they were."""
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?\Z")
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Words = Annotated[tuple[str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
-Verdicts = Annotated[tuple[str, str, str], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)]
-
-
-class Section(BaseModel):
-    """A table of a recipe: frozen, of strict types, without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class PromptSettings(Section):
-    """What the model reads: the template and how long texts are cut."""
-
-    template: str = "plain-1"
-    """a built-in layout's name, or a file in the recipe's folder: ``./template.toml``"""
-    max_tokens: Annotated[int, Field(ge=32)] = 1024
-    """the whole window: literals, prompt and both responses"""
-    cut: Literal["middle", "head", "tail", "last-turns"] = "middle"
-    """what is left out of a text that overflows its budget"""
-    prompt_share: Annotated[float, Field(ge=0, le=0.8)] = 0.25
-    """share of the window that a long prompt may take when the responses are long too"""
-    verdicts: Verdicts = ("A", "B", "tie")
-    """words for A wins, B wins, tie; each must be one token after the cue (generation head)"""
-    own: Template | None = Field(default=None, exclude=True)
-    """what the file holds that ``template`` names"""
-
-    @field_serializer("template")
-    def _by_content(self, name: str) -> str | dict[str, Any]:
-        """A file is what it holds: digests do not see where it lies."""
-        return name if self.own is None else self.own.content()
-
-
-class TrainSettings(Section):
-    """The training loop. Batches are counted in rows for the optimizer, in tokens for the device."""
-
-    epochs: Annotated[int, Field(ge=0)] = 1
-    """passes over the training rows; 0 trains nothing (zero-shot, generation head only)"""
-    learning_rate: Positive = 2e-4
-    head_learning_rate: Positive | None = None
-    """the head's own rate; the default is ``learning_rate``"""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """rate of a layer relative to the one above it"""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: Share = 0.05
-    """share of the steps in which the rate climbs from zero"""
-    weight_decay: NonNegative = 0.01
-    max_grad_norm: NonNegative = 1.0
-    """gradients are clipped at this norm; 0 leaves them alone"""
-    batch_rows: Count = 16
-    """battles per optimizer step; the gradient is the mean over their examples"""
-    batch_tokens: Count = 8192
-    """tokens per micro-batch, padding included; a single longer row is a batch of its own (on a CPU at most
-    2,048, which its caches hold: the gradient is the same)"""
-    predict_tokens: Count = 16384
-    window: Count = 32
-    """optimizer steps per shuffled window, inside which rows are sorted by length"""
-    gradient_checkpointing: bool = False
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """decay of an exponential moving average of the weights; 0 is off"""
-    early_stopping: Annotated[int, Field(ge=0)] = 0
-    """evaluations without a better refined validation loss before training stops; 0 is off"""
-    evaluations: Count = 1
-    """evaluations on held-out rows per epoch, when early stopping is on"""
-    checkpoint_minutes: NonNegative = 15.0
-    """minutes between checkpoints inside a fold; 0 keeps none by time"""
-    checkpoint_every: Annotated[int, Field(ge=0)] = 0
-    """optimizer steps between checkpoints, besides; 0 keeps none by count"""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    attention: Literal["auto", "sdpa", "eager", "flex_attention", "flash_attention_2"] = "auto"
-    packing: bool = False
-    """several rows in one sequence, apart from each other by block-diagonal attention"""
-    report_to: Words = ()
-    """``tensorboard`` or another of transformers' reports; they lie in ``cache/reports/<member>/fold-<k>``"""
-
-
-class AdapterSettings(Section):
-    """What is trained: low-rank adapters, everything, or the head alone."""
-
-    kind: Literal["lora", "full", "frozen"] = "lora"
-    r: Count = 16
-    alpha: Positive = 32.0
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    rslora: bool = False
-    dora: bool = False
-    target: Literal["linear", "attention"] = "linear"
-    """every linear layer of the base, or those of attention only"""
-    first_layer: Annotated[int, Field(ge=0)] = 0
-    """layers below it get no adapter, stay frozen and are not stored for backward"""
-    also: Annotated[
-        tuple[Literal["embeddings", "norms"], ...],
-        BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v),
-    ] = ()
-    """parts of the base trained in full beside the adapters"""
-    quantise: Literal["none", "4bit", "8bit"] = "none"
-
-
-class SoftSettings(Section):
-    """Learning from a teacher's out-of-fold probabilities beside the votes."""
-
-    teacher: str = ""
-    """a member's name, or a predictions file; empty is none"""
-    temperature: Positive = 1.0
-    weight: Share = 0.5
-    """share of the loss that is the teacher's; the rest is the votes'"""
-
-
-class GenerateSettings(Section):
-    """What only the generation head knows."""
-
-    calibration: Literal["none", "contextual", "batch"] = "none"
-    """for ``epochs = 0``: remove the verdict words' own bias, estimated on training folds only"""
-
-
-class TinySettings(Section):
-    """Shape of ``tiny:encoder`` and ``tiny:decoder``; their weights start random."""
-
-    hidden: Count = 64
-    layers: Count = 2
-    heads: Count = 2
-    vocabulary: Annotated[int, Field(ge=300)] = 2048
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class LexicalSettings(Section):
-    """The member without a GPU: TF-IDF of each response, their difference, length and formatting."""
-
-    word_ngram_max: Annotated[int, Field(ge=1, le=2)] = 2
-    """1: words; 2: words and pairs of neighbours"""
-    max_features: Count = 20_000
-    """words and pairs kept, the most frequent first"""
-    min_count: Count = 3
-    """responses that a word or a pair must occur in"""
-    length: bool = True
-    """length and formatting features of both sides beside the words"""
-    interactions: Annotated[int, Field(ge=0, le=4096)] = 512
-    """random Fourier features over the latter; 0 is none"""
-    C: Positive = 1.0
-    """how freely coefficients move; inner folds choose among a quarter, one and four times this"""
-    inner_folds: Annotated[int, Field(ge=0)] = 3
-    """grouped folds inside the training rows; under 2, ``C`` is taken as it is"""
 
 
 def _registered(backbone: str) -> str:
@@ -234,14 +93,21 @@ class Recipe(Section):
                 f"backbone {self.backbone!r} predicts the next token and needs a causal base, "
                 "such as tiny:decoder"
             )
-        if self.train.epochs == 0 and not head.zero_shot:
+        if self.train.start and not head.needs_base:
+            raise ValueError(f"train.start is for heads on a language model, not {self.backbone!r}")
+        if self.train.epochs == 0 and not head.zero_shot and not self.train.start:
             able = ", ".join(repr(name) for name, other in HEADS.items() if other.zero_shot)
             raise ValueError(f"train.epochs = 0 (zero-shot) is for backbone {able} only")
-        if self.generate.calibration != "none" and self.train.epochs:
+        if self.generate.calibration != "none" and self.has_weights:
             raise ValueError("generate.calibration is for zero-shot members (train.epochs = 0)")
         if self.adapter.quantise != "none" and self.adapter.kind == "full":
             raise ValueError("adapter.kind = 'full' cannot train quantised weights; use 'lora'")
         return self
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a fold keeps weights of its own: trained here, or what ``train.start`` gives."""
+        return self.train.epochs > 0 or bool(self.train.start)
 
     @property
     def is_tiny(self) -> bool:
@@ -295,9 +161,19 @@ class Recipe(Section):
         del values["description"]
         return values
 
+    def _identity(self) -> dict[str, Any]:
+        """:meth:`settings` as the digests see them."""
+        values = self.settings()
+        plain = type(self).model_construct().model_dump(mode="json")
+        for name in _ADDED:
+            section, key = name.split(".")
+            if values[section][key] == plain[section][key]:
+                del values[section][key]
+        return values
+
     def digest(self) -> str:
-        """SHA-256 over :meth:`settings` as canonical JSON."""
-        return _digest(self.settings())
+        """SHA-256 over :meth:`settings` as canonical JSON, later settings only where they are used."""
+        return _digest(self._identity())
 
     def fit_digest(self) -> str:
         """The same without what changes prediction only (which orders are read), and `machine_settings`.
@@ -305,7 +181,7 @@ class Recipe(Section):
         Where a base lies is not what it is: the fold's own record of its content is its identity. A tiny base
         is its name and shape.
         """
-        values = {key: value for key, value in self.settings().items() if key not in _PREDICTION_ONLY}
+        values = {key: value for key, value in self._identity().items() if key not in _PREDICTION_ONLY}
         for name in self.machine_settings:
             section, key = name.split(".")
             del values[section][key]

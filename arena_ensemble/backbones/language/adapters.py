@@ -20,6 +20,10 @@ from ...errors import ArtifactError, RecipeError
 from .text_decoder import text_config, text_decoder
 
 _log = logging.getLogger(__name__)
+SETTINGS: Final = "settings.json"
+WEIGHTS: Final = "weights.safetensors"
+BASE_RECORD: Final = "base.json"
+"""Files of a fitted fold."""
 _LAYER: Final = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks)\.(\d+)\.")
 _ATTENTION: Final = re.compile(r"attn|attention", re.IGNORECASE)
 _EMBEDDING: Final = re.compile(r"embed|wte|wpe", re.IGNORECASE)

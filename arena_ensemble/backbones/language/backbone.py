@@ -29,16 +29,13 @@ from .base_identity import BaseIdentity
 from .encoder import PromptEncoder, identity
 from .model import MemberModel
 from .opening import BuildHead, build_model, fresh_model, open_encoder
-from .peft_import import completed, read_adapter
+from .starting import start_from
 from .trainer import GO_ON
 from .training import train_member
 from .training_data import training_set_of
 
 _log = logging.getLogger(__name__)
-_SETTINGS: Final = "settings.json"
-_WEIGHTS: Final = "weights.safetensors"
 _BASE: Final = "base"
-_BASE_RECORD: Final = "base.json"
 
 
 class LanguageModel:
@@ -84,6 +81,7 @@ class LanguageModel:
         resume: bool = False,
         on_progress: Progress | None = None,
         deadline: Deadline | None = None,
+        start: Path | None = None,
     ) -> MemberModel:
         """See :class:`arena_ensemble.backbones.base.Backbone`.
 
@@ -92,7 +90,7 @@ class LanguageModel:
         """
         if deadline is not None and deadline.over():
             raise OutOfTime(f"{recipe.name or 'a member'}: no time is left to train a fold; {GO_ON}")
-        start = time.perf_counter()
+        began = time.perf_counter()
         encoder = open_encoder(recipe, cache)
         if not resume:
             checkpoints.clear(folder)
@@ -101,14 +99,18 @@ class LanguageModel:
             torch.manual_seed(recipe.seed)
             member = build_model(encoder, self.build)
             trained = adapters.trained_parameters(member.head_model)
+            if start is not None:
+                member.facts["start"] = start_from(member, start)
             if recipe.train.epochs:
                 facts = self._trained(
                     member, train, soft_targets, weights, folder, resume, on_progress, deadline
                 )
+            elif recipe.has_weights:
+                facts = {**member.facts, "alarms": []}
             else:
                 facts = self._zero_shot(member, train)
         facts["trained_parameters"] = sum(p.numel() for p in trained.values())
-        facts["fit_seconds"] = round(time.perf_counter() - start, 3)
+        facts["fit_seconds"] = round(time.perf_counter() - began, 3)
         _write(member, folder, facts)
         checkpoints.clear(folder)
         return member.ready()
@@ -158,8 +160,8 @@ class LanguageModel:
         """See :class:`arena_ensemble.backbones.base.Backbone`."""
         encoder, kept = self.open_fold(folder, recipe, cache)
         member = fresh_model(encoder, self.build)
-        if recipe.train.epochs:
-            adapters.load_weights(member.head_model, folder / _WEIGHTS)
+        if recipe.has_weights:
+            adapters.load_weights(member.head_model, folder / adapters.WEIGHTS)
         member.shift = None if kept.get("shift") is None else np.asarray(kept["shift"], dtype=np.float64)
         member.facts = kept["facts"]
         return member.ready()
@@ -173,10 +175,10 @@ class LanguageModel:
             A file is broken, or template, tokenizer or base are not those of the training.
         """
         try:
-            kept = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+            kept = json.loads((folder / adapters.SETTINGS).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ArtifactError(
-                f"{folder / _SETTINGS}: cannot be read ({error}); train this fold again"
+                f"{folder / adapters.SETTINGS}: cannot be read ({error}); train this fold again"
             ) from None
         own = folder / _BASE
         source = loading.Source(str(own)) if own.is_dir() else loading.source_of(recipe, cache)
@@ -199,7 +201,7 @@ class LanguageModel:
         ArtifactError
             The file is absent or broken.
         """
-        return adapters.read_weights(folder / _WEIGHTS)
+        return adapters.read_weights(folder / adapters.WEIGHTS)
 
     def check_base(self, folder: Path, *, recipe: Recipe, cache: Path) -> None:
         """Make sure that the recipe's base is the one that a fitted fold stands on, without its weights.
@@ -212,25 +214,6 @@ class LanguageModel:
         if not recipe.is_tiny:
             source = loading.source_of(recipe, cache)
             _check_base(folder, recipe, BaseIdentity.of(Path(source.name), loading.load_config(source)))
-
-    def import_adapter(self, adapter: Path, *, recipe: Recipe, folder: Path, cache: Path) -> MemberModel:
-        """Write a fold folder from a PEFT adapter that another tool trained; prediction only.
-
-        The recipe states the base, the template and the adapter's shape; a classification head must
-        give its three labels in the order A, B, tie.
-
-        Raises
-        ------
-        ArtifactError, RecipeError
-            The adapter is broken, lacks its head, or does not fit the base or the recipe.
-        """
-        encoder = PromptEncoder.open(recipe, loading.source_of(recipe, cache), cache)
-        tensors = read_adapter(adapter, recipe.adapter)
-        member = fresh_model(encoder, self.build)
-        trained = adapters.trained_parameters(member.head_model)
-        adapters.put_weights(member.head_model, completed(tensors, trained, adapter), str(adapter))
-        _write(member, folder, {**member.facts, "imported": True, "alarms": []})
-        return member.ready()
 
     def predict(
         self, fitted: MemberModel, battles: Battles, *, on_progress: Progress | None = None
@@ -246,26 +229,27 @@ def _write(member: MemberModel, folder: Path, facts: dict[str, Any]) -> None:
     recipe, own = member.encoder.recipe, folder / _BASE
     facts = {**facts, "base": recipe.base}
     member.facts = facts
-    if recipe.train.epochs:
-        adapters.save_weights(member.head_model, folder / _WEIGHTS)
+    if recipe.has_weights:
+        adapters.save_weights(member.head_model, folder / adapters.WEIGHTS)
     if recipe.is_tiny and not own.exists():
         shutil.copytree(member.encoder.source.name, own)
     base = member.encoder.base()
-    (folder / _BASE_RECORD).write_text(base.to_json(), encoding="utf-8")
+    (folder / adapters.BASE_RECORD).write_text(base.to_json(), encoding="utf-8")
     kept = {
         **identity(member.encoder),
         "base": recipe.base,
         "revision": recipe.revision,
+        "adapter": recipe.adapter.model_dump(mode="json"),
         "shift": None if member.shift is None else member.shift.tolist(),
         "facts": facts,
     }
-    (folder / _SETTINGS).write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
+    (folder / adapters.SETTINGS).write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def _check_base(folder: Path, recipe: Recipe, now: BaseIdentity) -> None:
     """Make sure that a base is the one that the fold in ``folder`` was trained on."""
     anew = f"train the member anew with --retrain {recipe.name}" if recipe.name else "train this fold again"
-    kept = BaseIdentity.read(folder / _BASE_RECORD, remedy=anew)
+    kept = BaseIdentity.read(folder / adapters.BASE_RECORD, remedy=anew)
     if difference := kept.difference(now):
         raise StaleError(
             f"{folder}: was trained on another base model than {recipe.base!r}: {difference}; give the one "

@@ -44,6 +44,7 @@ class Gradients:
     packed: bool
     soft_temperature: float
     soft_share: float
+    soft_cosine: bool
     parameters: Sequence[torch.nn.Parameter]
     budget: TokenBudget
 
@@ -128,7 +129,14 @@ class Gradients:
         share = _to(share, device)
         with self.policy.context():
             logits = self.head_model(batch)
-        each = example_loss(logits, labels, teacher, temperature=self.soft_temperature, share=share)
+        each = example_loss(
+            logits,
+            labels,
+            teacher,
+            temperature=self.soft_temperature,
+            share=share,
+            cosine=self.soft_cosine,
+        )
         loss = (each * weights).sum() / total
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]

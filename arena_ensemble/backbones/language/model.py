@@ -91,6 +91,6 @@ class MemberModel:
         """The same, ready to predict: evaluation mode, adapters merged where that is exact enough."""
         recipe = self.encoder.recipe
         self.head_model.eval()
-        if recipe.train.epochs and recipe.adapter.kind == "lora" and not self.policy.autocast:
+        if recipe.has_weights and recipe.adapter.kind == "lora" and not self.policy.autocast:
             adapters.merge_adapters(self.head_model)
         return self

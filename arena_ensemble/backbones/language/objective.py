@@ -20,11 +20,14 @@ def example_loss(
     *,
     temperature: float,
     share: float | torch.Tensor,
+    cosine: bool = False,
 ) -> torch.Tensor:
     """Loss of each example (n,): cross-entropy, mixed with the teacher's divergence where there is one.
 
     ``(1 - share) CE + share T^2 KL(teacher_T || model_T)`` with both distributions at temperature T
     (Hinton, Vinyals and Dean 2015, arXiv:1503.02531). ``share`` is one for all examples, or (n,).
+    ``cosine`` adds ``1 - cos`` of the two distributions at temperature T to the divergence, as in the
+    distillation of the winners of LMSYS's competition (2024).
     """
     hard = functional.cross_entropy(logits, labels, reduction="none")
     if teacher is None:
@@ -33,6 +36,8 @@ def example_loss(
     target = functional.log_softmax(torch.where(taught[:, None], teacher, 0.0) / temperature, dim=1)
     own = functional.log_softmax(logits / temperature, dim=1)
     soft = temperature**2 * functional.kl_div(own, target, reduction="none", log_target=True).sum(dim=1)
+    if cosine:
+        soft = soft + 1 - functional.cosine_similarity(own.exp(), target.exp(), dim=1)
     return torch.where(taught, (1 - share) * hard + share * soft, hard)
 
 

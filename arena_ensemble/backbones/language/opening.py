@@ -71,7 +71,7 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
         refuse_packing(encoder.config)
     model, fresh = loading.load_model(encoder.source, recipe, policy, labels=encoder.head.labels)
     head = adapters.head_parameters(model, fresh) if encoder.head.labels is not None else set()
-    if recipe.train.epochs:
+    if recipe.has_weights:
         adapters.attach(model, recipe.adapter, head)
         if recipe.adapter.kind == "lora" and not policy.autocast:
             fuse(model)
@@ -89,7 +89,7 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     names = [f"model.{name}" for name in head]
     names += [name for name, _ in head_model.named_parameters() if not name.startswith("model.")]
     member = MemberModel(encoder, head_model, policy, names, _facts(model, head_model, policy, names))
-    if recipe.adapter.kind == "frozen" and recipe.train.epochs and _only_last_layer(head_model, head):
+    if recipe.adapter.kind == "frozen" and recipe.has_weights and _only_last_layer(head_model, head):
         member.hidden = _hidden_folder(member)
     return member
 

@@ -70,6 +70,7 @@ class Trainer:
         head: Sequence[str] = (),
         soft_temperature: float = 1.0,
         soft_share: float = 0.0,
+        soft_cosine: bool = False,
         name: str = "a member in training",
     ) -> None:
         self.head_model, self.training_set, self.settings, self.policy = (
@@ -100,6 +101,7 @@ class Trainer:
             settings.packing,
             soft_temperature,
             soft_share,
+            soft_cosine,
             self.parameters,
             TokenBudget(settings.batch_tokens, f"training of {name}"),
         )

@@ -54,6 +54,7 @@ def train_member(
         head=member.head_parameters,
         soft_temperature=recipe.soft.temperature,
         soft_share=recipe.soft.weight,
+        soft_cosine=recipe.soft.loss == "kl+cosine",
         name=f"{recipe.name or 'a member'} {fold}",
     )
     log = close = None

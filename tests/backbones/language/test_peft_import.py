@@ -38,12 +38,12 @@ def test_adapters_of_other_tools_say_what_peft_says(base: Path, tmp_path: Path, 
         whole = transformers.AutoModelForCausalLM.from_pretrained(base)
     theirs = peft.get_peft_model(whole, settings).eval()
     theirs.save_pretrained(tmp_path / "adapter")
-    chosen = recipe(base, head, adapter={"r": 3, "alpha": 5})
+    start = {"epochs": 0, "start": "./adapter"}
+    chosen = recipe(base, head, adapter={"r": 3, "alpha": 5}, train=start)
     (tmp_path / "fold").mkdir()
     module: Any = backbones.get(head)
-    fitted = module.import_adapter(
-        tmp_path / "adapter", recipe=chosen, folder=tmp_path / "fold", cache=tmp_path / "c"
-    )
+    arguments: Any = {"folder": tmp_path / "fold", "cache": tmp_path / "c", "start": tmp_path / "adapter"}
+    module.fit(battles(), recipe=chosen, **arguments)
     fitted = module.load(tmp_path / "fold", recipe=chosen, cache=tmp_path / "c")
     predicted = module.predict(fitted, battles())
     [rows] = fitted.encoder.encode(battles())
@@ -54,8 +54,5 @@ def test_adapters_of_other_tools_say_what_peft_says(base: Path, tmp_path: Path, 
         if head == "generate":
             logits = logits[-1, fitted.head_model.verdicts]
         np.testing.assert_allclose(predicted[k], torch.log_softmax(logits, -1).numpy(), atol=1e-5)
-    other = recipe(base, head)
     with pytest.raises(RecipeError, match="write r = 3, alpha = 5"):
-        module.import_adapter(
-            tmp_path / "adapter", recipe=other, folder=tmp_path / "fold", cache=tmp_path / "c"
-        )
+        module.fit(battles(), recipe=recipe(base, head, train=start), **arguments)
