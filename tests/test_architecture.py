@@ -19,7 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     "errors", "deadline", "atomic", "losses", "registry", "battles", "predictions", "judgements",
     "recipes", "io", "folds", "prompts", "features", "sample", "metrics", "calibration", "stacking",
-    "diagnostics", "panels", "artifacts", "backbones", "planning", "pipeline", "kaggle", "report", "cli",
+    "diagnostics", "artifacts", "panels", "backbones", "planning", "pipeline", "kaggle", "report", "cli",
     "__main__",
 ]  # fmt: skip
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
@@ -31,14 +31,14 @@ INSIDE = {
     "detection columns repeated_rows battles frames labels predictions verdict_words judgement_rows "
     "judgements panel_votes",
     "prompts": "encoded budgets rounds templates assembly",
-    "sample": "texts arena",
+    "sample": "texts arena judges",
     "folds": "split near_duplicates groups assignment holdout overlap",
     "features": "patterns extraction",
     "calibration": "davidson temperature fold_average symmetric estimators",
     "stacking": "design pool_weights base logistic pooling boosting count_table selection candidates "
     "nested_cv serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
-    "panels": "verdict_table margins encoding soft_labels panel",
+    "panels": "verdict_table margins encoding soft_labels evidence folder panel",
     "artifacts": "atomic files tables cards workspace fold_file members",
     "backbones": "registry base sixteen_bits language.base_folder language.notices "
     "language.gguf_base language.hub language.base_identity "
@@ -74,7 +74,7 @@ BANNED_IMPORTS = {"pickle", "dill", "cloudpickle", "shelve", "marshal"}
 BANNED_CALLS = {"eval", "exec", "joblib.load", "torch.load", "yaml.load"}
 PURE = {
     "errors", "losses", "battles", "predictions", "judgements", "folds", "prompts", "features", "sample",
-    "metrics", "calibration", "stacking", "diagnostics", "panels",
+    "metrics", "calibration", "stacking", "diagnostics",
 }  # fmt: skip
 
 

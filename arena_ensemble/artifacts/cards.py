@@ -182,6 +182,8 @@ class EnsembleCard(Card):
     """member → what looks wrong with its predictions, beside what its own card says"""
     notes: dict[str, list[str]] = {}
     reliability: dict[str, Any]
+    judges: list[dict[str, Any]] = []
+    """what each judge of a panel is worth alone; empty where the members are models"""
 
 
 class GammaNote(_Model):

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import audit, data, doctor, export, kaggle, pipeline
+from . import audit, data, doctor, export, kaggle, panel, pipeline
 from .runner import Result, verb
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
@@ -20,6 +20,7 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "stack": pipeline.stack,
     "submission": pipeline.submission,
     "predict": pipeline.predict,
+    "panel": panel.panel,
     "import": data.import_member,
     "export": export.export,
     "validate": data.validate,

@@ -73,7 +73,9 @@ def report(
     ] = None,
     external: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="an ensemble of external predictions: --out of stack"),
+        typer.Option(
+            metavar="DIR", help="an ensemble of external predictions or a panel: --out of stack, panel"
+        ),
     ] = None,
     brought: Annotated[Path | None, typer.Option(hidden=True)] = None,
     workspace: WorkspaceOption = Path(),

@@ -42,20 +42,20 @@ _COLUMNS: Final = (
 )
 
 
-def rungs(rows: Sequence[ScoreRow]) -> list[Rung]:
+def rungs(rows: Sequence[ScoreRow], *, member: str = "member") -> list[Rung]:
     """The rows to show: prior, features, the best members after their temperatures, ensemble, floor.
 
     Between prior and ensemble the worse come first. Candidates have no line: the ensemble's remark names
-    those that were chosen.
+    those that were chosen. ``member`` is what one member is called.
     """
     named = {row.name: row for row in rows}
     members = [row for row in rows if row.kind == "member" and row.name.endswith(_TEMPERATURE)]
     members = sorted(members, key=lambda row: row.log_loss)[:_MEMBERS]
     between = [Rung(row, row.name.removesuffix(_TEMPERATURE)) for row in members]
     if len(between) > 1:
-        between[0] = between[0]._replace(remark="best member")
+        between[0] = between[0]._replace(remark=f"best {member}")
     if _FEATURES_ONLY in named:
-        between.append(Rung(named[_FEATURES_ONLY], _FEATURES_ONLY, "length and formatting, no member"))
+        between.append(Rung(named[_FEATURES_ONLY], _FEATURES_ONLY, f"length and formatting, no {member}"))
     between.sort(key=lambda rung: -rung.row.log_loss)
     shown = [Rung(named[PRIOR_ROW], PRIOR_ROW, "class frequencies")] if PRIOR_ROW in named else []
     shown += between
@@ -64,9 +64,9 @@ def rungs(rows: Sequence[ScoreRow]) -> list[Rung]:
     return shown + [Rung(row, row.name, row.note) for row in rows if row.kind == "bayes"]
 
 
-def ladder(rows: Sequence[ScoreRow], terminal: Terminal, *, title: str) -> str:
+def ladder(rows: Sequence[ScoreRow], terminal: Terminal, *, title: str, member: str = "member") -> str:
     """The rungs as a table, with a bar for what each gains over the prior where the line has room."""
-    shown = rungs(rows)
+    shown = rungs(rows, member=member)
     prior = shown[0].row.log_loss
     most = max(prior - rung.row.log_loss for rung in shown)
     columns = list(_COLUMNS)
@@ -103,20 +103,22 @@ def bar(share: float, width: int) -> str:
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
-def headline(rows: Sequence[ScoreRow]) -> str:
+def headline(
+    rows: Sequence[ScoreRow], *, member: str = "member", unseen: str = "battles that its models never saw"
+) -> str:
     """How good the ensemble is, against what, in one or two sentences."""
     named = {row.name: row for row in rows}
     ensemble, prior = named[ENSEMBLE_ROW], named[PRIOR_ROW]
     text = (
-        f"The ensemble scores {ensemble.log_loss:.4f} ± {ensemble.se:.4f} on battles that its models never "
-        f"saw, {_against(prior)} the prior"
+        f"The ensemble scores {ensemble.log_loss:.4f} ± {ensemble.se:.4f} on {unseen}, "
+        f"{_against(prior)} the prior"
     )
     members = [row for row in rows if row.kind == "member"]
     if members:
         best = min(members, key=lambda row: row.log_loss)
         name = best.name.removesuffix(_TEMPERATURE)
         after = " after its temperature" if name != best.name else ""
-        text += f" and {_against(best)} the best member, {name}{after}"
+        text += f" and {_against(best)} the best {member}, {name}{after}"
     return text + "."
 
 

@@ -11,6 +11,7 @@ import typer
 from ..errors import InputError
 from . import option_texts
 from . import options as o
+from .panel import PanelOptions, predict_panel
 from .runner import OUT_OF_TIME, PARTLY, Result, WorkspaceOption
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def submission(
 
 
 def predict(
-    test: o.RequiredTestOption,
+    panel: PanelOptions,
+    test: o.TestOption = None,
     format: o.FormatOption = None,
     sample_submission: o.SampleSubmissionOption = None,
     out: o.SubmissionOption = None,
@@ -115,6 +117,14 @@ def predict(
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Predict new battles with a finished ensemble; no training data needed."""
+    if panel.panel is not None:
+        if test is not None:
+            raise typer.BadParameter("give one of --test (an ensemble) and --panel (with --judgements)")
+        return predict_panel(panel, out, format)
+    if test is None:
+        raise typer.BadParameter("give --test FILE, or --panel DIR with --judgements FILE")
+    if unused := o.given(panel):
+        raise InputError(f"{', '.join(unused)}: of no use without --panel DIR; add it")
     from ..io import read_battles
     from ..pipeline import workflow
     from ..pipeline.ensemble import Ensemble

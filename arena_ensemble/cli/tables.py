@@ -30,6 +30,11 @@ def contribution_table(card: Mapping[str, Any]) -> str:
     return _rendered_layout(layout.contribution_table(card), title="what each member adds to a pool")
 
 
+def judge_table(judges: Sequence[Mapping[str, Any]]) -> str:
+    """What each judge of a panel is worth alone, from the panel's card."""
+    return _rendered_layout(layout.judge_table(judges), title="each judge alone, its verdicts calibrated")
+
+
 def facts_table(pairs: Sequence[tuple[str, Any]], *, title: str) -> str:
     """Two columns, names and values."""
     table = _table(title, show_header=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import numpy as np
@@ -20,7 +21,9 @@ from ..stacking import Stacker
 from ..stacking.base import FrozenState
 from ..stacking.candidates import candidates_for
 from ..stacking.stacker import fold_codes
+from . import folder
 from .encoding import RESTORE, EncodedPanel, Encoders, encoded_design, taken
+from .evidence import Evidence, JudgeFacts
 from .soft_labels import as_votes
 
 MAIN: Final = "panel.json"
@@ -64,6 +67,8 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         List of `ScoreRow`: prior, judges after their encoders, candidates, the panel's honest score last.
     judges_
         The judges' names, in order.
+    judge_facts_
+        List of `JudgeFacts`, what each judge is worth alone, the best first.
     choice_, selection_frequency_, weights_
         As for `Stacker`; members are the encoded judges.
     oof_log_proba_
@@ -154,6 +159,18 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             name: self._finished(values[shown]) for name, values in stacker.candidate_oof_.items()
         }
         self.table_: list[ScoreRow] = stacker.table_
+        self.evidence_ = Evidence(
+            judgements.ids[np.unique(rows)],
+            np.unique(rows, return_inverse=True)[1],
+            labels,
+            codes,
+            fold,
+            {
+                name: self._finished(values)
+                for name, values in zip(design.members, design.log_probs, strict=True)
+            },
+        )
+        self.judge_facts_: list[JudgeFacts] = self.evidence_.facts(judgements)
         self.classes_ = np.arange(3)
         return self
 
@@ -164,6 +181,12 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def judges_(self) -> tuple[str, ...]:
         """The judges' names, in order."""
         return tuple(sorted(self._checked().encoders_))
+
+    @property
+    def has_features_(self) -> bool:
+        """Whether it was fitted with features, so that prediction needs them too."""
+        fitted = self._checked().stacker_.fitted_
+        return bool(fitted.odd_names or fitted.even_names)
 
     @property
     def choice_(self) -> str:
@@ -253,6 +276,45 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         if panel.stacker_.fitted_.members != panel.judges_:
             raise ArtifactError(f"{MAIN} and the stacker's file name other judges; {_REMEDY}")
         panel.classes_ = np.arange(3)
+        return panel
+
+    def save(self, path: str | Path) -> None:
+        """Keep the fitted panel as a folder: its files, out-of-fold predictions, table, and card with hashes.
+
+        Raises
+        ------
+        InputError
+            The folder holds other files, or the panel was loaded: it has no table of its own to keep.
+        ArenaError
+            The disk is full or the folder cannot be written.
+        """
+        if not hasattr(self._checked(), "evidence_"):
+            raise InputError("this panel was loaded from a folder; copy that folder, or fit it again")
+        target = folder.check_out(Path(path))
+        evidence = self.evidence_
+        card = evidence.card(
+            self.stacker_, self.oof_log_proba_, self.table_, self.judge_facts_, ties=self.ties_
+        )
+        oof = evidence.predictions(self.oof_log_proba_)
+        self.card_ = folder.write(target, self.dump(), oof, self.table_, card)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The panel that was saved in a folder, after the hashes of all its files matched.
+
+        It predicts and has its ``table_`` and ``judge_facts_``; nothing is unpickled.
+
+        Raises
+        ------
+        InputError
+            There is no panel in the folder.
+        ArtifactError
+            A file is missing, truncated or edited.
+        """
+        contents, table, card = folder.read(Path(path), main=MAIN)
+        panel = cls.restore(contents)
+        panel.table_, panel.card_ = table, card
+        panel.judge_facts_ = [JudgeFacts(**one) for one in card.judges]
         return panel
 
     def _checked(self) -> Self:

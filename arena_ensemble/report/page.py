@@ -71,7 +71,11 @@ def render(built: Ensemble, members: Mapping[str, MemberCard], gammas: Mapping[s
         loss_chart=loss_chart(built.table),
         scores=tables.score_table(built.table),
         reliability=[reliability_chart(name, bins) for name, bins in card.reliability.items()],
-        contribution=tables.contribution_table(card.contributions, full_advice=True),
+        judges=tables.judge_table(card.judges),
+        member="judge" if card.judges else "member",
+        contribution=tables.contribution_table(
+            card.contributions, full_advice=True, judges=bool(card.judges)
+        ),
         greedy=tables.greedy_steps(card.contributions),
         likeness=[_heat_table(matrix) for matrix in tables.likeness(card.contributions)],
         gammas=_table([_NAME, Column("gamma")], [[name, f"{gamma:.3f}"] for name, gamma in gammas.items()]),
@@ -130,7 +134,7 @@ def _warnings(card: EnsembleCard, members: Mapping[str, MemberCard]) -> list[str
         f"{suspicion['member']} looks leaked: {'; '.join(suspicion['reasons'])}"
         for suspicion in card.suspicions
     ]
-    if card.key is None:
+    if card.key is None and not card.judges:
         warnings.append("all members are external; whether their own training saw these rows is unverified")
     warnings += [f"{name} {alarm}" for name, alarms in card.alarms.items() for alarm in alarms]
     for name, member in members.items():

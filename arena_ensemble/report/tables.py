@@ -62,6 +62,7 @@ _SCORE: Final = (
     _Layout("gap closed", lambda row: percent(row.gap_closed), optional=True),
     _Layout("", lambda row: "◀ chosen" if row.chosen else row.note, numeric=False),
 )
+_POSITION_BIAS: Final = "position bias"
 _MEMBER: Final = (
     _Layout("", lambda row: row["name"], numeric=False),
     _Layout("loss without it", lambda row: f"{row['leave_one_out_gain']:+.4f}"),
@@ -69,8 +70,20 @@ _MEMBER: Final = (
     _Layout("best 1/T", lambda row: f"{row['beta']:.2f}"),
     # mean p(A) - p(B) less the share of A wins minus that of B wins: 0 when calibrated, not when balanced
     _Layout("excess p(A) - p(B)", lambda row: f"{row['a_bias']:+.3f}"),
-    _Layout("position bias", lambda row: _position_bias(row["position_bias"])),
+    _Layout(_POSITION_BIAS, lambda row: _position_bias(row["position_bias"])),
     _Layout("hours", lambda row: "" if row["hours"] is None else f"{row['hours']:.2f}", optional=True),
+)
+_KINDS: Final = {"log_probs": "probabilities"}
+_JUDGE: Final = (
+    _Layout("", lambda row: row["name"], numeric=False),
+    _Layout("log-loss", lambda row: f"{row['log_loss']:.4f}"),
+    _Layout("± s.e.", lambda row: f"{row['se']:.4f}"),
+    _Layout("accuracy", lambda row: f"{row['accuracy']:.3f}"),
+    _Layout("agrees", lambda row: percent(row["agreement"])),
+    _Layout("missing", lambda row: percent(row["missing"])),
+    _Layout("flips", lambda row: percent(row["flip_rate"])),
+    _Layout("cost", lambda row: "" if row["cost"] is None else f"{row['cost']:g}", optional=True),
+    _Layout("", lambda row: _KINDS.get(row["kind"], row["kind"]), numeric=False),
 )
 
 
@@ -79,17 +92,27 @@ def score_table(rows: Sequence[ScoreRow]) -> TextTable:
     return _text_table(_SCORE, rows, emphasised=[row.kind == "choice" for row in rows])
 
 
-def contribution_table(contributions: Mapping[str, Any], *, full_advice: bool = False) -> TextTable:
+def contribution_table(
+    contributions: Mapping[str, Any], *, full_advice: bool = False, judges: bool = False
+) -> TextTable:
     """What each member adds, from ``contributions`` of an ensemble's card.
 
     Parameters
     ----------
+    judges
+        Whether the members are judges, whose orders `judge_table` shows.
     full_advice
         The whole sentence in the last column, in place of its first words (keep, leave out, no gain seen).
     """
     members = contributions["members"]
-    layout = (*_MEMBER, _Layout("", _advice if full_advice else _short_advice, numeric=False))
+    shown = [one for one in _MEMBER if not (judges and one.header == _POSITION_BIAS)]
+    layout = (*shown, _Layout("", _advice if full_advice else _short_advice, numeric=False))
     return _text_table(layout, members, emphasised=[False] * len(members))
+
+
+def judge_table(judges: Sequence[Mapping[str, Any]]) -> TextTable:
+    """What each judge of a panel is worth alone, from ``judges`` of its card."""
+    return _text_table(_JUDGE, judges, emphasised=[False] * len(judges))
 
 
 def greedy_steps(contributions: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,5 +1,16 @@
-"""The sample arena: synthetic battles whose true probabilities are known."""
+"""The sample arena and the sample panel: synthetic battles and judges whose true probabilities are known."""
 
 from .arena import Arena, Weights, files, kaggle_frame, make_arena
+from .judges import JUDGES, Judge, SamplePanel, panel
 
-__all__ = ["Arena", "Weights", "files", "kaggle_frame", "make_arena"]
+__all__ = [
+    "JUDGES",
+    "Arena",
+    "Judge",
+    "SamplePanel",
+    "Weights",
+    "files",
+    "kaggle_frame",
+    "make_arena",
+    "panel",
+]

@@ -1,0 +1,175 @@
+"""The verb panel, and predict with a panel: judges' verdicts, scores or probabilities, learned from votes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ..errors import InputError
+from . import options as o
+from .runner import Result
+
+if TYPE_CHECKING:
+    from ..judgements import First
+    from ..panels import Panel
+
+_SHOWN: Final = 12
+"""judges shown without ``--all``, the best ones"""
+_FIRST: Final = ("a", "b", "none")
+
+JudgementsOption = Annotated[
+    list[Path], typer.Option(metavar="FILE", help="verdicts, scores or probabilities of judges (repeat)")
+]
+NumbersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="012|120", help="numbers as verdicts: 0 A, 1 B, 2 tie; or 1 A, 2 B, 0 tie", show_default="120"
+    ),
+]
+FirstOption = Annotated[
+    str,
+    typer.Option(metavar="a|b|none", help="answer that judges saw first, where no column first says it"),
+]
+
+
+def panel(
+    judgements: JudgementsOption,
+    votes: Annotated[Path, typer.Option(metavar="FILE", help="id and winner, or a column an annotator")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the panel, its OOF and its table")],
+    text: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="battles of the same ids, for the features")
+    ] = None,
+    format: o.FormatOption = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN|FILE", help="pairs that belong together", show_default="by item or text"
+        ),
+    ] = None,
+    numbers: NumbersOption = None,
+    first: FirstOption = "a",
+    seed: Annotated[int, typer.Option(help="seed of the folds and the stacker")] = 0,
+    all_rows: o.AllRowsOption = False,
+) -> Result:
+    """Learn from votes what judges mean, calibrate them as one panel."""
+    from ..panels.folder import check_out
+    from ..pipeline.panel import fit_panel, read_panel_data
+
+    check_out(out)  # not after the work
+    data = read_panel_data(
+        judgements,
+        votes,
+        text=text,
+        text_format=format,
+        groups=groups,
+        numbers=numbers,
+        first=first_seen(first),
+    )
+    fitted = fit_panel(data, out, seed=seed)
+    pairs = len(data.votes.ids)
+    facts = {
+        "pairs": pairs,
+        "annotators": list(data.votes.annotators),
+        "out": str(out),
+        "choice": fitted.choice_,
+        "selection_frequency": fitted.selection_frequency_,
+        "log_loss": fitted.card_.log_loss,
+        "judges": [dataclasses.asdict(one) for one in fitted.judge_facts_],
+        "table": [dataclasses.asdict(row) for row in fitted.table_],
+        "contributions": fitted.card_.contributions,
+    }
+    return Result(facts, f"{_text(fitted, pairs, all_rows)}\n\n{_next(out)}")
+
+
+def _text(fitted: Panel, pairs: int, all_rows: bool) -> str:
+    """The ladder, and a line a judge."""
+    from . import ladder, tables
+    from .terminal import Terminal
+
+    title = f"out of fold, {pairs:,} pairs"
+    if all_rows:
+        parts = [tables.score_table(fitted.table_, title=title)]
+    else:
+        parts = [ladder.ladder(fitted.table_, Terminal.of_stdout(), title=title, member="judge")]
+    unseen = "pairs that it did not learn from"
+    parts += ["", ladder.headline(fitted.table_, member="judge", unseen=unseen)]
+    judges = [dataclasses.asdict(one) for one in fitted.judge_facts_]
+    parts += ["", tables.judge_table(judges if all_rows else judges[:_SHOWN])]
+    if not all_rows:
+        more = f"; {len(judges)} judges" if len(judges) > _SHOWN else ""
+        parts.append(f"{len(fitted.table_)} rows, every candidate's among them{more}: --all")
+    return "\n".join(parts)
+
+
+def _next(out: Path) -> str:
+    return (
+        f"{out}: panel, out-of-fold predictions and table\n"
+        f"next: arena-ensemble predict --panel {out} --judgements FILE --out FILE (new pairs); "
+        f"arena-ensemble report --external {out} (a page to look at)"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelOptions:
+    """What ``predict`` takes for a panel."""
+
+    panel: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="a panel, --out of panel, in place of the ensemble")
+    ] = None
+    judgements: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="with --panel: new judgements (repeat)")
+    ] = None
+    text: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="with --panel: texts, if it was fitted with texts")
+    ] = None
+    numbers: NumbersOption = None
+    first: FirstOption = "a"
+
+
+def predict_panel(given: PanelOptions, out: Path | None, text_format: str | None) -> Result:
+    """Predict new judgements with a panel."""
+    from ..pipeline import panel as work
+
+    assert given.panel is not None
+    if not given.judgements or out is None:
+        raise InputError("--panel needs --judgements FILE and --out FILE")
+    o.check_target(out)
+    prediction = work.predict_panel(
+        given.panel,
+        given.judgements,
+        text=given.text,
+        text_format=text_format,
+        numbers=given.numbers,
+        first=first_seen(given.first),
+    )
+    prediction.write(out)
+    facts: dict[str, Any] = {
+        "predictions": str(out),
+        "rows": len(prediction.ids),
+        "absent": list(prediction.absent),
+    }
+    return Result(facts, f"{out}: {len(prediction.ids):,} pairs{_absent(prediction.absent)}")
+
+
+def _absent(names: Sequence[str]) -> str:
+    return f", without {', '.join(names)}" if names else ""
+
+
+def first_seen(text: str) -> First:
+    """``--first`` as a `First`.
+
+    Raises
+    ------
+    InputError
+        It is neither a, nor b, nor none.
+    """
+    from ..judgements import First
+
+    if text.lower() not in _FIRST:
+        raise InputError(f"--first {text}: expected {', '.join(_FIRST[:-1])} or {_FIRST[-1]}")
+    return (First.A, First.B, First.UNKNOWN)[_FIRST.index(text.lower())]

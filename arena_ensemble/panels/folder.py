@@ -1,0 +1,86 @@
+"""A panel's folder: its own files, out-of-fold predictions, score table, and last the card with hashes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from ..artifacts import atomic, cards
+from ..artifacts.cards import CARD, EnsembleCard
+from ..artifacts.files import parquet_bytes
+from ..artifacts.members import OOF
+from ..artifacts.tables import predictions_frame
+from ..errors import ArtifactError, InputError
+from ..metrics import ScoreRow
+from ..predictions import Predictions
+
+TABLE: Final = "table.json"
+REPORT: Final = "report.html"
+
+
+def check_out(out: Path) -> Path:
+    """The folder to write to, absolute: new, empty, or with nothing in it but a panel.
+
+    Raises
+    ------
+    InputError
+        A file of that name, or a folder with other files, which would be lost.
+    """
+    folder = out.resolve()
+    if not folder.exists():
+        return folder
+    if not folder.is_dir():
+        raise InputError(f"--out {out} is a file; name a folder")
+    card = cards.read_card(folder, EnsembleCard)
+    ours = {*(card.files if card else ()), CARD, REPORT}
+    if others := sorted(path.name for path in folder.iterdir() if path.name not in ours):
+        raise InputError(
+            f"--out {out} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}); "
+            "name a new or an empty folder: it is replaced as a whole"
+        )
+    return folder
+
+
+def write(
+    folder: Path,
+    files: Mapping[str, bytes],
+    oof: Predictions,
+    table: Sequence[ScoreRow],
+    card: EnsembleCard,
+) -> EnsembleCard:
+    """Write all of it, whole or not at all; returns the card with the hashes."""
+    contents = dict(files)
+    contents[OOF] = parquet_bytes(predictions_frame(oof))
+    contents[TABLE] = json.dumps({"rows": [dataclasses.asdict(row) for row in table]}).encode()
+    with atomic.new_folder(folder) as partial:
+        for name, content in contents.items():
+            atomic.write_bytes(partial / name, content)
+        return cards.write_card(partial, card, list(contents))
+
+
+def read(folder: Path, *, main: str) -> tuple[dict[str, bytes], list[ScoreRow], EnsembleCard]:
+    """Files, score table and card, after every hash matched; ``main`` is the file that makes it a panel.
+
+    Raises
+    ------
+    InputError
+        There is no panel.
+    ArtifactError
+        A file is missing, truncated or edited.
+    """
+    remedy = "run `arena-ensemble panel` again"
+    card = cards.read_card(folder, EnsembleCard, remedy=remedy)
+    if card is None:
+        raise InputError(f"no panel in {folder}; name the folder that `arena-ensemble panel --out` wrote")
+    if main not in card.files:
+        raise InputError(f"{folder} holds an ensemble of members, no panel; name the --out of `panel`")
+    contents = {name: cards.verified(folder, name, card) for name in card.files}
+    contents.pop(OOF, None)
+    try:
+        rows = [ScoreRow(**row) for row in json.loads(contents.pop(TABLE))["rows"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{folder / TABLE}: not a score table ({error}); {remedy}") from error
+    return contents, rows, card
