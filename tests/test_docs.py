@@ -1,18 +1,38 @@
-"""docs/python.md is true: its blocks run one after the other, as a notebook's cells would."""
+"""docs/python.md and docs/panels.md are true: their blocks run in turn, as the cells of a notebook would."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from arena_ensemble import cli
 from arena_ensemble.io import check_submission, read_battles
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE, PANELS = DOCS / "python.md", DOCS / "panels.md"
 
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="docs/ is not part of this copy")
+
+
+def run_blocks(path: Path) -> tuple[dict[str, Any], int]:
+    """What the Python blocks of a page leave behind, and how many blocks ran, lines of shell among them."""
+    namespace: dict[str, Any] = {}
+    page = path.read_text(encoding="utf-8")
+    found = list(re.finditer(r"^```(python|bash)\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE))
+    for block in found:
+        if block[1] == "bash":
+            for command in block[2].splitlines():
+                program, *words = shlex.split(command)
+                assert program == "arena-ensemble"
+                assert cli.run(words) == 0, command
+            continue
+        line = page[: block.start(2)].count("\n")  # so that a traceback names the line of the page
+        exec(compile("\n" * line + block[2], str(path), "exec"), namespace)
+    return namespace, len(found)
 
 
 @pytest.mark.slow
@@ -21,13 +41,8 @@ def test_every_python_block_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a block that writes beside itself writes here
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    namespace: dict[str, Any] = {}
-    page = PAGE.read_text(encoding="utf-8")
-    found = list(re.finditer(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE))
-    assert len(found) >= 5
-    for block in found:
-        line = page[: block.start(1)].count("\n")  # so that a traceback names the line of the page
-        exec(compile("\n" * line + block.group(1), str(PAGE), "exec"), namespace)
+    namespace, count = run_blocks(PAGE)
+    assert count >= 5
     work = namespace["work"]
     test = read_battles(work / "test.csv")
     check_submission(work / "submission.csv", test.ids)
@@ -36,3 +51,19 @@ def test_every_python_block_runs(
     out = capsys.readouterr().out
     assert "ensemble" in out
     assert "the nearest packaged recipe is 'lexical'" in out
+
+
+@pytest.mark.slow
+def test_the_first_half_hour_with_a_panel_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace, count = run_blocks(PANELS)
+    assert count == 5
+    assert namespace["probs"].shape == (160, 3)
+    assert namespace["found"] < namespace["panel"].table_[0].log_loss
+    out = capsys.readouterr().out
+    assert "each judge alone" in out
+    assert "mine/report.html" in out
+    assert (tmp_path / "new.csv").is_file()
+    assert (tmp_path / "small" / "card.json").is_file()

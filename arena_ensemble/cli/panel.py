@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +108,11 @@ def _text(fitted: Panel, pairs: int, all_rows: bool) -> str:
 
 
 def _next(out: Path) -> str:
+    name = shlex.quote(str(out))
     return (
         f"{out}: panel, out-of-fold predictions and table\n"
-        f"next: arena-ensemble predict --panel {out} --judgements FILE --out FILE (new pairs); "
-        f"arena-ensemble report --external {out} (a page to look at)"
+        f"next: arena-ensemble predict --panel {name} --judgements FILE --out FILE (new pairs); "
+        f"arena-ensemble report --external {name} (a page to look at)"
     )
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from ..judgements import First, JudgeColumn, Judgements, LogProbs, Scores, Verdicts
 from ..predictions import Floats, from_delta_tau
 
-_SPREAD: Final = 1.6
+_SPREAD: Final = 2.2
 """standard deviation of delta"""
 _TIE: Final = -0.6
 """tau of a pair whose answers are equally good"""
@@ -43,7 +43,7 @@ class Judge:
 
 
 JUDGES: Final[Mapping[str, Judge]] = {
-    "careful": Judge("verdicts", noise=1.2, lean=0.2, cost=8.0),
+    "careful": Judge("verdicts", noise=0.8, lean=0.2, cost=8.0),
     "leaning": Judge("verdicts", noise=1.2, lean=1.5, orders=1, cost=4.0),
     "hasty": Judge("verdicts", noise=3.0, orders=1, missing=0.15),
     "coin": Judge("verdicts", noise=100.0),
