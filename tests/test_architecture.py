@@ -19,7 +19,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LAYERS = [
     "errors", "deadline", "atomic", "losses", "registry", "battles", "predictions", "judgements",
     "recipes", "io", "folds", "prompts", "features", "sample", "metrics", "calibration", "stacking",
-    "diagnostics", "artifacts", "panels", "backbones", "planning", "pipeline", "kaggle", "report", "cli",
+    "diagnostics", "artifacts", "panels", "backbones", "planning", "pipeline", "kaggle", "judging", "report", "cli",
     "__main__",
 ]  # fmt: skip
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
@@ -55,6 +55,7 @@ INSIDE = {
     "executors cross_fit fallback ensemble build submission standing imported external leak_audit export "
     "member_recipes arguments workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
+    "judging": "question answers store client run",
     "report": "drawings tables page",
     "cli": "runner option_texts options progress tables summary session_plan plan health doctor audit "
     "validate data export pipeline",

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-from . import audit, data, doctor, export, kaggle, panel, pipeline
+from . import audit, data, doctor, export, judge, kaggle, panel, pipeline
 from .runner import Result, verb
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
@@ -26,6 +26,7 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "validate": data.validate,
     "report": data.report,
     "audit": audit.audit,
+    "judge": judge.judge,
     "kaggle-pack": kaggle.kaggle_pack,
     "sample": data.sample,
     "doctor": doctor.doctor,

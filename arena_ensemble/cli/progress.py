@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,6 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from ..pipeline.executors import DONE, FAILED, PLANNED
 
 log = logging.getLogger(__name__)
+_EVERY: Final = 30.0
+"""seconds between two log lines"""
 
 
 class Bars:
@@ -80,3 +82,38 @@ def clock(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Count:
+    """A bar for a number of equal steps on a terminal; elsewhere a log line now and then."""
+
+    def __init__(self, what: str) -> None:
+        console = Console(stderr=True)
+        self._live, self._what, self._last = console.is_terminal, what, time.monotonic()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f} of {task.total:.0f}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task = self._progress.add_task(what, total=None)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """``done`` of ``total`` steps are behind."""
+        self._progress.update(self._task, completed=done, total=total)
+        now = time.monotonic()
+        if not self._live and (now - self._last > _EVERY or done == total):
+            self._last = now
+            log.info("%d of %d %s", done, total, self._what)

@@ -1,0 +1,1 @@
+"""Asking a served model which of two answers is better: an OpenAI-compatible endpoint as a judge."""
