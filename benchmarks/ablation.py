@@ -37,6 +37,7 @@ from arena_ensemble.calibration import fit_temperature
 from arena_ensemble.io import read_battles
 from arena_ensemble.pipeline import tasks
 from arena_ensemble.pipeline.cross_fit import finish_member
+from arena_ensemble.pipeline.orders import second_order_rows
 from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.predictions import Predictions, delta_tau
 
@@ -139,7 +140,7 @@ def read_partly(reading: Predictions, share: float, how: str = "drawn") -> np.nd
         size = np.abs(delta_tau(own.log_probs)[0])
         count = math.ceil(share * len(place))
         if how == "drawn":
-            rows = tasks.second_order_rows(own.ids, share)
+            rows = second_order_rows(own.ids, share)
         else:
             rows = np.argsort(size if how == "closest" else -size, kind="stable")[:count]
         found[place[rows]] = own.combined().log_probs[rows]

@@ -39,7 +39,7 @@ INSIDE = {
     "nested_cv serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "panels": "verdict_table margins encoding soft_labels evidence folder panel",
-    "artifacts": "atomic files tables cards workspace fold_file members",
+    "artifacts": "atomic files tables cards shards workspace fold_file members",
     "backbones": "registry base sixteen_bits language.base_folder language.notices "
     "language.gguf_base language.hub language.base_identity "
     "language.template_tokens language.adapters language.loading language.peft_import language.batching "
@@ -51,9 +51,9 @@ INSIDE = {
     "language.training language.peft_export language.backbone lexical.equivariant_linear lexical.tfidf "
     "lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
-    "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted tasks "
-    "executors cross_fit fallback ensemble build submission standing imported external leak_audit export "
-    "member_recipes arguments workflow",
+    "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted orders "
+    "equivalence tasks executors cross_fit fallback ensemble build submission standing imported external "
+    "leak_audit export member_recipes arguments workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "judging": "question answers store client run",
     "report": "drawings tables page",

@@ -74,6 +74,21 @@ class PredictionKey(FoldKey):
     """digest of the test battles; None for out-of-fold rows"""
     use_folds: str | None = None
     """the folds whose models predicted, such as ``0,2``; None for all that are there"""
+    predict: str | None = None
+    """settings of ``[predict]`` that change numbers, such as ``precision bf16``; None where none is set"""
+
+
+class EquivalenceCheck(_Model):
+    """How far a model's predictions moved where it runs otherwise than it was trained."""
+
+    rows: int
+    mean_kl: float
+    """mean Kullback-Leibler divergence from the training machine's predictions, nats"""
+    max_difference: float
+    """largest difference of a log-probability"""
+    mean_difference: float
+    trained: dict[str, str]
+    running: dict[str, str]
 
 
 class ShardCard(_Model):
@@ -83,6 +98,8 @@ class ShardCard(_Model):
     key: PredictionKey | None
     """None where another tool made them"""
     learned_unverified: bool = False
+    checks: dict[str, EquivalenceCheck] = {}
+    """fold → what was measured before it predicted; empty where it ran as it was trained"""
     source: str | None = None
     sha256: str
 

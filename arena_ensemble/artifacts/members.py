@@ -19,8 +19,8 @@ import polars as pl
 from ..battles import align_rows
 from ..errors import ArtifactError, InputError
 from ..predictions import Predictions
-from . import atomic, cards
-from .cards import EXTERNAL, FoldCard, FoldKey, MemberCard, PredictionKey, ShardCard
+from . import atomic, cards, shards
+from .cards import EXTERNAL, EquivalenceCheck, FoldCard, FoldKey, MemberCard, PredictionKey, ShardCard
 from .files import digest_bytes, digest_file, parquet_bytes, read_content, read_json, read_table
 from .tables import predictions_frame, to_predictions
 from .workspace import Workspace, check_name
@@ -155,10 +155,10 @@ class MemberArtifacts:
     def has_predictions(self, key: PredictionKey) -> bool:
         """Whether the predictions of this fold are there, merged or not, unchanged, made with this key."""
         if key.test is not None:
-            merged = self._has_shard(self.predictions / TEST, key.of_all_folds())
+            merged = shards.has(self.predictions / TEST, key.of_all_folds())
         else:
             merged = self.is_merged(key)
-        return merged or self._has_shard(self._shard(key), key)
+        return merged or shards.has(self._shard(key), key)
 
     def is_merged(self, key: PredictionKey) -> bool:
         """Whether the member's out-of-fold table is there, unchanged, and made with this key."""
@@ -166,12 +166,16 @@ class MemberArtifacts:
         return (
             card is not None
             and card.key == key.of_all_folds()
-            and _intact(self.predictions / OOF, card.files.get(OOF, ""))
+            and shards.intact(self.predictions / OOF, card.files.get(OOF, ""))
         )
 
-    def write_predictions(self, key: PredictionKey, predictions: Predictions) -> None:
+    def write_predictions(
+        self, key: PredictionKey, predictions: Predictions, check: EquivalenceCheck | None = None
+    ) -> None:
         """Keep the predictions of one fold until all folds are merged."""
-        self._write_shard(self._shard(key), predictions, ShardCard(key=key, sha256=""))
+        checks = {} if check is None else {str(key.fold): check}
+        card = ShardCard(key=key, checks=checks, sha256="")
+        shards.write(self._shard(key), predictions_frame(predictions), card)
 
     def merge_test(self, keys: Sequence[PredictionKey], *, learned_unverified: bool = False) -> None:
         """Merge the folds' test predictions into ``test.parquet``, a row per (id, fold). Idempotent.
@@ -182,10 +186,11 @@ class MemberArtifacts:
             A fold's predictions are missing, damaged or of another key.
         """
         merged = keys[0].of_all_folds()
-        if not self._has_shard(self.predictions / TEST, merged):
-            frame = pl.concat([self._load_shard(key) for key in keys])
-            card = ShardCard(key=merged, learned_unverified=learned_unverified, sha256="")
-            _write_table(self.predictions / TEST, frame, card)
+        if not shards.has(self.predictions / TEST, merged):
+            frame = pl.concat([shards.load(self._shard(key), key) for key in keys])
+            checks = {fold: c for key in keys for fold, c in shards.note_of(self._shard(key)).checks.items()}
+            card = ShardCard(key=merged, learned_unverified=learned_unverified, checks=checks, sha256="")
+            shards.write(self.predictions / TEST, frame, card)
 
     def merged_oof(self, keys: Sequence[PredictionKey], ids: pl.Series) -> Predictions:
         """The held-out predictions of all folds, in the order of ``ids``.
@@ -195,7 +200,7 @@ class MemberArtifacts:
         ArtifactError
             A fold's predictions are missing, damaged or of another key.
         """
-        rows = pl.concat([self._load_shard(key) for key in keys])
+        rows = pl.concat([shards.load(self._shard(key), key) for key in keys])
         return to_predictions(rows[align_rows(rows["id"], ids, name=f"the folds of {self.name!r}")])
 
     def commit_oof(self, predictions: Predictions, card: MemberCard) -> MemberCard:
@@ -251,7 +256,7 @@ class MemberArtifacts:
                 "run `arena-ensemble oof` with --test"
             )
         content = read_content(path)
-        if digest_bytes(content) != cards.read_model(note, ShardCard).sha256:
+        if digest_bytes(content) != shards.note_of(path).sha256:
             raise ArtifactError(f"{path}: SHA-256 differs from {note.name}; remove both and run again")
         frame = read_table(path, content)
         if "fold" not in frame.columns or frame.is_empty():
@@ -260,9 +265,9 @@ class MemberArtifacts:
 
     def begun_test(self, keys: Sequence[PredictionKey]) -> list[Predictions]:
         """The test predictions of those folds that are there, merged or not."""
-        if self._has_shard(self.predictions / TEST, keys[0].of_all_folds()):
+        if shards.has(self.predictions / TEST, keys[0].of_all_folds()):
             return self.load_test()
-        return [to_predictions(self._load_shard(k)) for k in keys if self._has_shard(self._shard(k), k)]
+        return [to_predictions(shards.load(self._shard(k), k)) for k in keys if shards.has(self._shard(k), k)]
 
     def import_predictions(
         self, oof: Predictions, source: Path, test: Predictions | None = None, test_source: Path | None = None
@@ -295,7 +300,7 @@ class MemberArtifacts:
         )
         if test is not None:
             card = ShardCard(key=None, source=str(test_source), sha256="")
-            self._write_shard(self.predictions / TEST, test, card)
+            shards.write(self.predictions / TEST, predictions_frame(test), card)
         return committed
 
     def forget(self) -> None:
@@ -306,43 +311,6 @@ class MemberArtifacts:
 
     def _shard(self, key: PredictionKey) -> Path:
         return self.predictions / f"{'fold' if key.test is None else 'test'}-{key.fold}.parquet"
-
-    def _has_shard(self, path: Path, key: PredictionKey) -> bool:
-        note = path.with_suffix(".json")
-        if not (path.is_file() and note.is_file()):
-            return False
-        try:
-            found = cards.read_model(note, ShardCard)
-        except ArtifactError:
-            return False
-        return found.key == key and _intact(path, found.sha256)
-
-    def _load_shard(self, key: PredictionKey) -> pl.DataFrame:
-        path = self._shard(key)
-        if not self._has_shard(path, key):
-            raise ArtifactError(f"{path}: missing, damaged or of another run; run the same command again")
-        return read_table(path, read_content(path))
-
-    def _write_shard(self, path: Path, predictions: Predictions, card: ShardCard) -> None:
-        _write_table(path, predictions_frame(predictions), card)
-
-
-def _write_table(path: Path, frame: pl.DataFrame, card: ShardCard) -> None:
-    content = parquet_bytes(frame)
-    note = path.with_suffix(".json")
-    note.unlink(missing_ok=True)
-    atomic.write_bytes(path, content)
-    atomic.write_json(note, card.model_copy(update={"sha256": digest_bytes(content)}).model_dump())
-
-
-def _intact(path: Path, sha256: str) -> bool:
-    """Whether a table is there with this hash; a damaged one is named, and is made again."""
-    if not path.is_file():
-        return False
-    if path.is_symlink() or digest_file(path) != sha256:
-        log.warning("%s: truncated or edited (its SHA-256 differs); it is made again", path)
-        return False
-    return True
 
 
 def _fold_of(key: FoldKey) -> int:

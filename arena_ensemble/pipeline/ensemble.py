@@ -29,7 +29,7 @@ from ..metrics import ScoreRow
 from ..predictions import Floats, Predictions, average_folds, without_ties
 from ..recipes import load_recipe
 from ..stacking import Stacker
-from . import tasks
+from . import equivalence, orders, tasks
 from .fallback import Fallback
 from .tasks import Job
 
@@ -151,7 +151,17 @@ class Ensemble:
             assert folder is not None, "planned from the fitted folds"
             with backbones.reraise_os_errors(folder):
                 fitted = backbone.load(folder, recipe=recipe, cache=self.workspace.cache)
-            found.append(tasks.predict_fold(backbone, fitted, battles, task))
+            card = job.artifacts(name).fold_card(task.fold)
+            equivalence.check(folder, card, backbone, fitted, recipe)
+            part = orders.predict_fold(
+                backbone,
+                fitted,
+                battles,
+                recipe=recipe,
+                fold=task.fold,
+                n_classes=job.n_classes,
+            )
+            found.append(part)
         return found
 
     def combine(

@@ -47,8 +47,8 @@ def check_recipe(artifacts: MemberArtifacts, recipe: Recipe, keys: Sequence[Fold
         raise StaleError(
             f"member {member!r}: its recipe was edited since it was trained (fold {changed[0]} first, "
             f"{len(changed)} of {len(keys)} folds), so its models would predict other numbers; put it "
-            f"back as it was ({', '.join(recipe.machine_settings)} alone may change), or train it anew with "
-            f"`arena-ensemble stack --data FILE --retrain {member}`"
+            f"back as it was ({', '.join(recipe.machine_settings)} and [predict] alone may change), or train "
+            f"it anew with `arena-ensemble stack --data FILE --retrain {member}`"
         )
     card = artifacts.card()
     if card is not None and card.key is not None and card.key.orders != recipe.orders():

@@ -7,7 +7,6 @@ kill loses only the running fold, and a change is named instead of mixed in.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import time
 from collections.abc import Callable
@@ -16,21 +15,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
-import polars as pl
 
 from .. import backbones
 from ..artifacts.cards import FoldCard, FoldKey, PredictionKey
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
-from ..backbones.base import Backbone, Fitted
-from ..battles import SWAP, Battles
+from ..backbones.base import Backbone
+from ..battles import Battles
 from ..deadline import Deadline
-from ..errors import ArtifactError, InputError, MemberError, OutOfTime
+from ..errors import ArtifactError, MemberError, OutOfTime
 from ..folds import Folds
-from ..predictions import Floats, Predictions
+from ..predictions import Floats
 from ..recipes import Recipe
-from . import distillation, starts
+from . import distillation, equivalence, orders, starts
 from . import fitted as fitted_folds
 from .extra_data import ExtraBattles, add_extra_rows
 
@@ -128,7 +125,12 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
     for key in keys:
         fold = key.fold
         assert fold is not None, "a fitted model is of one fold"
-        oof_key = PredictionKey(**key.model_dump(), orders=recipe.orders(), n_classes=job.n_classes)
+        oof_key = PredictionKey(
+            **key.model_dump(),
+            orders=recipe.orders(),
+            n_classes=job.n_classes,
+            predict=recipe.prediction_numbers(),
+        )
         test_key = None if test is None else oof_key.model_copy(update={"test": test, "use_folds": use_folds})
         tasks.append(FoldTask(member, recipe, fold, key, oof_key, test_key))
     return tasks
@@ -182,11 +184,22 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
     with backbones.reraise_os_errors(folder):
         fitted = backbone.load(folder, recipe=task.recipe, cache=job.workspace.cache)
     held = None if job.train is None or job.folds is None else job.train.take(job.folds.rows(task.fold))
+    check = None
     for battles, key in ((held, task.oof_key), (job.test, task.test_key)):
         if battles is None or key is None or member.has_predictions(key):
             continue
-        predictions = predict_fold(backbone, fitted, battles, task, _in_time(job, task, on_progress))
-        member.write_predictions(key, predictions)
+        if check is None:
+            check = equivalence.check(folder, member.fold_card(task.fold), backbone, fitted, task.recipe)
+        predictions = orders.predict_fold(
+            backbone,
+            fitted,
+            battles,
+            recipe=task.recipe,
+            fold=task.fold,
+            n_classes=job.n_classes,
+            on_progress=_in_time(job, task, on_progress),
+        )
+        member.write_predictions(key, predictions, check)
 
 
 def _in_time(job: Job, task: FoldTask, on_progress: Progress | None) -> Progress | None:
@@ -232,6 +245,8 @@ def _fit(
             deadline=job.deadline,
             **options,
         )
+        held = job.train.take(job.folds.rows(task.fold))
+        equivalence.keep_rows(partial, backbone, fitted, held, task.recipe)
     card = FoldCard(
         key=task.fit_key,
         member=task.member,
@@ -280,52 +295,6 @@ def training_data(job: Job, task: FoldTask) -> TrainingData:
         learned_from["extra"] = job.extra.facts(task.fold)
     battles, weights, soft = add_extra_rows(job.extra, job.train.take(rows), task.fold, soft)
     return TrainingData(battles, weights, soft, learned_from)
-
-
-def predict_fold(
-    backbone: Backbone,
-    fitted: Fitted,
-    battles: Battles,
-    task: FoldTask,
-    on_progress: Progress | None = None,
-) -> Predictions:
-    """One fold model's predictions of battles, in one order or both. No outcome goes in.
-
-    Raises
-    ------
-    MemberError
-        A prediction is no distribution: the training diverged.
-    """
-    recipe, unseen = task.recipe, battles.without_outcomes()
-    shown = backbone.predict(fitted, unseen, on_progress=on_progress)
-    swapped: Floats | None = None
-    if recipe.read_orders == 2:
-        rows = second_order_rows(battles.ids, recipe.second_order_share)
-        swapped = shown.copy()  # a row predicted in one order stands for both: combined, it is unchanged
-        if len(rows):
-            other = backbone.predict(fitted, unseen.swapped().take(rows), on_progress=on_progress)
-            swapped[rows] = other[:, list(SWAP)]
-    try:
-        predictions = Predictions(battles.ids, shown, np.full(len(battles), task.fold), swapped)
-    except InputError as error:
-        raise MemberError(
-            f"it diverged: {error}; lower its rate and make it anew with --retrain {task.member}"
-        ) from None
-    return predictions.without_ties() if task.oof_key.n_classes == 2 else predictions
-
-
-def second_order_rows(ids: pl.Series, share: float) -> npt.NDArray[np.int64]:
-    """The rows that are predicted in the swapped order too, sorted: about ``share`` of them.
-
-    A row is drawn when the hash of its id, as a number in [0, 1), lies below the share, so that the choice
-    depends on the id alone: not on order, content, or which other rows there are. Choosing by a pilot or by
-    closeness gained nothing that showed over this draw (docs/ablation.md).
-    """
-    if share >= 1:
-        return np.arange(len(ids))
-    hashes = [hashlib.blake2b(str(name).encode("utf-8", "replace"), digest_size=8).digest() for name in ids]
-    places = np.frombuffer(b"".join(hashes), dtype=">u8") / 2.0**64
-    return np.flatnonzero(places < share).astype(np.int64)
 
 
 def where_fitted(job: Job, task: FoldTask) -> str:

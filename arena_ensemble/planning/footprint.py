@@ -93,7 +93,7 @@ def _unpacked(recipe: Recipe, widest: int, dtype: str) -> int:
 
 
 def _prediction_bytes(recipe: Recipe, config: Any, dtype: str) -> int:
-    rows, length = _shape(recipe, recipe.train.predict_tokens)
+    rows, length = _shape(recipe, recipe.predict.tokens)
     used = _simulated(recipe, config, dtype, 1, rows, length, "read")
     return used.kept + used.passing
 

@@ -151,7 +151,7 @@ def _plan(
         attention=attention_for(recipe, config, dtype) if fused else "eager",
         as_trained=quantise == recipe.adapter.quantise,
         peak_bytes=peak,
-        batch_tokens=changed.train.predict_tokens,
+        batch_tokens=changed.predict.tokens,
         fits_card=fits,
         load_seconds=load,
         order_seconds=seconds,
@@ -166,8 +166,8 @@ def _largest_batch(recipe: Recipe, config: Any, dtype: str, model: Any, gpu: Gpu
     """The recipe with the largest batch of prediction that fits, by halves as in the engine, and its peak."""
     while True:
         peak = needs(reading_bytes(recipe, config, dtype, model))
-        tokens = recipe.train.predict_tokens
+        tokens = recipe.predict.tokens
         if peak <= gpu.memory or tokens // 2 < recipe.prompt.max_tokens:
             return recipe, peak
-        train = recipe.train.model_copy(update={"predict_tokens": tokens // 2})
-        recipe = recipe.model_copy(update={"train": train})
+        predict = recipe.predict.model_copy(update={"tokens": tokens // 2})
+        recipe = recipe.model_copy(update={"predict": predict})

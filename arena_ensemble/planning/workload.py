@@ -95,7 +95,7 @@ def batch_totals(recipe: Recipe, workload: Workload) -> tuple[BatchTotals, Batch
     epochs = 1 if recipe.adapter.kind == "frozen" else max(train.epochs, 1)
     fitted = fitted.times(share * (workload.folds - 1) / workload.folds * epochs * orders / together)
     read_share = 1.0 if not swaps or recipe.read_orders == 1 else 1 + recipe.second_order_share
-    batches = plan_prediction(row_tokens.max(axis=1) * row_tokens.shape[1], train.predict_tokens)
+    batches = plan_prediction(row_tokens.max(axis=1) * row_tokens.shape[1], recipe.predict.tokens)
     return fitted, _padded_sum(batches, row_tokens, 1).times(share / workload.folds * read_share)
 
 

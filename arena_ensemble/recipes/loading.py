@@ -153,6 +153,16 @@ def with_bases(
 
 def _migrated(values: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     """Settings of the release before, accepted for this one."""
+    train = values.get("train")
+    if isinstance(train, Mapping) and "predict_tokens" in train:
+        log.warning(
+            "%s: train.predict_tokens is now predict.tokens; the old name goes with the next release", source
+        )
+        predict = values.get("predict", {})
+        if isinstance(predict, Mapping):
+            tokens = {"tokens": train["predict_tokens"], **predict}
+            rest = {key: value for key, value in train.items() if key != "predict_tokens"}
+            values = {**values, "train": rest, "predict": tokens}
     if values.get("read_orders") != "uncertain":
         return values
     share = values.get("uncertain_share", 0.5)

@@ -68,7 +68,6 @@ class TrainSettings(Section):
     batch_tokens: Count = 8192
     """tokens per micro-batch, padding included; a single longer row is a batch of its own (on a CPU at most
     2,048, which its caches hold: the gradient is the same)"""
-    predict_tokens: Count = 16384
     window: Count = 32
     """optimizer steps per shuffled window, inside which rows are sorted by length"""
     gradient_checkpointing: bool = False
@@ -109,6 +108,25 @@ class AdapterSettings(Section):
     ] = ()
     """parts of the base trained in full beside the adapters"""
     quantise: Literal["none", "4bit", "8bit"] = "none"
+
+
+class PredictSettings(Section):
+    """How a trained model predicts, on whichever machine: no part of what was learned.
+
+    Where it then runs otherwise than it was trained, the difference is measured on rows that the fold keeps.
+    """
+
+    precision: Literal["trained", "auto", "fp32", "bf16", "fp16"] = "trained"
+    """``trained`` is what ``train.precision`` says, so that ``auto`` there is chosen anew by the card"""
+    attention: Literal["trained", "auto", "sdpa", "eager", "flex_attention", "flash_attention_2"] = "trained"
+    quantise: Literal["trained", "none", "4bit", "8bit"] = "trained"
+    """``trained`` is what ``adapter.quantise`` says"""
+    tokens: Count = 16384
+    """tokens per batch, padding included"""
+    tolerance: NonNegative = 0.005
+    """mean Kullback-Leibler divergence, in nats, up to which such a difference is accepted"""
+    check_rows: Annotated[int, Field(ge=0, le=4096)] = 64
+    """battles that a fold keeps for that measurement when it is trained, texts included; 0 keeps none"""
 
 
 class SoftSettings(Section):

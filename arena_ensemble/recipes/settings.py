@@ -17,6 +17,7 @@ from .sections import (
     AdapterSettings,
     GenerateSettings,
     LexicalSettings,
+    PredictSettings,
     PromptSettings,
     Section,
     Share,
@@ -25,10 +26,9 @@ from .sections import (
     TrainSettings,
 )
 
-_PREDICTION_ONLY: Final = ("read_orders", "second_order_share")
+_PREDICTION_ONLY: Final = ("read_orders", "second_order_share", "predict")
 _MACHINE_SETTINGS: Final = (
     "train.batch_tokens",
-    "train.predict_tokens",
     "train.gradient_checkpointing",
     "train.checkpoint_minutes",
     "train.checkpoint_every",
@@ -75,6 +75,7 @@ class Recipe(Section):
     prompt: PromptSettings = PromptSettings()
     train: TrainSettings = TrainSettings()
     adapter: AdapterSettings = AdapterSettings()
+    predict: PredictSettings = PredictSettings()
     soft: SoftSettings = SoftSettings()
     generate: GenerateSettings = GenerateSettings()
     tiny: TinySettings = TinySettings()
@@ -102,6 +103,11 @@ class Recipe(Section):
             raise ValueError("generate.calibration is for zero-shot members (train.epochs = 0)")
         if self.adapter.quantise != "none" and self.adapter.kind == "full":
             raise ValueError("adapter.kind = 'full' cannot train quantised weights; use 'lora'")
+        if self.predict.quantise in ("4bit", "8bit") and self.adapter.kind == "full":
+            raise ValueError(
+                f"predict.quantise = {self.predict.quantise!r} would round weights that adapter.kind = "
+                "'full' has trained; leave it out, or export the merged weights and quantise those"
+            )
         return self
 
     @property
@@ -155,6 +161,23 @@ class Recipe(Section):
         )
         return f"{self.read_orders}{share}"
 
+    def for_prediction(self) -> Recipe:
+        """The recipe with precision, attention and quantising as ``[predict]`` says."""
+        wanted = self.predict.model_dump(include={"precision", "attention", "quantise"})
+        changed = {name: value for name, value in wanted.items() if value != "trained"}
+        quantise = {name: changed.pop(name) for name in ("quantise",) if name in changed}
+        train, adapter = self.train.model_copy(update=changed), self.adapter.model_copy(update=quantise)
+        return self.model_copy(update={"train": train, "adapter": adapter})
+
+    def prediction_numbers(self) -> str | None:
+        """What of ``[predict]`` changes numbers, in a word: predictions made under another are made again.
+
+        None where nothing is set.
+        """
+        wanted = self.predict.model_dump(include={"precision", "attention", "quantise"})
+        changed = [f"{name} {value}" for name, value in sorted(wanted.items()) if value != "trained"]
+        return ", ".join(changed) or None
+
     def settings(self) -> dict[str, Any]:
         """Every resolved setting except the description, as plain JSON values."""
         values: dict[str, Any] = self.model_dump(mode="json")
@@ -176,7 +199,7 @@ class Recipe(Section):
         return _digest(self._identity())
 
     def fit_digest(self) -> str:
-        """The same without what changes prediction only (which orders are read), and `machine_settings`.
+        """The same without what changes prediction only (the orders, ``[predict]``), and `machine_settings`.
 
         Where a base lies is not what it is: the fold's own record of its content is its identity. A tiny base
         is its name and shape.

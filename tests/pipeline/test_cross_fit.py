@@ -20,7 +20,7 @@ from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArenaError, ArtifactError, InputError, StaleError
-from arena_ensemble.pipeline import executors, tasks
+from arena_ensemble.pipeline import executors, orders
 from arena_ensemble.pipeline.cross_fit import run_job
 from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.predictions import normalised
@@ -206,7 +206,7 @@ def test_a_share_of_the_rows_is_predicted_in_the_second_order(tmp_path: Path, fa
         found[name] = MemberArtifacts(job.workspace, "fake").load()[0]
         assert job.folds is not None
         held = np.bincount(job.folds.fold)
-        drawn = len(tasks.second_order_rows(job.train.ids, 0.3))
+        drawn = len(orders.second_order_rows(job.train.ids, 0.3))
         twice = {"one": 0, "both": held.sum(), "some": drawn}[name]
         assert fake.predicted == held.sum() + twice
     one, both, some = (found[name].combined().log_probs for name in ("one", "both", "some"))
@@ -222,13 +222,13 @@ def test_a_share_of_the_rows_is_predicted_in_the_second_order(tmp_path: Path, fa
 @given(st.integers(1, 300), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_the_rows_of_a_share_depend_on_their_ids_alone(n: int, share: float, seed: int) -> None:
     ids = pl.Series([f"row {k}" for k in range(n)])
-    rows = tasks.second_order_rows(ids, share)
+    rows = orders.second_order_rows(ids, share)
     assert abs(len(rows) - share * n) <= 5 * math.sqrt(n * share * (1 - share)) + 1e-9
     assert (np.diff(rows) > 0).all()
-    first = tasks.second_order_rows(ids[: n // 2], share)
+    first = orders.second_order_rows(ids[: n // 2], share)
     assert set(first) == {row for row in rows if row < n // 2}, "other rows change nothing"
     order = np.random.default_rng(seed).permutation(n)
-    assert set(ids[order][tasks.second_order_rows(ids[order], share)]) == set(ids[rows])
+    assert set(ids[order][orders.second_order_rows(ids[order], share)]) == set(ids[rows])
 
 
 def test_another_share_is_predicted_anew(tmp_path: Path, fake: Remembering) -> None:

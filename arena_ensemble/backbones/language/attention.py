@@ -70,7 +70,7 @@ def choose_attention(requested: str, config: Any, dtype: torch.dtype, card: Card
         able = requested in ("eager", "flex_attention") or (requested == "flash_attention_2" and knows_cap)
         if capped and not able:
             raise RecipeError(
-                f"train.attention = {requested!r} would leave out this model's soft-cap on attention scores; "
+                f"attention = {requested!r} would leave out this model's soft-cap on attention scores; "
                 "use 'auto', 'flex_attention' or 'eager' (flash_attn knows it from 2.6 on)"
             )
         return requested

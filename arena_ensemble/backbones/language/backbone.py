@@ -158,7 +158,7 @@ class LanguageModel:
 
     def load(self, folder: Path, *, recipe: Recipe, cache: Path) -> MemberModel:
         """See :class:`arena_ensemble.backbones.base.Backbone`."""
-        encoder, kept = self.open_fold(folder, recipe, cache)
+        encoder, kept = self.open_fold(folder, recipe.for_prediction(), cache)
         member = fresh_model(encoder, self.build)
         if recipe.has_weights:
             adapters.load_weights(member.head_model, folder / adapters.WEIGHTS)

@@ -76,7 +76,7 @@ def choose_policy(recipe: Recipe, config: Any) -> Policy:
         native = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = precision_on_gpu(config, bf16=native) if cuda else "fp32"
     if precision == "fp16" and not cuda:
-        raise RecipeError("train.precision = 'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
+        raise RecipeError("precision = 'fp16' needs a GPU; use 'auto', 'fp32' or 'bf16' on a CPU")
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     chosen = choose_attention(recipe.train.attention, config, dtype, card)
     return Policy(device, dtype, chosen, needs_expanding(dtype, card))

@@ -36,6 +36,8 @@ class MemberModel:
     shift: Floats | None = None
     """(3,) subtracted from the log-probabilities: zero-shot calibration"""
 
+    running: dict[str, str] = field(default_factory=dict)
+    """device, dtype, attention and quantise of this model, to be held against those of its training"""
     budget: TokenBudget | None = None
     """tokens of a batch of prediction, once something was predicted"""
 
@@ -77,7 +79,7 @@ class MemberModel:
     def _budget(self) -> TokenBudget:
         if self.budget is None:
             recipe = self.encoder.recipe
-            tokens = self.policy.micro_batch(recipe.train.predict_tokens)
+            tokens = self.policy.micro_batch(recipe.predict.tokens)
             self.budget = TokenBudget(tokens, f"prediction of {recipe.name or 'a member'}")
         return self.budget
 

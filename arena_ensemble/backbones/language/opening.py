@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -19,6 +19,8 @@ from .model import MemberModel
 from .speedups.fused_lora import fuse
 from .text_decoder import refuse_packing, text_config
 
+RUNNING: Final = ("device", "dtype", "attention", "quantise")
+"""Facts of a model that its predictions depend on beside its weights."""
 BuildHead = Callable[[Any, Recipe, Any], HeadModel]
 """``build(model, recipe, tokenizer)``: the head over a loaded model. ``tokenizer`` is None where only shapes
 matter, as in a plan."""
@@ -88,7 +90,9 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     head_model.eval()
     names = [f"model.{name}" for name in head]
     names += [name for name, _ in head_model.named_parameters() if not name.startswith("model.")]
-    member = MemberModel(encoder, head_model, policy, names, _facts(model, head_model, policy, names))
+    facts = {**_facts(model, head_model, policy, names), "quantise": recipe.adapter.quantise}
+    running = {name: facts[name] for name in RUNNING}
+    member = MemberModel(encoder, head_model, policy, names, facts, running=running)
     if recipe.adapter.kind == "frozen" and recipe.has_weights and _only_last_layer(head_model, head):
         member.hidden = _hidden_folder(member)
     return member

@@ -1,0 +1,122 @@
+"""Whether a model that runs otherwise than it was trained still predicts what it predicted there.
+
+A fold keeps some held-out battles, with their texts, and what its model predicted of them when it was
+trained. Another card, number type, kernel or quantisation predicts them again before anything else.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ..artifacts import atomic
+from ..artifacts.cards import EquivalenceCheck, FoldCard
+from ..artifacts.files import parquet_bytes, read_content, read_table
+from ..backbones.base import Backbone, Fitted
+from ..battles import Battles
+from ..errors import MemberError
+from ..predictions import LOG_FLOOR, Floats
+from ..recipes import Recipe
+
+log = logging.getLogger(__name__)
+
+CHECK: Final = "check.parquet"
+_COLUMNS: Final = ("log_p_a", "log_p_b", "log_p_tie")
+
+
+def keep_rows(folder: Path, backbone: Backbone, fitted: Fitted, battles: Battles, recipe: Recipe) -> None:
+    """Keep some battles and what a model predicts of them in its folder, before that gets its card.
+
+    The rows are ``predict.check_rows``, evenly spread. Models whose numbers do not depend on the machine's
+    settings (lexical ones) keep none.
+    """
+    count = min(recipe.predict.check_rows, len(battles))
+    if not count or not getattr(fitted, "running", None):
+        return
+    some = battles.without_outcomes().take(np.linspace(0, len(battles) - 1, count).astype(np.int64))
+    log_probs = backbone.predict(fitted, some)
+    columns = {name: log_probs[:, k] for k, name in enumerate(_COLUMNS)}
+    atomic.write_bytes(folder / CHECK, parquet_bytes(some.frame.with_columns(**columns)))
+
+
+def check(
+    folder: Path, card: FoldCard | None, backbone: Backbone, fitted: Fitted, recipe: Recipe
+) -> EquivalenceCheck | None:
+    """Predict the kept rows again where a fitted fold runs otherwise than it was trained.
+
+    Parameters
+    ----------
+    folder
+        Of the fold, its files checked against ``card``.
+    fitted
+        The model as it was loaded here.
+
+    Returns
+    -------
+    What was measured; None where the model runs as it was trained, or its fold keeps no rows.
+
+    Raises
+    ------
+    MemberError
+        The mean Kullback-Leibler divergence is above ``predict.tolerance``.
+    """
+    running: dict[str, str] = getattr(fitted, "running", None) or {}
+    facts = {} if card is None else card.facts
+    # folds of an earlier version did not note how they were quantised: as the recipe says
+    trained = {name: str(facts.get(name, recipe.adapter.quantise)) for name in running}
+    if stored := facts.get("stored"):
+        trained, running = trained | {"stored": "adapters in float32"}, running | {"stored": str(stored)}
+    changes = [f"{name} {trained[name]} → {now}" for name, now in running.items() if now != trained[name]]
+    if not changes:
+        return None
+    what = f"{recipe.name or 'a member'} {folder.name}: {', '.join(changes)}"
+    if not (folder / CHECK).is_file():
+        log.warning("%s: what that changes is not measured, since the fold keeps no rows for it", what)
+        return None
+    frame = read_table(folder / CHECK, read_content(folder / CHECK))
+    before = frame.select(_COLUMNS).to_numpy().astype(np.float64)
+    after = backbone.predict(fitted, Battles(frame.drop(_COLUMNS)))
+    found = EquivalenceCheck(**_differences(before, after), trained=trained, running=running)
+    measured = (
+        f"mean KL {found.mean_kl:.2g} nats, log-probabilities differ by {found.mean_difference:.2g} on "
+        f"average and {found.max_difference:.2g} at most, on {found.rows} rows"
+    )
+    if not found.mean_kl <= recipe.predict.tolerance:
+        raise MemberError(
+            f"{what} changes its predictions too much ({measured}; predict.tolerance = "
+            f"{recipe.predict.tolerance:g}): {_remedy(trained, running)}, or raise predict.tolerance"
+        )
+    log.info("%s: %s", what, measured)
+    return found
+
+
+def _differences(before: Floats, after: Floats) -> dict[str, Any]:
+    """Rows, mean KL(before || after) and differences of log-probabilities (n, 3), hard zeros floored."""
+    p, q = np.maximum(before, LOG_FLOOR), np.maximum(after, LOG_FLOOR)
+    apart = np.abs(p - q)
+    return {
+        "rows": len(p),
+        "mean_kl": max(0.0, float((np.exp(p) * (p - q)).sum(axis=1).mean())),
+        "max_difference": float(apart.max()),
+        "mean_difference": float(apart.mean()),
+    }
+
+
+def _remedy(trained: dict[str, str], running: dict[str, str]) -> str:
+    """The setting of ``[predict]`` that most likely takes the difference away."""
+    if trained["quantise"] != running["quantise"]:
+        return f'set quantise = "{trained["quantise"]}" in [predict]'
+    if trained["dtype"] != running["dtype"]:
+        wanted = {"float32": "fp32", "bfloat16": "bf16"}.get(trained["dtype"], "fp32")
+        if running["dtype"] == "float16":  # a card without bfloat16: float32 holds both
+            wanted = "fp32"
+        return f'set precision = "{wanted}" in [predict]'
+    if trained["attention"] != running["attention"]:
+        kernel = trained["attention"].removeprefix("arena_").removesuffix("_expanded")
+        return f'set attention = "{kernel}" in [predict]'
+    if "stored" in running:
+        return "pack the adapters in float32"
+    return 'set precision = "fp32" in [predict]'
