@@ -23,6 +23,8 @@ CARD: Final = atomic.CARD
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 EXTERNAL: Final = "external"
 """The ``backbone`` of a member whose predictions another tool made."""
+REFIT: Final = -1
+"""The ``fold`` of a model that was trained on all rows, beside those of the folds."""
 _FORMAT: Final = 2
 _OWN_HASH: Final = "card_sha256"
 
@@ -46,6 +48,11 @@ class _Model(BaseModel):
         mine = self.model_dump()
         theirs = {} if other is None else other.model_dump()
         return [name for name, value in mine.items() if theirs.get(name) != value]
+
+
+def fold_name(fold: int | None) -> str:
+    """A fold's number, or ``refit``."""
+    return "refit" if fold == REFIT else str(fold)
 
 
 class FoldKey(_Model):
@@ -73,7 +80,7 @@ class PredictionKey(FoldKey):
     test: str | None = None
     """digest of the test battles; None for out-of-fold rows"""
     use_folds: str | None = None
-    """the folds whose models predicted, such as ``0,2``; None for all that are there"""
+    """the folds whose models predicted, such as ``0,2`` or ``refit``; None for all that are there"""
     predict: str | None = None
     """settings of ``[predict]`` that change numbers, such as ``precision bf16``; None where none is set"""
 

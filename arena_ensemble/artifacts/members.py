@@ -20,7 +20,17 @@ from ..battles import align_rows
 from ..errors import ArtifactError, InputError
 from ..predictions import Predictions
 from . import atomic, cards, shards
-from .cards import EXTERNAL, EquivalenceCheck, FoldCard, FoldKey, MemberCard, PredictionKey, ShardCard
+from .cards import (
+    EXTERNAL,
+    REFIT,
+    EquivalenceCheck,
+    FoldCard,
+    FoldKey,
+    MemberCard,
+    PredictionKey,
+    ShardCard,
+    fold_name,
+)
 from .files import digest_bytes, digest_file, parquet_bytes, read_content, read_json, read_table
 from .tables import predictions_frame, to_predictions
 from .workspace import Workspace, check_name
@@ -64,7 +74,7 @@ class MemberArtifacts:
 
     def fold_folder(self, fold: int) -> Path:
         """Where a fold's fitted model lies."""
-        return self.models / f"fold-{fold}"
+        return self.models / ("refit" if fold == REFIT else f"fold-{fold}")
 
     # --- fitted folds
 
@@ -86,7 +96,10 @@ class MemberArtifacts:
         )
         keys = [card.key for card in cards_here if card is not None]
         if not keys:
-            raise InputError(f"member {self.name!r} has no fitted models in {self.models}; train it first")
+            alone = " (or give --use-folds refit)" if self.fold_card(REFIT) is not None else ""
+            raise InputError(
+                f"member {self.name!r} has no fitted models of folds in {self.models}; train it first{alone}"
+            )
         return keys
 
     def check_current(self, key: FoldKey) -> bool:
@@ -128,7 +141,8 @@ class MemberArtifacts:
 
     def start_fold(self, key: FoldKey) -> tuple[Path, bool]:
         """A folder to train in, and whether an interrupted training of the same key may go on there."""
-        partial = self.fold_folder(_fold_of(key)).with_name(f"fold-{key.fold}.partial")
+        folder = self.fold_folder(_fold_of(key))
+        partial = folder.with_name(f"{folder.name}.partial")
         note = partial / _RESUME
         if note.is_file():
             try:
@@ -173,7 +187,7 @@ class MemberArtifacts:
         self, key: PredictionKey, predictions: Predictions, check: EquivalenceCheck | None = None
     ) -> None:
         """Keep the predictions of one fold until all folds are merged."""
-        checks = {} if check is None else {str(key.fold): check}
+        checks = {} if check is None else {fold_name(key.fold): check}
         card = ShardCard(key=key, checks=checks, sha256="")
         shards.write(self._shard(key), predictions_frame(predictions), card)
 
@@ -211,7 +225,7 @@ class MemberArtifacts:
     def remove_shards(self, folds: Sequence[int]) -> None:
         """Remove the folds' own tables: merged and hashed, they have served."""
         for fold in folds:
-            for stem in (f"fold-{fold}", f"test-{fold}"):
+            for stem in (f"fold-{fold_name(fold)}", f"test-{fold_name(fold)}"):
                 for suffix in (".json", ".parquet"):
                     (self.predictions / (stem + suffix)).unlink(missing_ok=True)
 
@@ -305,12 +319,12 @@ class MemberArtifacts:
 
     def forget(self) -> None:
         """Remove what the member learned and predicted; its recipe stays."""
-        for path in sorted(self.models.glob("fold-*")):
+        for path in [*sorted(self.models.glob("fold-*")), *sorted(self.models.glob("refit*"))]:
             shutil.rmtree(path)
         shutil.rmtree(self.predictions, ignore_errors=True)
 
     def _shard(self, key: PredictionKey) -> Path:
-        return self.predictions / f"{'fold' if key.test is None else 'test'}-{key.fold}.parquet"
+        return self.predictions / f"{'fold' if key.test is None else 'test'}-{fold_name(key.fold)}.parquet"
 
 
 def _fold_of(key: FoldKey) -> int:

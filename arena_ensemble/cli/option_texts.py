@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ..errors import InputError
 
 
-def fold_numbers(text: str | None) -> list[int] | None:
-    """``0,2`` as numbers; None where nothing was given.
+def fold_numbers(text: str | None) -> list[int] | Literal["refit"] | None:
+    """``0,2`` as numbers, ``refit`` as such; None where nothing was given.
 
     Raises
     ------
@@ -15,9 +17,11 @@ def fold_numbers(text: str | None) -> list[int] | None:
     """
     if text is None:
         return None
+    if text.strip() == "refit":
+        return "refit"
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
-        raise InputError(f"--use-folds {text}: expected fold numbers with commas, such as 0,2")
+        raise InputError(f"--use-folds {text}: expected fold numbers with commas, such as 0,2, or refit")
     return [int(part) for part in parts]
 
 

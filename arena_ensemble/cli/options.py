@@ -80,7 +80,9 @@ BaseOption = Annotated[
 UseFoldsOption = Annotated[
     str | None,
     typer.Option(
-        metavar="K,…", help="predict with the models of these folds alone, such as 0,2", show_default="all"
+        metavar="K,…",
+        help="predict with the models of these folds alone, such as 0,2, or with refit",
+        show_default="all",
     ),
 ]
 HoursOption = Annotated[
@@ -146,6 +148,10 @@ class TrainingOptions:
     ] = None
     skip_unvoted: SkipUnvotedOption = False
     offline: OfflineOption = False
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="train a model on all rows too, which alone predicts the test file"),
+    ] = False
     strict: StrictOption = False
     base: BaseOption = None
     hours: HoursOption = None

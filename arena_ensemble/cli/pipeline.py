@@ -211,6 +211,7 @@ def _train(
             early=early,
             bases=option_texts.bases(training.base),
             hours=training.hours,
+            refit=training.refit,
             on_event=bars,
         )
     if training.strict:

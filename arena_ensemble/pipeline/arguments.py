@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
+from ..artifacts.cards import REFIT
 from ..battles import Battles
 from ..deadline import Deadline
 from ..errors import InputError
@@ -37,6 +38,21 @@ def deadline_of(hours: float | Deadline | None) -> Deadline | None:
     seconds = 3600 * hours
     margin = min(max(MARGIN_SECONDS, MARGIN_SHARE * seconds), seconds / 10)
     return Deadline.after((seconds - margin) / 3600)
+
+
+def folds_of(use_folds: Sequence[int] | Literal["refit"] | None) -> tuple[int, ...] | None:
+    """The folds whose models predict, sorted; `REFIT` alone for the model of all rows.
+
+    Raises
+    ------
+    InputError
+        None is given.
+    """
+    if use_folds is None:
+        return None
+    if not use_folds:
+        raise InputError("use_folds is empty; give at least one fold, or None for all")
+    return (REFIT,) if isinstance(use_folds, str) else tuple(sorted(set(use_folds)))
 
 
 def names_of(given: str | Sequence[str] | None) -> list[str]:

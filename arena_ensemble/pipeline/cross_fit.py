@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 from .. import metrics
-from ..artifacts.cards import MemberCard
+from ..artifacts.cards import REFIT, MemberCard
 from ..artifacts.fold_file import keep_folds
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
@@ -221,7 +221,14 @@ def _run_wave(
     waiting = {name: len(part) for name, part in left.items()}
     # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
     workers = jobs or default_jobs(recipes.values())
-    for task, error in run_tasks(job, ready, workers, on_event):
+
+    def in_turn() -> Iterator[tuple[FoldTask, Exception | None]]:
+        for refit in (False, True):  # how long all rows are trained is known from the folds
+            lost = result.failed.keys() | result.late.keys()
+            part = [task for task in ready if (task.fold == REFIT) == refit and task.member not in lost]
+            yield from run_tasks(job, part, workers, on_event)
+
+    for task, error in in_turn():
         if isinstance(error, OutOfTime):
             result.late.setdefault(task.member, str(error))
             if on_event is not None:
@@ -284,7 +291,8 @@ def _tasks_left(job: Job, recipes: Mapping[str, Recipe]) -> int:
         needed = distillation.needed_members(recipe) & recipes.keys()
         waits = any(job.artifacts(one).card() is None for one in needed)
         if waits and job.folds is not None:
-            left += job.folds.n_folds  # cannot be planned before its teachers and its start are finished
+            # cannot be planned before its teachers and its start are finished
+            left += job.folds.n_folds + job.refit
         else:
             with contextlib.suppress(_UnplannedError):  # named when its turn comes
                 left += sum(not tasks.is_done(job, task) for task in _planned(job, name, recipe))
@@ -296,7 +304,7 @@ def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
 
     Returns None for a member that was trained elsewhere and has no card here.
     """
-    first = planned[0]
+    first, folds = planned[0], [task for task in planned if task.fold != REFIT]
     member = job.artifacts(first.member)
     found = [member.fold_card(task.fold) for task in planned]
     unverified = any(card is not None and learned_unverified(card.learned_from) for card in found)
@@ -304,8 +312,8 @@ def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
     if test_keys:
         member.merge_test(test_keys, learned_unverified=unverified)
     if job.train is not None and job.folds is not None and not member.is_merged(first.oof_key):
-        predictions = member.merged_oof([task.oof_key for task in planned], job.train.ids)
-        member.commit_oof(predictions, _member_card(job, planned, predictions, unverified))
+        predictions = member.merged_oof([task.oof_key for task in folds], job.train.ids)
+        member.commit_oof(predictions, _member_card(job, folds, predictions, unverified))
     member.remove_shards([task.fold for task in planned])
     return member.card()
 

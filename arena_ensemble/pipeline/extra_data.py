@@ -18,13 +18,13 @@ import numpy.typing as npt
 import polars as pl
 
 from ..artifacts import cards
-from ..artifacts.cards import ShardCard
+from ..artifacts.cards import REFIT, ShardCard
 from ..artifacts.files import digest_bytes, digest_file, digest_json
 from ..battles import Battles
 from ..errors import InputError, StaleError
 from ..folds import Folds, may_train
 from ..io import read_battles, read_fold_predictions
-from ..predictions import LOG_FLOOR, Floats, average_folds
+from ..predictions import LOG_FLOOR, Floats, average_folds, normalised
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,19 @@ class ExtraBattles:
             content.append(digest_bytes(np.ascontiguousarray(self.soft).tobytes()))
         return digest_json(content)
 
+    def rows(self, fold: int) -> npt.NDArray[np.int64]:
+        """The battles that may train against a fold; all of them where no fold is held out (`REFIT`)."""
+        return np.arange(len(self.battles)) if fold == REFIT else np.flatnonzero(self.may[:, fold])
+
+    def labels(self, fold: int) -> Floats:
+        """Pseudo-labels (rows, 3) for :meth:`rows`; without a held-out fold the mean of all folds' models."""
+        assert self.soft is not None
+        rows = self.rows(fold)
+        return normalised(self.soft[rows].mean(axis=1)) if fold == REFIT else self.soft[rows, fold]
+
     def facts(self, fold: int) -> dict[str, Any]:
         """For the card of a fold: how many battles joined it and how many were held back."""
-        used = int(self.may[:, fold].sum())
+        used = len(self.rows(fold))
         return {"files": list(self.sources), "used": used, "held_back": len(self.battles) - used}
 
 
@@ -145,7 +155,7 @@ def add_extra_rows(
     """
     if extra is None:
         return train, None, soft
-    rows = np.flatnonzero(extra.may[:, fold])
+    rows = extra.rows(fold)
     more = extra.battles.take(rows)
     own = train.frame.with_columns(pl.col("id").cast(pl.String))
     battles = Battles(pl.concat([own, more.frame], how="diagonal"))
@@ -153,7 +163,7 @@ def add_extra_rows(
     if soft is None and extra.soft is None:
         return battles, weights, None
     own_soft = np.full((len(train), 3), np.nan) if soft is None else soft
-    more_soft = np.full((len(more), 3), np.nan) if extra.soft is None else extra.soft[rows, fold]
+    more_soft = np.full((len(more), 3), np.nan) if extra.soft is None else extra.labels(fold)
     return battles, weights, np.concatenate([own_soft, more_soft])
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import backbones
-from ..artifacts.cards import FoldKey
+from ..artifacts.cards import REFIT, FoldKey, fold_name
 from ..artifacts.members import MemberArtifacts
-from ..errors import InputError, StaleError
+from ..errors import ArtifactError, InputError, StaleError
 from ..recipes import Recipe
 
 
@@ -19,6 +19,14 @@ def chosen(artifacts: MemberArtifacts, use_folds: Sequence[int] | None) -> tuple
     InputError
         No fold of the member is fitted here, or one of ``use_folds`` is not.
     """
+    if use_folds is not None and REFIT in use_folds:
+        card = artifacts.fold_card(REFIT)
+        if card is None:
+            raise InputError(
+                f"member {artifacts.name!r}: --use-folds refit: no model of all rows is here; train it with "
+                "`arena-ensemble stack --data FILE --refit`"
+            )
+        return [card.key], fold_name(REFIT)
     fitted = artifacts.fitted_keys()
     here = [key.fold for key in fitted if key.fold is not None]
     wanted = here if use_folds is None else use_folds
@@ -31,6 +39,30 @@ def chosen(artifacts: MemberArtifacts, use_folds: Sequence[int] | None) -> tuple
     names = [key.fold for key in keys]
     all_of_them = names == list(range(len(fitted)))
     return keys, None if all_of_them else ",".join(map(str, names))
+
+
+def refit_recipe(artifacts: MemberArtifacts, recipe: Recipe, n_folds: int) -> Recipe:
+    """The recipe for all rows: where folds stopped early, their mean number of epochs, rounded, at least 1.
+
+    Raises
+    ------
+    ArtifactError
+        A fold did not note where it stopped: an earlier version trained it.
+    """
+    cards = [artifacts.fold_card(fold) for fold in range(n_folds)]
+    facts = [card.facts for card in cards if card is not None]
+    if not recipe.train.early_stopping or not any("optimizer_steps" in one for one in facts):
+        return recipe
+    points = [one.get("best_epochs") for one in facts]
+    known = [float(point) for point in points if point is not None]
+    if len(known) < len(points):
+        raise ArtifactError(
+            f"member {recipe.name!r}: its folds did not note after how many epochs they stopped, so --refit "
+            f"cannot know; train it anew with --retrain {recipe.name}"
+        )
+    epochs = max(1, round(sum(known) / len(known)))
+    train = recipe.train.model_copy(update={"epochs": epochs, "early_stopping": 0})
+    return recipe.model_copy(update={"train": train})
 
 
 def check_recipe(artifacts: MemberArtifacts, recipe: Recipe, keys: Sequence[FoldKey]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ..artifacts.cards import REFIT
 from ..artifacts.files import digest_file, digest_json
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
@@ -95,7 +96,10 @@ def start_of(workspace: Workspace, recipe: Recipe, folds: Folds, fold: int) -> S
     artifacts = MemberArtifacts(workspace, name)
     card = artifacts.fold_card(fold)
     if card is None:
-        raise InputError(f"member {recipe.name!r}: fold {fold} of {name!r}, its start, is not fitted")
+        what = f"the refit of {name!r}" if fold == REFIT else f"fold {fold} of {name!r}"
+        raise InputError(
+            f"member {recipe.name!r}: {what}, its start, is not fitted; name {name} in --models too"
+        )
     if card.key.folds != folds.digest:
         raise StaleError(
             f"member {recipe.name!r}: {name!r}, which it starts from, was made with another fold file, so it "
@@ -113,7 +117,8 @@ def _folder(recipe: Recipe, fold: int) -> Path:
     if not path.is_absolute() and recipe.folder is not None:
         path = recipe.folder / path
     several = (path / "fold-0").is_dir()
-    folder = path / f"fold-{fold}" if several else path
+    own = "refit" if fold == REFIT else f"fold-{fold}"
+    folder = path / own if several else path
     if not any((folder / name).is_file() for name in _FILES):
         remedy = " (there is a fold-0, so every fold needs its own)" if several else ""
         raise InputError(

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from .. import backbones
-from ..artifacts.cards import FoldCard, FoldKey, PredictionKey
+from ..artifacts.cards import REFIT, FoldCard, FoldKey, PredictionKey, fold_name
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
 from ..backbones.base import Backbone
@@ -51,6 +51,8 @@ class Job:
     """what the reader reported of the training file, such as how an order was drawn; for the cards"""
     use_folds: tuple[int, ...] | None = None
     """the folds whose models predict ``test`` where there is nothing to train on; None for all"""
+    refit: bool = False
+    """whether a model of all rows is trained after the folds', which then alone predicts ``test``"""
     deadline: Deadline | None = None
     """when a fold in training must have stopped"""
 
@@ -78,7 +80,7 @@ class FoldTask:
     @property
     def label(self) -> str:
         """How a person names the task."""
-        return f"{self.member} fold {self.fold}"
+        return f"{self.member} {'refit' if self.fold == REFIT else f'fold {self.fold}'}"
 
 
 def versions() -> dict[str, str]:
@@ -117,9 +119,10 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
             start=starts.start_digest(job.workspace, recipe, job.folds.n_folds),
             fold=None,
         )
-        keys = [key.model_copy(update={"fold": fold}) for fold in range(job.folds.n_folds)]
+        places = [*range(job.folds.n_folds), *([REFIT] if job.refit else [])]
+        keys = [key.model_copy(update={"fold": fold}) for fold in places]
         fitted_folds.check_base(job.artifacts(member), recipe, job.folds.n_folds, only_renamed=True)
-        use_folds = None
+        use_folds = fold_name(REFIT) if job.refit else None
     test = None if job.test is None else job.test.digest(outcomes=False)
     tasks = []
     for key in keys:
@@ -131,7 +134,8 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
             n_classes=job.n_classes,
             predict=recipe.prediction_numbers(),
         )
-        test_key = None if test is None else oof_key.model_copy(update={"test": test, "use_folds": use_folds})
+        predicts = test is not None and (not job.refit or fold == REFIT)
+        test_key = None if not predicts else oof_key.model_copy(update={"test": test, "use_folds": use_folds})
         tasks.append(FoldTask(member, recipe, fold, key, oof_key, test_key))
     return tasks
 
@@ -139,8 +143,13 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
 def is_done(job: Job, task: FoldTask) -> bool:
     """Whether this task has nothing left to do."""
     member = job.artifacts(task.member)
-    oof = job.train is None or member.has_predictions(task.oof_key)
-    return oof and (task.test_key is None or member.has_predictions(task.test_key))
+    if job.train is None:
+        done = True
+    elif task.fold == REFIT:
+        done = member.check_current(task.fit_key)
+    else:
+        done = member.has_predictions(task.oof_key)
+    return done and (task.test_key is None or member.has_predictions(task.test_key))
 
 
 def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> None:
@@ -183,7 +192,7 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
     # What is loaded here is what any later run loads, so load it after training as well.
     with backbones.reraise_os_errors(folder):
         fitted = backbone.load(folder, recipe=task.recipe, cache=job.workspace.cache)
-    held = None if job.train is None or job.folds is None else job.train.take(job.folds.rows(task.fold))
+    held = None if task.fold == REFIT else _held_out(job, task)
     check = None
     for battles, key in ((held, task.oof_key), (job.test, task.test_key)):
         if battles is None or key is None or member.has_predictions(key):
@@ -200,6 +209,11 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
             on_progress=_in_time(job, task, on_progress),
         )
         member.write_predictions(key, predictions, check)
+
+
+def _held_out(job: Job, task: FoldTask) -> Battles | None:
+    """The fold's own battles; None where nothing is trained."""
+    return None if job.train is None or job.folds is None else job.train.take(job.folds.rows(task.fold))
 
 
 def _in_time(job: Job, task: FoldTask, on_progress: Progress | None) -> Progress | None:
@@ -229,15 +243,21 @@ def _fit(
     learned_from, options = dict(data.learned_from), {}
     if first_stage is not None:  # an argument of heads that stand on a language model
         learned_from["start"], options = first_stage.facts, {"start": first_stage.folder}
+    recipe, held, facts = task.recipe, job.train, dict[str, Any]()
+    if task.fold == REFIT:
+        recipe = fitted_folds.refit_recipe(member, recipe, job.folds.n_folds)
+        facts = {"refit_epochs": recipe.train.epochs}
+    else:
+        held = job.train.take(job.folds.rows(task.fold))
     partial, resume = member.start_fold(task.fit_key)
     start = time.monotonic()
     with backbones.reraise_os_errors(partial):
         fitted = backbone.fit(
             data.battles,
-            valid=job.train.take(job.folds.rows(task.fold)),
+            valid=None if task.fold == REFIT else held,
             soft_targets=data.soft_targets,
             weights=data.weights,
-            recipe=task.recipe,
+            recipe=recipe,
             folder=partial,
             cache=job.workspace.cache,
             resume=resume,
@@ -245,7 +265,6 @@ def _fit(
             deadline=job.deadline,
             **options,
         )
-        held = job.train.take(job.folds.rows(task.fold))
         equivalence.keep_rows(partial, backbone, fitted, held, task.recipe)
     card = FoldCard(
         key=task.fit_key,
@@ -256,7 +275,7 @@ def _fit(
         rows=len(data.battles),
         learned_from=learned_from,
         versions=versions(),
-        facts=fitted.facts,
+        facts=fitted.facts | facts,
     )
     return member.commit_fold(partial, card)
 
@@ -275,6 +294,8 @@ class TrainingData:
 def training_data(job: Job, task: FoldTask) -> TrainingData:
     """The battles of the other folds, with the teacher's probabilities and the extra battles that may join.
 
+    For `REFIT` these are all of them.
+
     Raises
     ------
     MemberError
@@ -282,9 +303,10 @@ def training_data(job: Job, task: FoldTask) -> TrainingData:
     """
     assert job.train is not None
     assert job.folds is not None
-    rows = job.folds.rest(task.fold)
+    refit = task.fold == REFIT
+    rows = np.arange(len(job.train)) if refit else job.folds.rest(task.fold)
     held = job.folds.rows(task.fold)
-    if np.intersect1d(job.folds.group[held], job.folds.group[rows]).size:
+    if not refit and np.intersect1d(job.folds.group[held], job.folds.group[rows]).size:
         raise MemberError(f"{task.label}: a group is on both sides of the fold; remove {job.workspace.oof}")
     learned_from: dict[str, Any] = {}
     soft = None

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from ..artifacts.fold_file import ensure_folds
 from ..artifacts.members import MemberArtifacts
@@ -38,6 +38,7 @@ from . import standing, submission
 from .arguments import (
     check_jobs,
     deadline_of,
+    folds_of,
     load_truth,
     names_of,
     path_or_none,
@@ -92,6 +93,7 @@ def train_members(
     early: str | Path | None = None,
     bases: Mapping[str, str | Path] | None = None,
     hours: float | Deadline | None = None,
+    refit: bool = False,
     on_event: Event | None = None,
 ) -> TrainingRun:
     """Train members on every set of folds but one and predict that one; predict the test battles too.
@@ -123,6 +125,8 @@ def train_members(
     hours
         Stop in time, a fold in training with a checkpoint: ``result.late`` names the members that are not
         finished, and the same call goes on with them.
+    refit
+        Train each member once more on all rows, after its folds; that model alone predicts ``test``.
 
     Raises
     ------
@@ -165,7 +169,7 @@ def train_members(
         for name in anew:  # the last step before the training: whatever is wrong is known by now
             MemberArtifacts(place, name).forget()
         notes = loaded.report.notes
-        job = Job(place.root, train, folds, test_battles, more, n_classes, notes, deadline=deadline)
+        job = Job(place.root, train, folds, test_battles, more, n_classes, notes, None, refit, deadline)
         told = None
         if early is not None and test_battles is not None:
             make = standing.from_votes(place, train, test_battles, n_classes=n_classes, also=external)
@@ -212,7 +216,7 @@ def predict(
     early: str | Path | None = None,
     sample_submission: str | Path | None = None,
     bases: Mapping[str, str | Path] | None = None,
-    use_folds: Sequence[int] | None = None,
+    use_folds: Sequence[int] | Literal["refit"] | None = None,
     hours: float | Deadline | None = None,
     on_event: Event | None = None,
 ) -> EnsemblePrediction:
@@ -222,7 +226,7 @@ def predict(
     `Ensemble.predict_proba`. ``workspace`` is the ensemble's own by default; ``bases`` as in `train_members`:
     a base may lie elsewhere than on the training machine, since its content alone is checked.
     ``use_folds`` are the folds whose models predict, for less time: fewer are a little worse, and gamma is
-    estimated from those that predicted.
+    estimated from those that predicted. ``"refit"`` is the model of all rows, which `train_members` made.
 
     A member that fails, or whose models are missing or damaged, is left out and named in the prediction's
     ``left_out``: of the pools kept with the ensemble, the best of the other members' then takes the
@@ -240,10 +244,7 @@ def predict(
     given = workspace if workspace is not None else ensemble.workspace
     place = Workspace.of("." if given is None else given)
     check_jobs(jobs)
-    folds = None if use_folds is None else tuple(sorted(set(use_folds)))
-    if folds == ():
-        raise InputError("use_folds is empty; give at least one fold, or None for all")
-    deadline = deadline_of(hours)
+    folds, deadline = folds_of(use_folds), deadline_of(hours)
     battles = as_battles(test, format=format)
     ensemble.check_members(place)
     external = [name for name in ensemble.members if is_external(place, name)]

@@ -298,7 +298,7 @@ class Trainer:
         self.head_model.train()
         state = self.state
         if value < state.best:
-            state.best, state.stale = value, 0
+            state.best, state.best_done, state.stale = value, state.done, 0
             self.best = [p.detach().clone() for p in self.parameters]
         else:
             state.stale += 1
@@ -340,6 +340,7 @@ class Trainer:
         }
         if math.isfinite(state.best):
             facts["refined_validation_loss"] = round(state.best, 6)
+            facts["best_epochs"] = round(state.best_done * self.settings.epochs / steps, 4)
         if device.type == "cuda":
             facts["peak_device_bytes"] = torch.cuda.max_memory_allocated(device)
         return facts

@@ -20,6 +20,7 @@ class TrainerState:
     step: int = 0  # within the epoch
     done: int = 0  # optimizer steps in all
     best: float = math.inf
+    best_done: int = 0  # optimizer steps at the best evaluation
     stale: int = 0  # evaluations since the best
     real: int = 0
     padded: int = 0
