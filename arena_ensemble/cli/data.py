@@ -17,15 +17,31 @@ __all__ = ["import_member", "report", "sample", "validate"]
 
 def import_member(
     name: Annotated[str, typer.Argument(help="the member's name from now on")],
-    oof: Annotated[Path, typer.Option(metavar="FILE", help="its out-of-fold predictions")],
+    oof: Annotated[Path | None, typer.Option(metavar="FILE", help="its out-of-fold predictions")] = None,
     test: Annotated[Path | None, typer.Option(metavar="FILE", help="its test predictions")] = None,
     logits: o.LogitsOption = False,
     ids: o.IdsOption = None,
     test_ids: o.TestIdsOption = None,
     average: o.AverageOption = False,
+    adapter: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="instead: its PEFT adapter, or fold-0, fold-1, …"),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="BASE", help="hub id or folder of the adapter's base")
+    ] = None,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
-    """Keep predictions that another tool made as a member."""
+    """Keep what another tool made as a member: predictions, or an adapter."""
+    if (oof is None) == (adapter is None):
+        raise typer.BadParameter("give one of --oof FILE and --adapter DIR")
+    if adapter is not None:
+        if test is not None:
+            raise typer.BadParameter("--adapter predicts test battles itself; leave out --test")
+        return _import_adapter(workspace, name, adapter, base)
+    assert oof is not None
+    if base is not None:
+        raise typer.BadParameter("--base belongs to --adapter DIR")
     from ..artifacts.workspace import Workspace
     from ..pipeline import imported
     from ..pipeline.external_files import ReadingOptions
@@ -36,6 +52,23 @@ def import_member(
         card = imported.import_member(place, name, oof, test, reading)
     text = f"{place.oof / name}: {card.rows:,} rows, folds unverified; name it in --models"
     return Result(card.model_dump(mode="json"), text)
+
+
+def _import_adapter(workspace: Path, name: str, adapter: Path, base: str | None) -> Result:
+    from ..artifacts.workspace import Workspace
+    from ..pipeline import adapter_import
+
+    place = Workspace(workspace)
+    with place.locked("arena-ensemble import"):
+        found = adapter_import.import_adapter(place, name, adapter, base=base)
+    of = "one adapter for all folds" if found.folds == 1 else f"{found.folds} adapters, one for each fold"
+    prompt = "" if found.knows_prompt else "write under [prompt] what the adapter was trained to read, then "
+    text = (
+        f"{found.recipe}: backbone {found.settings['backbone']}, base {found.settings['base']}, {of}, folds "
+        f"unverified; {prompt}run `arena-ensemble oof --data FILE --models {name}`"
+    )
+    facts = {"member": name, "recipe": str(found.recipe), "folds": found.folds, **found.settings}
+    return Result(facts, text)
 
 
 def sample(

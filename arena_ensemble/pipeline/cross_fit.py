@@ -160,17 +160,13 @@ def run_job(
             # what is fitted predicts without them
             needed = distillation.needed_members(recipe) if job.train is not None else set()
             if failed := sorted(needed & result.failed.keys()):
-                result.failed[name] = f"its {_part(recipe, failed[0])} {failed[0]} failed"
+                result.failed[name] = f"its {starts.role(recipe, failed[0])} {failed[0]} failed"
             elif late := sorted(needed & result.late.keys()):
-                result.late[name] = f"its {_part(recipe, late[0])} {late[0]} is not finished"
+                result.late[name] = f"its {starts.role(recipe, late[0])} {late[0]} is not finished"
             else:
                 ready[name] = recipe
         _run_wave(job, ready, result, jobs, on_event, tell)
     return result
-
-
-def _part(recipe: Recipe, needed: str) -> str:
-    return "start" if needed == starts.start_member(recipe) else "teacher"
 
 
 def _run_wave(
@@ -313,6 +309,7 @@ def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
         member.merge_test(test_keys, learned_unverified=unverified)
     if job.train is not None and job.folds is not None and not member.is_merged(first.oof_key):
         predictions = member.merged_oof([task.oof_key for task in folds], job.train.ids)
+        starts.refuse_exchanged_head(first.recipe, predictions, job.train.outcomes(), job.folds.group)
         member.commit_oof(predictions, _member_card(job, folds, predictions, unverified))
     member.remove_shards([task.fold for task in planned])
     return member.card()

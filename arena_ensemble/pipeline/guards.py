@@ -101,7 +101,7 @@ def refuse_exchanged_columns(members: Mapping[str, Predictions], y: Ints, groups
     Where they are in the same one in all of several members, the labels are the likelier culprit.
     """
     tables = {name: member.combined().log_probs for name, member in members.items()}
-    orders = {name: _clear_order(table, y, groups) for name, table in tables.items()}
+    orders = {name: clear_order(table, y, groups) for name, table in tables.items()}
     named = [name for name, order in orders.items() if order is not None]
     if not named:
         return
@@ -109,7 +109,9 @@ def refuse_exchanged_columns(members: Mapping[str, Predictions], y: Ints, groups
     order = orders[first]
     assert order is not None
     given, other = (metrics.log_loss(rows, y) for rows in (tables[first], tables[first][:, list(order)]))
-    figures = f"taken as {_names(order)} the log-loss of {len(y):,} rows is {other:.4f}, as given {given:.4f}"
+    figures = (
+        f"taken as {in_words(order)} the log-loss of {len(y):,} rows is {other:.4f}, as given {given:.4f}"
+    )
     if len(named) > 1 and len(named) == len(orders) and len(set(orders.values())) == 1:
         raise InputError(
             f"the columns of all {len(named)} external members ({', '.join(named)}) look exchanged in the "
@@ -140,7 +142,7 @@ def _split_groups(member: Predictions, groups: Ints | None) -> list[str]:
     ]
 
 
-def _clear_order(log_probs: Floats, y: Ints, groups: Ints | None) -> tuple[int, int, int] | None:
+def clear_order(log_probs: Floats, y: Ints, groups: Ints | None) -> tuple[int, int, int] | None:
     """The better order of columns, if the rows then follow the votes.
 
     Of a member that knows nothing, another order may fit the frequencies of the votes better: that is no
@@ -226,7 +228,7 @@ def check_tests(
             raise InputError(
                 f"member {name!r}: the columns of its test predictions look exchanged: its "
                 f"{len(tests[name]):,} rows are distributed as those of its out-of-fold predictions if taken "
-                f"as {_names(order)}; {_TEST_REMEDY}"
+                f"as {in_words(order)}; {_TEST_REMEDY}"
             )
     deltas = {name: tuple(delta_tau(table)[0][:, None] for table in pair) for name, pair in tables.items()}
     trusted = [deltas[name] for name in tables if name not in external]
@@ -275,5 +277,6 @@ def _check_against_each_other(
     )
 
 
-def _names(order: tuple[int, int, int]) -> str:
+def in_words(order: tuple[int, int, int]) -> str:
+    """An order of columns as a person reads it: ``A, tie, B``."""
     return ", ".join(_CLASSES[k] for k in order)

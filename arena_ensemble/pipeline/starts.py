@@ -11,18 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from .. import metrics
 from ..artifacts.cards import REFIT
 from ..artifacts.files import digest_file, digest_json
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
-from ..errors import InputError, StaleError
+from ..errors import InputError, MemberError, StaleError
 from ..folds import Folds
+from ..predictions import Predictions
 from ..recipes import Recipe
 from .extra_data import learned_unverified
+from .guards import Ints, clear_order, in_words
 
 log = logging.getLogger(__name__)
 _MEMBER: Final = "member:"
-_FILES: Final = ("adapter_config.json", "adapter_model.safetensors", "weights.safetensors", "base.json")
+_FILES: Final = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "weights.safetensors",
+    "base.json",
+    "arena_ensemble.json",
+)
 """What decides the weights of a PEFT adapter and of a fitted fold."""
 
 
@@ -38,6 +47,11 @@ def start_member(recipe: Recipe) -> str | None:
     """The member that is the first stage, or None."""
     text = recipe.train.start
     return text.removeprefix(_MEMBER) if text.startswith(_MEMBER) else None
+
+
+def role(recipe: Recipe, needed: str) -> str:
+    """What a member that this one waits for is to it: its ``start`` or a ``teacher``."""
+    return "start" if needed == start_member(recipe) else "teacher"
 
 
 def start_digest(workspace: Workspace, recipe: Recipe, n_folds: int) -> str | None:
@@ -109,6 +123,27 @@ def start_of(workspace: Workspace, recipe: Recipe, folds: Folds, fold: int) -> S
     assert folder is not None
     verified = not learned_unverified(card.learned_from)
     return Start(folder, {"name": recipe.train.start, "folds_verified": verified})
+
+
+def refuse_exchanged_head(recipe: Recipe, predictions: Predictions, y: Ints, groups: Ints) -> None:
+    """Raise MemberError where a head of another tool clearly has its outputs in another order than ours.
+
+    ``predictions`` are in the order of the outcomes ``y`` (n,) and their groups (n,). A member whose start is
+    another member, or none, is passed over.
+    """
+    if not recipe.train.start or start_member(recipe) is not None:
+        return
+    log_probs = predictions.combined().log_probs
+    order = clear_order(log_probs, y, groups)
+    if order is None:
+        return
+    given, other = metrics.log_loss(log_probs, y), metrics.log_loss(log_probs[:, list(order)], y)
+    raise MemberError(
+        f"its classes look exchanged: taken as {in_words(order)} the log-loss of {len(y):,} rows is "
+        f"{other:.4f}, as given {given:.4f}; write the rows of the head of {recipe.train.start} in the order "
+        "A, B, tie (generation: prompt.verdicts), or its prompt shows the answers exchanged; then --retrain "
+        f"{recipe.name}"
+    )
 
 
 def _folder(recipe: Recipe, fold: int) -> Path:

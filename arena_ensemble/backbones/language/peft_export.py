@@ -20,11 +20,11 @@ from ...recipes import Recipe
 from . import adapters, loading
 from .encoder import PromptEncoder
 from .notices import quiet
+from .peft_import import NOTE
 
 if TYPE_CHECKING:
     from .backbone import LanguageModel
 
-NOTE: Final = "arena_ensemble.json"
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _OURS: Final = "model."
 _PEFT: Final = "base_model.model."
