@@ -60,6 +60,21 @@ _LLAMA_3_1_8B: Final = Shape(
         "tie_word_embeddings": False,
     },
 )
+# meta-llama/Llama-3.3-70B-Instruct and Llama-3.1-70B-Instruct, config.json; quoted in oumi-ai/oumi,
+# configs/recipes/llama3_3/README.md
+_LLAMA_3_70B: Final = Shape(
+    "llama",
+    {
+        "hidden_size": 8192,
+        "intermediate_size": 28672,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "max_position_embeddings": 131072,
+        "tie_word_embeddings": False,
+    },
+)
 # Qwen/Qwen2.5-7B and -14B, config.json; quoted in the same file
 _QWEN_2_5_7B: Final = Shape(
     "qwen2",
@@ -85,6 +100,22 @@ _QWEN_2_5_14B: Final = Shape(
         "vocab_size": 152064,
         "max_position_embeddings": 32768,
         "tie_word_embeddings": False,
+    },
+)
+# Qwen/Qwen3-4B-Instruct-2507, config.json; quoted in akougkas/warpio-cli,
+# warpio-docs/ai-docs/model_cards/qwen3:4b.md
+_QWEN_3_4B: Final = Shape(
+    "qwen3",
+    {
+        "hidden_size": 2560,
+        "intermediate_size": 9728,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 151936,
+        "max_position_embeddings": 262144,
+        "tie_word_embeddings": True,
     },
 )
 # Qwen/Qwen3-8B and -14B, config.json; quoted in the same file
@@ -128,6 +159,24 @@ _SMOLLM2_135M: Final = Shape(
         "num_key_value_heads": 3,
         "vocab_size": 49152,
         "max_position_embeddings": 8192,
+        "tie_word_embeddings": True,
+    },
+)
+# google/gemma-3-12b-it, text_config of config.json (its text decoder is what is used); what the file leaves
+# to the class stands in transformers' Gemma3TextConfig: vocabulary 262,208, heads of 256, five layers in six
+# with a sliding window
+_GEMMA_3_12B: Final = Shape(
+    "gemma3_text",
+    {
+        "hidden_size": 3840,
+        "intermediate_size": 15360,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 256,
+        "vocab_size": 262208,
+        "max_position_embeddings": 131072,
+        "sliding_window": 1024,
         "tie_word_embeddings": True,
     },
 )
@@ -177,10 +226,16 @@ SHAPES: Final = {
     "google/gemma-2-9b-it": _GEMMA_2_9B,
     "meta-llama/Llama-3.1-8B": _LLAMA_3_1_8B,
     "meta-llama/Llama-3.1-8B-Instruct": _LLAMA_3_1_8B,
+    # a reward model on Llama-3.1-8B-Instruct: the same body
+    "Skywork/Skywork-Reward-V2-Llama-3.1-8B": _LLAMA_3_1_8B,
+    "meta-llama/Llama-3.1-70B-Instruct": _LLAMA_3_70B,
+    "meta-llama/Llama-3.3-70B-Instruct": _LLAMA_3_70B,
+    "google/gemma-3-12b-it": _GEMMA_3_12B,
     "Qwen/Qwen2.5-7B": _QWEN_2_5_7B,
     "Qwen/Qwen2.5-7B-Instruct": _QWEN_2_5_7B,
     "Qwen/Qwen2.5-14B": _QWEN_2_5_14B,
     "Qwen/Qwen2.5-14B-Instruct": _QWEN_2_5_14B,
+    "Qwen/Qwen3-4B-Instruct-2507": _QWEN_3_4B,
     "Qwen/Qwen3-8B": _QWEN_3_8B,
     "Qwen/Qwen3-14B": _QWEN_3_14B,
     "microsoft/deberta-v3-large": _DEBERTA_V3_LARGE,

