@@ -29,7 +29,7 @@ PUBLISHED = {
     "Qwen/Qwen2.5-7B-Instruct": 7_615_616_512,
     "Qwen/Qwen2.5-14B-Instruct": 14_770_033_664,
     "meta-llama/Llama-3.3-70B-Instruct": 70_553_706_496,
-    # keras-hub counts 11,765,788,416 with a vocabulary of 262,144 (gemma3_presets.py); the hub's has 64 rows more
+    # keras-hub's gemma3_presets.py for 262,144 words; the hub's vocabulary has 64 more
     "google/gemma-3-12b-it": 11_765_788_416 + 64 * 3840,
     "Qwen/Qwen3-4B-Instruct-2507": 4_022_468_096,
     "Qwen/Qwen3-8B": 8_190_735_360,
