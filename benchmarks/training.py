@@ -1,6 +1,6 @@
 """This engine against ``transformers.Trainer``: five folds from texts to held-out log-probabilities.
 
-    python benchmarks/training.py [--case NAME …] [--rows N] [--repeats N] [--quick] [--json]
+    python benchmarks/training.py [--case NAME …] [--rows N] [--repeats N] [--passive] [--quick] [--json]
 
 Real votes at a 1,024-token window; every row has the length it has. Two files (``--votes``): a quarter of
 mtbench's texts fill the window, so little can be saved by padding less; tulu1's differ more. The bases
@@ -11,12 +11,17 @@ have random weights and the shapes of published small models: an encoder as goog
 ``--repeats`` times, in alternation; seconds are medians. Processor seconds stand beside those of the clock:
 with ``--threads 1`` they say the same on an idle machine and still do on a busy one. Peak memory is of the
 whole process. ± is one standard error clustered by prompt.
+
+Threads of OpenMP that wait for each other spin, which on a machine with other work takes cores from those
+that have something to do. ``--passive`` puts them to sleep in all sides (``OMP_WAIT_POLICY=passive``, as our
+command line sets it for its workers).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -77,6 +82,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="battles per case, drawn at random")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--passive", action="store_true", help="waiting threads sleep, in all sides")
     parser.add_argument(
         "--profile", action="store_true", help="one run more under a profiler: what takes time"
     )
@@ -113,9 +119,15 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
     job = {**SETTINGS, "base": str(base), "head": case["head"], "votes": str(votes)}
     job |= {"rows": str(folder / "rows.npz"), "threads": arguments.threads}
     repeats = 1 if arguments.quick else arguments.repeats
-    runs = alternate(job, repeats, folder, profile=arguments.profile)
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if arguments.passive:
+        environment["OMP_WAIT_POLICY"] = "passive"
+    before = os.getloadavg()[0]
+    runs = alternate(job, repeats, folder, environment, profile=arguments.profile)
     y = chosen.outcomes()
     found: dict[str, Any] = {"rows": count, "repeats": repeats, "threads": arguments.threads}
+    found |= {"waiting": "asleep" if arguments.passive else "default"}
+    found |= {"load": [round(before, 1), round(os.getloadavg()[0], 1)]}
     losses = {}
     for side in SIDES:
         facts = runs[side][-1]
@@ -147,13 +159,14 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
 
 
 def alternate(
-    job: dict[str, Any], repeats: int, folder: Path, *, profile: bool
+    job: dict[str, Any], repeats: int, folder: Path, environment: dict[str, str], *, profile: bool
 ) -> dict[str, list[dict[str, Any]]]:
     """Every side's runs, in turns; the processes live as long as the turns do."""
     script = Path(__file__).with_name("training_sides.py")
     sides = {
         side: subprocess.Popen(
             [sys.executable, str(script), json.dumps({**job, "side": side})],
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -232,7 +245,8 @@ def build(kind: str, battles: Any, folder: Path, *, quick: bool) -> None:
 
 
 def show(name: str, found: dict[str, Any]) -> None:
-    print(f"\n{name}: {found['rows']} rows, {found['threads']} threads, median of {found['repeats']}")
+    size = f"{found['rows']} rows, {found['threads']} threads, waiting: {found['waiting']}"
+    print(f"\n{name}: {size}, median of {found['repeats']}, load {found['load'][0]}")
     print(
         f"{'':28}{'seconds':>9}{'x ours':>8}{'processor':>11}{'x ours':>8}{'tokens/s':>10}{'padding':>9}"
         f"{'peak MiB':>10}{'log-loss':>10}{'±':>8}{'ours - it':>11}{'±':>8}"

@@ -46,7 +46,7 @@ class Estimate:
     weight_bytes: int
     """frozen weights as stored on the GPU"""
     trained_bytes: int
-    """adapters and head (or everything), float32"""
+    """adapters and head (or everything): float32, or bfloat16 with Kahan sums"""
     gradient_bytes: int
     optimizer_bytes: int
     activation_bytes: int
@@ -133,8 +133,8 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
         parameters=memory.parameters,
         trained_parameters=memory.trained,
         weight_bytes=memory.weights,
-        trained_bytes=4 * memory.trained,
-        gradient_bytes=4 * memory.trained if recipe.train.epochs else 0,
+        trained_bytes=memory.own,
+        gradient_bytes=memory.own if recipe.train.epochs else 0,
         optimizer_bytes=memory.optimizer,
         activation_bytes=memory.activations,
         logit_bytes=memory.logits,

@@ -12,6 +12,7 @@ from ..backbones import head_of
 from ..backbones.language import loading
 from ..backbones.language.adapters import layer_of
 from ..backbones.language.heads import HeadModel
+from ..backbones.language.optimizers import state_bytes
 from ..recipes import Recipe
 from . import flops
 from .memory import Act, MemoryUse, simulate_batch
@@ -31,6 +32,8 @@ class Footprint:
     parameters: int
     trained: int
     weights: int
+    own: int
+    """of the trained weights; their gradients take as much"""
     optimizer: int
     activations: int
     logits: int
@@ -44,9 +47,12 @@ def footprint(recipe: Recipe, config: Any, dtype: str, head_model: HeadModel) ->
     train = recipe.train
     trained = sum(p.numel() for p in head_model.parameters() if p.requires_grad)
     weights, widest = _frozen_bytes(recipe, head_model, dtype)
-    moments = 8 * trained + (4 * trained if train.ema else 0) + (4 * trained if train.early_stopping else 0)
+    moving = [p for p in head_model.parameters() if p.requires_grad]
+    moments = state_bytes(train.optimizer, moving)
+    moments += (4 * trained if train.ema else 0) + (4 * trained if train.early_stopping else 0)
     optimizer = moments if train.epochs else 0
-    fixed = weights + 4 * trained + _unpacked(recipe, widest, dtype)
+    own = sum(p.numel() * p.element_size() for p in moving)
+    fixed = weights + own + _unpacked(recipe, widest, dtype)
     depth = trained_depth(recipe, config, head_model)
     kept = activation_bytes(recipe, config, dtype, depth) if train.epochs else 0
     fit_rows, fit_length = _shape(recipe, train.batch_tokens)
@@ -55,20 +61,21 @@ def footprint(recipe: Recipe, config: Any, dtype: str, head_model: HeadModel) ->
         parameters=sum(p.numel() for name, p in head_model.model.named_parameters() if "lora_" not in name),
         trained=trained,
         weights=weights,
+        own=own,
         optimizer=optimizer,
         activations=kept,
         logits=fit_rows * 3 * 4,
         full_logits=fit_rows * fit_length * vocabulary * (_BYTES[dtype] + 4),
-        train=fixed + 4 * trained + optimizer + kept if train.epochs else fixed,
+        train=fixed + own + optimizer + kept if train.epochs else fixed,
         read=fixed + _prediction_bytes(recipe, config, dtype),
     )
 
 
 def reading_bytes(recipe: Recipe, config: Any, dtype: str, head_model: HeadModel) -> int:
     """Bytes of prediction alone: weights, adapters and head, and the fullest batch; no overhead."""
-    trained = sum(p.numel() for p in head_model.parameters() if p.requires_grad)
     weights, widest = _frozen_bytes(recipe, head_model, dtype)
-    fixed = weights + 4 * trained + _unpacked(recipe, widest, dtype)
+    own = sum(p.numel() * p.element_size() for p in head_model.parameters() if p.requires_grad)
+    fixed = weights + own + _unpacked(recipe, widest, dtype)
     return fixed + _prediction_bytes(recipe, config, dtype)
 
 
@@ -141,7 +148,17 @@ def _simulated(
 ) -> MemoryUse:
     # recipes that differ in data or schedule alone share a rehearsal
     what = (recipe.base, recipe.revision, recipe.backbone, recipe.adapter, recipe.train.attention)
-    key = (*what, bool(recipe.train.epochs), dtype, layers, rows, length, act, checkpointed)
+    key = (
+        *what,
+        recipe.train.optimizer,
+        bool(recipe.train.epochs),
+        dtype,
+        layers,
+        rows,
+        length,
+        act,
+        checkpointed,
+    )
     if key in _simulations:
         return _simulations[key]
 

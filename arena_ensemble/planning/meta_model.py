@@ -20,6 +20,7 @@ from ..backbones.language.attention import (
 )
 from ..backbones.language.heads import HeadModel
 from ..backbones.language.opening import BuildHead
+from ..backbones.language.optimizers import keeps_bf16
 from ..backbones.language.precision import precision_on_gpu
 from ..backbones.language.text_decoder import DecoderClassifier, auto_class, text_config, text_decoder
 from ..backbones.registry import engine_of
@@ -138,7 +139,8 @@ def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = 
         model.tie_weights()  # a model without values is not tied when it is built
         head = head_parameters(model, set()) if labels else set()
         if recipe.has_weights:
-            attach(model, settings, head)
+            bf16 = keeps_bf16(recipe.train.optimizer, settings.kind, _TORCH[dtype])
+            attach(model, settings, head, bf16=bf16)
         else:
             model.requires_grad_(False)
         if dtype != "fp32":

@@ -71,6 +71,8 @@ class TrainSettings(Section):
     window: Count = 32
     """optimizer steps per shuffled window, inside which rows are sorted by length"""
     gradient_checkpointing: bool = False
+    optimizer: Literal["adamw", "adamw-8bit", "adamw-paged-8bit", "adamw-kahan"] = "adamw"
+    """how AdamW keeps its moments: float32; 8 bits, paged or not; or for bfloat16 weights (full training)"""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """decay of an exponential moving average of the weights; 0 is off"""
     early_stopping: Annotated[int, Field(ge=0)] = 0

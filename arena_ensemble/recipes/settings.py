@@ -34,7 +34,7 @@ _MACHINE_SETTINGS: Final = (
     "train.checkpoint_every",
     "train.report_to",
 )
-_ADDED: Final = ("train.start", "soft.teachers", "soft.teacher_weights", "soft.loss")
+_ADDED: Final = ("train.start", "train.optimizer", "soft.teachers", "soft.teacher_weights", "soft.loss")
 """Settings that came later: at their defaults they leave the digests of older recipes as they were."""
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?\Z")
 
@@ -108,6 +108,8 @@ class Recipe(Section):
                 f"predict.quantise = {self.predict.quantise!r} would round weights that adapter.kind = "
                 "'full' has trained; leave it out, or export the merged weights and quantise those"
             )
+        if self.train.optimizer == "adamw-kahan" and self.adapter.kind != "full":
+            raise ValueError("train.optimizer = 'adamw-kahan' is for adapter.kind = 'full'; use 'adamw'")
         return self
 
     @property

@@ -42,7 +42,7 @@ def head_parameters(model: nn.Module, fresh: Collection[str]) -> set[str]:
     return named | {name for name, _ in model.named_parameters() if name in fresh}
 
 
-def attach(model: nn.Module, settings: Any, head: Collection[str]) -> None:
+def attach(model: nn.Module, settings: Any, head: Collection[str], *, bf16: bool = False) -> None:
     """Set what is trained, insert the adapters, and keep every trained weight in float32.
 
     Parameters
@@ -51,6 +51,8 @@ def attach(model: nn.Module, settings: Any, head: Collection[str]) -> None:
         As :class:`arena_ensemble.recipes.AdapterSettings` (any object with its fields).
     head
         Names of the head's parameters, always trained.
+    bf16
+        Whether full fine-tuning leaves the base in bfloat16; the head is float32 all the same.
 
     Raises
     ------
@@ -58,9 +60,9 @@ def attach(model: nn.Module, settings: Any, head: Collection[str]) -> None:
         No linear layer is left to adapt.
     """
     if settings.kind == "full":
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
             parameter.requires_grad_(True)
-            parameter.data = parameter.data.float()
+            parameter.data = parameter.data.to(torch.bfloat16 if bf16 and name not in head else torch.float32)
         return
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -188,7 +190,7 @@ def trained_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write the trained parameters, float32, as safetensors."""
+    """Write the trained parameters, in their own types, as safetensors."""
     from safetensors.torch import save_file
 
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in trained_parameters(module).items()}

@@ -18,6 +18,7 @@ from typing import Any, Final
 import torch
 
 from ...artifacts import atomic
+from .optimizers import on_device
 from .out_of_memory import random_state, set_random_state
 from .trainer_state import Resumable
 
@@ -59,7 +60,9 @@ def _tensors(trainer: Resumable) -> dict[str, torch.Tensor]:
     for k, (name, parameter) in enumerate(trainer.named.items()):
         tensors[f"weight/{name}"] = parameter.detach()
         for key, value in trainer.optimizer.state[parameter].items():
-            tensors[f"optimizer/{key}/{name}"] = value
+            # bitsandbytes counts steps in a plain number
+            label = "optimizer" if isinstance(value, torch.Tensor) else "number"
+            tensors[f"{label}/{key}/{name}"] = torch.as_tensor(value)
         for label, values in lists.items():
             if values is not None:
                 tensors[f"{label}/{name}"] = values[k]
@@ -98,13 +101,12 @@ def _put(trainer: Resumable, meta: dict[str, Any], tensors: dict[str, torch.Tens
     with torch.no_grad():
         for name, parameter in trainer.named.items():
             parameter.copy_(tensors[f"weight/{name}"])
-    kept: dict[str, dict[str, torch.Tensor]] = {}
     for label, value in tensors.items():
-        if label.startswith("optimizer/"):
-            _, key, name = label.split("/", 2)
-            kept.setdefault(name, {})[key] = value
-    for name, parameter in trainer.named.items():
-        trainer.optimizer.state[parameter] = {k: v.to(device) for k, v in kept.get(name, {}).items()}
+        kind, key, name = (*label.split("/", 2), "", "")[:3]
+        if kind in ("optimizer", "number"):
+            parameter, number = trainer.named[name], kind == "number"
+            kept = value.item() if number else on_device(trainer.optimizer, parameter, value)
+            trainer.optimizer.state[parameter][key] = kept
     if trainer.ema is not None:
         trainer.ema = [tensors[f"ema/{name}"].to(device) for name in trainer.named]
     if any(label.startswith("best/") for label in tensors):

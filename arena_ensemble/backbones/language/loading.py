@@ -18,6 +18,7 @@ from . import gguf_base, hub
 from .attention import card_here, choose_attention, expand_shared_heads, needs_expanding, next_attention
 from .base_folder import check_base_folder
 from .notices import quiet
+from .optimizers import keeps_bf16
 from .precision import precision_on_gpu
 from .text_decoder import DecoderClassifier, auto_class, text_config, text_decoder
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # any object with the same fields will do
 
 _log = logging.getLogger(__name__)
 _CPU_TOKENS: Final = 2048
+_BLOCK: Final = 64
+"""weights that share a scale in 4 bits"""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,11 @@ def source_of(recipe: Recipe, cache: Path) -> Source:
     return Source(str(hub.snapshot(recipe.name, source.name, source.revision)))
 
 
+def trains_bf16(recipe: Recipe, policy: Policy) -> bool:
+    """Whether full fine-tuning keeps its weights in bfloat16, as :func:`.optimizers.keeps_bf16` has it."""
+    return keeps_bf16(recipe.train.optimizer, recipe.adapter.kind, policy.dtype)
+
+
 @contextlib.contextmanager
 def _reraise_load_errors(source: Source, what: str) -> Iterator[None]:
     """Read a part of a base; transformers' errors as one line that says what to do."""
@@ -168,8 +176,9 @@ def load_model(
     """
     if recipe.loader == "unsloth":
         return _unsloth(source, recipe, labels)
-    full = recipe.adapter.kind == "full"  # trained in float32, so not rounded on the way
-    options: dict[str, Any] = {**source.options, "dtype": torch.float32 if full else policy.dtype}
+    # what is trained in float32 is not rounded on the way
+    exact = recipe.adapter.kind == "full" and not trains_bf16(recipe, policy)
+    options: dict[str, Any] = {**source.options, "dtype": torch.float32 if exact else policy.dtype}
     options |= {"output_loading_info": True, "use_safetensors": True}
     if policy.attention:
         options["attn_implementation"] = policy.attention
@@ -197,6 +206,8 @@ def load_model(
         model, fresh = DecoderClassifier(model, labels), {"score.weight"}
     if recipe.adapter.quantise == "none":
         model = model.to(policy.device)
+    elif recipe.adapter.quantise == "4bit" and policy.device.type == "cpu":
+        _refuse_odd_widths(model, source)
     text_config(model.config).use_cache = False
     if policy.expand:
         expand_shared_heads(text_decoder(model))
@@ -211,6 +222,16 @@ def recompute_activations(model: Any) -> None:
     names = inspect.signature(enable).parameters
     [name] = [name for name in names if name.endswith("checkpointing_kwargs")]
     enable(**{name: {"use_reentrant": False}})
+
+
+def _refuse_odd_widths(model: Any, source: Source) -> None:
+    """bitsandbytes 0.50 has 4-bit products on a CPU for inputs in whole blocks of 64 alone."""
+    for name, part in model.named_modules():
+        if type(part).__name__ == "Linear4bit" and part.in_features % _BLOCK:
+            raise RecipeError(
+                f"base {source.name!r}: {name} is {part.in_features} wide, and in 4 bits a CPU takes "
+                f"multiples of {_BLOCK} alone; set adapter.quantise = '8bit' or 'none', or use a GPU"
+            )
 
 
 def _quantisation(recipe: Recipe, policy: Policy) -> Any:

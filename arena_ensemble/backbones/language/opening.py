@@ -74,8 +74,8 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     model, fresh = loading.load_model(encoder.source, recipe, policy, labels=encoder.head.labels)
     head = adapters.head_parameters(model, fresh) if encoder.head.labels is not None else set()
     if recipe.has_weights:
-        adapters.attach(model, recipe.adapter, head)
-        if recipe.adapter.kind == "lora" and not policy.autocast:
+        adapters.attach(model, recipe.adapter, head, bf16=loading.trains_bf16(recipe, policy))
+        if recipe.adapter.kind == "lora":
             fuse(model)
     else:
         model.requires_grad_(False)

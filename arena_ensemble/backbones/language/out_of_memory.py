@@ -6,9 +6,10 @@ done again. The random state is put back before, for the sake of dropout.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
 import numpy as np
@@ -42,6 +43,27 @@ def attempt(work: Callable[[], T]) -> T | None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None
+
+
+@contextlib.contextmanager
+def remedied(what: str) -> Iterator[None]:
+    """Out of memory where no smaller micro-batch helps, as one error that says what does.
+
+    Raises
+    ------
+    MemberError
+        Memory ran out inside; some of the weights may have moved.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemberError(
+            f"{what} ran out of memory{_free()}: end what else uses the memory and run the same command "
+            "again (the last checkpoint is kept), or set train.optimizer = 'adamw-8bit', a smaller "
+            "adapter.r or adapter.kind = 'lora' and train anew"
+        ) from error
 
 
 class TokenBudget:

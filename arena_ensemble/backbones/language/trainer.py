@@ -25,7 +25,8 @@ from .batching import Index, plan_epoch
 from .gradients import Gradients, fullest
 from .heads import HeadModel
 from .objective import parameter_groups, rate_at
-from .out_of_memory import TokenBudget
+from .optimizers import build_optimizer, state_bytes
+from .out_of_memory import TokenBudget, remedied
 from .pace import Pace
 from .sequences import TrainingSet
 from .trainer_state import TrainerState
@@ -83,13 +84,13 @@ class Trainer:
         self.named = trained_parameters(head_model)
         self.parameters = list(self.named.values())
         groups = parameter_groups(head_model, settings, head)
-        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-            groups, betas=(0.9, 0.999), eps=1e-8, fused=True
-        )
+        kind = getattr(settings, "optimizer", "adamw")
+        self.optimizer = build_optimizer(kind, groups, policy.device)
+        self.optimizer_bytes = state_bytes(kind, self.parameters)
         self.scaler = torch.amp.GradScaler(enabled=policy.scaled)
         self.ema: list[torch.Tensor] | None = None
         if settings.ema:
-            self.ema = [p.detach().clone() for p in self.parameters]
+            self.ema = [p.detach().float().clone() for p in self.parameters]  # rounded, it would stand still
         self.best: list[torch.Tensor] | None = None
         self.state = TrainerState(losses=[])
         self.gradients = Gradients(
@@ -179,7 +180,8 @@ class Trainer:
             minutes=settings.checkpoint_minutes,
             every=settings.checkpoint_every,
             deadline=deadline,
-            checkpoint_bytes=3 * sum(p.numel() * p.element_size() for p in self.parameters),
+            checkpoint_bytes=self.optimizer_bytes
+            + sum(p.numel() * p.element_size() for p in self.parameters),
             clock=clock,
         )
 
@@ -255,11 +257,9 @@ class Trainer:
         """Run the fullest micro-batches of all epochs to come once; nothing is changed but the budget."""
         epochs = range(self.state.epoch, self.settings.epochs)
         parts = [units for epoch in epochs for step in self.plan(epoch) for units in step]
-        moments = (
-            0 if self.optimizer.state else sum(2 * p.numel() * p.element_size() for p in self.parameters)
-        )
+        reserve = 0 if self.optimizer.state else self.optimizer_bytes
         if parts:
-            self.gradients.rehearse(fullest(parts, self.unit_lengths), moments)
+            self.gradients.rehearse(fullest(parts, self.unit_lengths), reserve)
         self._remember_budget()
 
     def _remember_budget(self) -> None:
@@ -271,14 +271,15 @@ class Trainer:
         if self.settings.max_grad_norm:
             self.scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
-        self.scaler.step(self.optimizer)
+        with remedied(f"training of {self.name}: optimizer step {self.state.done + 1}"):
+            self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:
             with torch.no_grad():
                 # early averages lean on few steps, so the decay itself warms up
                 decay = min(self.settings.ema, (1 + self.state.done) / (10 + self.state.done))
-                torch._foreach_lerp_(self.ema, [p.detach() for p in self.parameters], 1 - decay)
+                torch._foreach_lerp_(self.ema, [p.detach().float() for p in self.parameters], 1 - decay)
 
     def _report(self, loss: float, steps: int, on_progress: Progress | None, on_log: Log | None) -> None:
         done = self.state.done

@@ -63,3 +63,42 @@ def test_merged_weights_and_autocast_are_left_to_peft() -> None:
             if isinstance(part, peft.tuners.lora.LoraLayer):
                 part.merge()
     assert torch.equal(ours(x), theirs(x))
+
+
+def half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The base in 16 bits, the adapters in float32, as the engine has them."""
+    for name, parameter in model.named_parameters():
+        if "lora_" not in name:
+            parameter.data = parameter.data.to(dtype)
+    return model
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("given", [torch.float32, None], ids=["float32 inputs", "inputs of 16 bits"])
+def test_in_16_bits_it_is_as_near_to_float32_as_peft_is(
+    bias: bool, dtype: torch.dtype, given: torch.dtype | None
+) -> None:
+    x = torch.randn(3, 40, 12).to(dtype)
+    exact = outputs_and_gradients(half(adapted(bias), dtype).float(), x.float())
+    found = []
+    for fused in (False, True):
+        model = half(adapted(bias), dtype)
+        if fused:
+            assert fuse(model) == 2
+        inputs = x.to(given or dtype).clone().requires_grad_(True)
+        with torch.autocast("cpu", dtype=dtype):
+            predicted = model(inputs)
+        predicted.float().square().sum().backward()
+        assert inputs.grad is not None
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert {g.dtype for g in gradients} == {torch.float32}
+        found.append([predicted.detach(), inputs.grad, *gradients])
+    theirs, ours = found
+    assert [t.dtype for t in ours] == [t.dtype for t in theirs]
+    assert len(ours) == len(exact) == 6
+    for right, one, other in zip(exact, theirs, ours, strict=True):
+        scale = float(right.norm())
+        off_theirs, off_ours = (float((t.float() - right).norm()) / scale for t in (one, other))
+        assert off_ours <= 1.2 * off_theirs + torch.finfo(dtype).eps / 8
+        assert off_ours < 4 * torch.finfo(dtype).eps

@@ -16,7 +16,7 @@ from architectures import battles, recipe, save_base
 from arena_ensemble import backbones
 from arena_ensemble.backbones.language import adapters
 from arena_ensemble.backbones.language.opening import open_model
-from arena_ensemble.errors import DependencyError
+from arena_ensemble.errors import DependencyError, RecipeError
 
 here = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="the extra arena-ensemble[quantised] is absent"
@@ -62,6 +62,14 @@ def test_a_quantised_base_learns_and_comes_back(
     done = subprocess.run([sys.executable, "-c", code, *places], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(out), told)
+
+
+@here
+def test_widths_that_4_bits_cannot_have_on_a_cpu_are_refused_before_training(tmp_path: Path) -> None:
+    chosen = recipe(save_base(tmp_path / "llama", "llama"), adapter={"quantise": "4bit"})
+    with pytest.raises(RecipeError, match=r"q_proj is 32 wide.*multiples of 64.*'8bit'") as caught:
+        open_model(chosen, cache=tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_without_bitsandbytes_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
