@@ -29,7 +29,7 @@ INSIDE = {
     "io": "cells column_names format_names probabilities spreadsheets zstd messages prediction_columns votes "
     "streams questions array_files json_rows battle_formats tables layouts ids submission validation "
     "detection columns repeated_rows battles frames labels predictions verdict_words judgement_rows "
-    "judgements panel_votes",
+    "judge_results judgements panel_votes",
     "prompts": "encoded budgets rounds templates assembly",
     "sample": "texts arena judges",
     "folds": "split near_duplicates groups assignment holdout overlap",

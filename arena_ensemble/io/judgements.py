@@ -17,6 +17,7 @@ from ..judgements import AnswerScores, First, JudgeColumn, Judgements
 from .cells import is_missing
 from .column_names import WINNERS, Columns, canonical
 from .ids import id_column
+from .judge_results import read_results
 from .judgement_rows import (
     first_of,
     folded,
@@ -92,6 +93,9 @@ def load_judgements(path: Path, *, numbers: str | None = None, first: First = Fi
         raise InputError(
             f"numbers {numbers!r}: choose 120 (1 is A, 2 is B, 0 is a tie) or 012 (0 is A, 1 is B)"
         )
+    results = read_results(table)
+    if results is not None:
+        return LoadedJudgements(results, None, _missing(results.missing, len(results), "pairs"))
     if "item" in columns and "answer" in columns:
         answers = _answers(table, columns)
         return LoadedJudgements(None, answers, _missing(answers.missing, len(answers), "answers"))
@@ -158,7 +162,17 @@ def _long(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
             found[name] = score_column(places, [(one[0], one[1]) for one in cells], len(ids))
         else:
             found[name] = probability_column(name, places, cells, len(ids), file=table.name)
-    return Judgements(ids, found)
+    cost = columns.find("cost")
+    return Judgements(ids, found, _costs(table, judge, cost) if cost else {})
+
+
+def _costs(table: Table, judge: str, cost: str) -> dict[str, float]:
+    """Judge → mean cost of a call, of those that say one."""
+    given: dict[str, list[float]] = {}
+    for count, row in enumerate((row for batch in table.batches([judge, cost]) for row in batch), start=1):
+        if not is_missing(row[1]):
+            given.setdefault(str(row[0]), []).append(number(row[1], f"{table.name} row {count}: cost"))
+    return {name: float(np.mean(values)) for name, values in given.items()}
 
 
 def _unique_ids(table: Table, given: list[Any], name: str) -> tuple[pl.Series, str | None]:

@@ -36,7 +36,9 @@ def _cheap() -> Any:
 
     def cheap(design: Any, *, trees: bool = True) -> CandidateSet:
         logistic = candidates.LogisticCandidate("logistic", "plain", candidates.RIDGES[:1])
-        found = [Prior(), GeometricMean(), logistic] if len(design.members) > 1 else [Prior(), logistic]
+        found: list[Any] = (
+            [Prior(), GeometricMean(), logistic] if len(design.members) > 1 else [Prior(), logistic]
+        )
         return CandidateSet(tuple(found), (), tuple(one.name for one in found))
 
     patch = pytest.MonkeyPatch()
