@@ -1,8 +1,8 @@
 """Seconds of the ensemble half, beside the peers' in the same run: medians of seven.
 
-Temperature beside scikit-learn's own core on 57,477 rows; greedy selection beside AutoGluon's
-``EnsembleSelection`` (set ARENA_PEERS_AUTOGLUON to a Python that has it) with the same weights; the
-paired bootstrap; and one whole default ``Stacker.fit`` with its peak memory.
+Temperature of 57,477 rows beside scikit-learn's own core and beside its public call, in turn; greedy
+selection beside AutoGluon's ``EnsembleSelection`` (set ARENA_PEERS_AUTOGLUON to a Python that has it)
+with the same weights; the paired bootstrap; and one whole default ``Stacker.fit`` with its peak memory.
 
     python benchmarks/speed_stacking.py [--quick] [--json]
 """
@@ -23,9 +23,11 @@ from typing import Any
 
 import numpy as np
 from simulated_oof import simulate
-from sklearn.calibration import _TemperatureScaling
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV, _TemperatureScaling
+from sklearn.frozen import FrozenEstimator
 
-from arena_ensemble.calibration import fit_temperature
+from arena_ensemble.calibration import TemperatureScaler, fit_temperature
 from arena_ensemble.metrics import log_loss, paired_difference, row_losses
 from arena_ensemble.stacking import Stacker
 from arena_ensemble.stacking.pool_weights import greedy_weights, true_class_probs
@@ -66,6 +68,20 @@ def alternated(first: Callable[[], Any], second: Callable[[], Any], repeats: int
     return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 
+class AsIs(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Predicts the probabilities that it is given: what scikit-learn's public call calibrates."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        return X
+
+    def predict(self, X: Any) -> Any:
+        return self.classes_[X.argmax(axis=1)]
+
+
 def autogluon(probs: Any, y: Any, repeats: int) -> dict[str, Any] | None:
     python = os.environ.get("ARENA_PEERS_AUTOGLUON")
     if not python:
@@ -84,14 +100,23 @@ def autogluon(probs: Any, y: Any, repeats: int) -> dict[str, Any] | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="3,000 rows, three repeats")
+    parser.add_argument("--quick", action="store_true", help="stacker on 3,000 rows, three repeats")
     parser.add_argument("--json", action="store_true", help="last line: one JSON object")
     options = parser.parse_args()
     rows, repeats = (3000, 3) if options.quick else (57_477, 7)
-    scene = simulate("speed", ["strong", "weak", "sure", "shy", "curved", "weak"], rows, 0)
-    log_probs = np.log(np.stack(list(scene.members.values())))
-    y, one = scene.y, log_probs[2]
-    out: dict[str, Any] = {"rows": rows}
+    out: dict[str, Any] = {"rows": rows, "temperature_rows": 57_477}
+    kinds = ["strong", "weak", "sure", "shy", "curved", "weak"]
+    whole = simulate("speed", kinds, 57_477, 0)
+    shown, y = list(whole.members.values())[2], whole.y
+    one = np.log(shown)
+    out["temperature_public"], out["temperature_public_scikit_learn"] = alternated(
+        lambda: TemperatureScaler().fit(shown, y),
+        lambda: CalibratedClassifierCV(FrozenEstimator(AsIs().fit(shown, y)), method="temperature").fit(
+            shown, y
+        ),
+        repeats,
+    )
+    out["temperature_public_ratio"] = out["temperature_public_scikit_learn"] / out["temperature_public"]
     out["temperature"], out["temperature_scikit_learn"] = alternated(
         lambda: fit_temperature(one, y), lambda: _TemperatureScaling().fit(one, y), repeats
     )
@@ -99,6 +124,9 @@ def main() -> None:
     theirs = float(_TemperatureScaling().fit(one, y).beta_)
     out["temperature_betas"] = [ours, theirs]
     out["temperature_ratio"] = out["temperature_scikit_learn"] / out["temperature"]
+    scene = simulate("speed", kinds, rows, 0)
+    log_probs = np.log(np.stack(list(scene.members.values())))
+    y = scene.y
     out["greedy"] = median_seconds(lambda: greedy_weights(true_class_probs(log_probs, y), 25), repeats)
     peer = autogluon(np.exp(log_probs), y, repeats)
     if peer is not None:

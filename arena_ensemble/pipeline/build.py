@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from .. import metrics
 from ..artifacts import cards
-from ..artifacts.cards import EnsembleCard, EnsembleKey
+from ..artifacts.cards import EnsembleCard, EnsembleKey, MemberCard
 from ..artifacts.members import OOF, MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..backbones import head_of
 from ..battles import Battles
 from ..diagnostics.contribution import member_contributions
 from ..diagnostics.label_leakage import leakage_suspicions
@@ -83,7 +84,13 @@ def build(
     found = check_members(loaded.oof, y, groups=folds.group, folds=folds.fold, external=loaded.external)
     log.info("stacking %d members on %d battles", len(members), len(battles))
     stacker = Stacker(random_state=seed).fit(
-        loaded.oof, y, features=extract(battles), groups=folds.group, folds=folds.fold, bayes_log_probs=truth
+        loaded.oof,
+        y,
+        features=extract(battles),
+        groups=folds.group,
+        folds=folds.fold,
+        bayes_log_probs=truth,
+        one_order=loaded.one_order,
     )
     honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
     new = ensemble_card(
@@ -114,6 +121,8 @@ class _Loaded:
     hashes: dict[str, str] = field(default_factory=dict)
     hours: dict[str, float] = field(default_factory=dict)
     external: list[str] = field(default_factory=list)
+    one_order: list[str] = field(default_factory=list)
+    """see `saw_one_order`"""
 
 
 def _load_members(
@@ -130,9 +139,22 @@ def _load_members(
         loaded.hashes[name] = card.files[OOF]
         if card.is_external:
             loaded.external.append(name)
+        if saw_one_order(card, aligned):
+            loaded.one_order.append(name)
         if card.seconds:
             loaded.hours[name] = card.seconds / 3600
     return loaded
+
+
+def saw_one_order(card: MemberCard, predictions: Predictions) -> bool:
+    """Whether a member may lean to the response shown first, as far as its card knows.
+
+    It was trained here, its head is not equivariant by construction, and it predicted the shown order only.
+    Of an external member nothing is known: it counts as one of both orders.
+    """
+    if card.is_external or predictions.swap_log_probs is not None:
+        return False
+    return not head_of(card.backbone).swap_equivariant
 
 
 def _kept(workspace: Workspace, key: EnsembleKey) -> Ensemble | None:

@@ -209,6 +209,9 @@ class BoostingCandidate:
         Whether the members are seen; without them the boosters start from the class frequencies.
     params
         None: `params_for_rows` of the training rows.
+    lean
+        Start from the logits of the logistic form with a lean, see `LogisticCandidate`; the boosters
+        themselves stay equivariant.
     """
 
     name: str
@@ -217,6 +220,7 @@ class BoostingCandidate:
     predicts_tie_logit: bool = True
     tempered: bool = True
     members: bool = True
+    lean: bool = False
 
     def fit(self, design: Design, y: Labels, seed: int) -> BoostedTrees:
         """Two boosted models a bag."""
@@ -224,7 +228,8 @@ class BoostingCandidate:
         used = self.params or params_for_rows(len(y), features=self.features)
         base = None
         if design.members:
-            base = LogisticCandidate("start", "plain", ridges=(10.0,)).fit(design, y, seed)
+            start = LogisticCandidate("start", "plain", ridges=(10.0,), lean=self.lean)
+            base = start.fit(design, y, seed)
         base_tie = float(np.log(((y == 2).sum() + 1.0) / ((y != 2).sum() + 2.0)))
         delta, tie = _start(base, base_tie, design)
         decided = np.flatnonzero(y != 2)

@@ -6,6 +6,7 @@ class of its own), and a test.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -37,6 +38,12 @@ RESTORE: Final[Mapping[str, Callable[[Mapping[str, Any], Sequence[str]], Model]]
 MIN_BOOSTING_ROWS: Final = 300
 """Below this many rows boosted trees are not tried: a leaf would hold a handful of votes."""
 
+RAW_MEMBER: Final = "best member"
+"""The candidate that fits nothing: it only says which member."""
+
+LEAN: Final = " and lean"
+"""Ends the names of candidates that let members of one order lean to the response they saw first."""
+
 SHRINKAGES: Final = (1000.0, 100.0, 30.0, 10.0)
 """Strengths of the shrunk pools, in rows, which are tried where rows are few."""
 
@@ -44,6 +51,7 @@ SHRINKAGES: Final = (1000.0, 100.0, 30.0, 10.0)
 def candidates_for(design: Design, *, trees: bool = True) -> CandidateSet:
     """Candidates from the simplest to the richest; without ``trees`` where they could learn nothing new."""
     linear, alone = _linear_candidates(design)
+    leaning: dict[str, str] = {}
     if design.cells is not None:
         linear.append(CountTableCandidate())
     boosting: list[Candidate] = []
@@ -52,8 +60,34 @@ def candidates_for(design: Design, *, trees: bool = True) -> CandidateSet:
         boosting, blends = _boosting_candidates(design)
     order = [candidate.name for candidate in linear if candidate.name not in alone]
     order += [blend.name for blend in blends]
+    if design.one_order:
+        linear_too, boosting_too = _leaning(linear), _leaning(boosting)
+        own = {one.name for one in (*linear_too, *boosting_too)}
+        blends_too = [
+            dataclasses.replace(
+                blend,
+                name=blend.name + LEAN,
+                parts=tuple(part + LEAN if part + LEAN in own else part for part in blend.parts),
+            )
+            for blend in blends
+        ]
+        named = own | {blend.name for blend in blends_too}
+        # After all equivariant ones: they are the richer, and have to pay.
+        leaning = {name + LEAN: name for name in order if name + LEAN in named}
+        order += leaning
+        linear, boosting, blends = linear + linear_too, boosting + boosting_too, blends + blends_too
     # The slowest last: they are started first, so that no thread waits for one of them at the end.
-    return CandidateSet((*linear, *boosting), tuple(blends), tuple(order))
+    return CandidateSet((*linear, *boosting), tuple(blends), tuple(order), frozenset({RAW_MEMBER}), leaning)
+
+
+def _leaning(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The same with a lean, of those that see members and may have one."""
+    return [
+        dataclasses.replace(one, name=one.name + LEAN, lean=True)
+        for one in candidates
+        if (isinstance(one, LogisticCandidate) and one.terms in ("plain", "rich", "all"))
+        or (isinstance(one, BoostingCandidate) and one.members)
+    ]
 
 
 def _linear_candidates(design: Design) -> tuple[list[Candidate], set[str]]:
@@ -63,7 +97,7 @@ def _linear_candidates(design: Design) -> tuple[list[Candidate], set[str]]:
     ridges, feature_ridges = (RIDGES, FEATURE_RIDGES) if few else (RIDGES[1::2], FEATURE_RIDGES[1::2])
     found: list[Candidate] = [Prior()]
     if members:
-        found.append(BestMember("best member", tempered=False))
+        found.append(BestMember(RAW_MEMBER, tempered=False))
         found.append(BestMember("best member, temperature", tempered=True))
     if members > 1:
         shrunk = SHRINKAGES if len(design) <= FEW_ROWS[1] else ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ Members = Mapping[str, npt.ArrayLike | Predictions]
 Cells = npt.NDArray[np.int64]
 
 _SUM_TOLERANCE = 1e-3
+_CLIP = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,9 @@ class Design:
     cells, swapped_cells
         (n, J) integers each, or None: what J judges answered as categories, and what the same answers are
         called when the two responses are exchanged. Only the table of counts reads them.
+    one_order, first
+        Members that predicted one order only, and (n,) which response they saw first: +1 for a, -1 for b.
+        None where no member is such. Only the candidates with a lean read them.
     """
 
     delta: Floats
@@ -46,6 +50,8 @@ class Design:
     even_names: tuple[str, ...]
     cells: Cells | None = None
     swapped_cells: Cells | None = None
+    one_order: tuple[str, ...] = ()
+    first: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.delta)
@@ -74,6 +80,8 @@ class Design:
             self.even_names,
             None if self.cells is None else self.cells[rows],
             None if self.swapped_cells is None else self.swapped_cells[rows],
+            self.one_order,
+            None if self.first is None else self.first[rows],
         )
 
     def leaving_out(self, folds: Cells, out: tuple[int, ...]) -> Design:
@@ -94,7 +102,7 @@ class Design:
         return Design(none, none, self.odd, self.even, (), self.odd_names, self.even_names)
 
     def swapped(self) -> Design:
-        """What would be seen if the two responses changed places (and the members were equivariant)."""
+        """What would be seen if the two responses changed places, and who saw which of them first."""
         return Design(
             -self.delta,
             self.tau,
@@ -105,7 +113,23 @@ class Design:
             self.even_names,
             self.swapped_cells,
             self.cells,
+            self.one_order,
+            None if self.first is None else -self.first,
         )
+
+    @property
+    def lean_terms(self) -> tuple[Floats, Floats]:
+        """How members of one order may lean: odd terms (n, 1 + L) of delta, even ones (n, L) of tau.
+
+        s, s tau_m and s delta_m, s being `first`: all signs of a row change places with the responses and
+        the order in which they were seen. One constant serves all, since they saw the same response first.
+        """
+        if self.first is None:
+            return np.empty((len(self), 0)), np.empty((len(self), 0))
+        columns = [self.members.index(name) for name in self.one_order]
+        shown = self.first[:, None]
+        delta, tau = (np.clip(part[:, columns], -_CLIP, _CLIP) for part in (self.delta, self.tau))
+        return np.hstack([shown, shown * tau]), shown * delta
 
 
 class DesignSource(Protocol):
@@ -150,14 +174,50 @@ def member_log_probs(name: str, values: npt.ArrayLike | Predictions) -> Floats:
         return normalised(np.log(probs))
 
 
-def make_design(members: Members, features: Features | None, *, n: int | None = None) -> Design:
-    """Members and features as one `Design`.
+def first_signs(first: npt.ArrayLike | None, n: int) -> Floats:
+    """+1 for ``"a"`` and -1 for ``"b"``, (n,); None means a first in every row.
 
     Raises
     ------
     InputError
-        Neither members nor features, rows that differ between them, members whose ids differ, or a
-        feature that is not finite.
+        Another length, or a value that is neither.
+    """
+    if first is None:
+        return np.ones(n)
+    values = np.asarray(first)
+    if values.shape != (n,):
+        raise InputError(f"first has shape {values.shape}, expected ({n},)")
+    bad = ~np.isin(values, ("a", "b"))
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"first of row {row + 1} is {str(values[row])!r}: write 'a' or 'b', what was shown first"
+        )
+    return np.where(values == "a", 1.0, -1.0)
+
+
+def make_design(
+    members: Members,
+    features: Features | None,
+    *,
+    n: int | None = None,
+    one_order: Sequence[str] = (),
+    first: npt.ArrayLike | None = None,
+) -> Design:
+    """Members and features as one `Design`.
+
+    Parameters
+    ----------
+    n
+        Rows expected, where known.
+    one_order, first
+        Members that predicted one order only, and what they saw first, see `first_signs`.
+
+    Raises
+    ------
+    InputError
+        Neither members nor features, rows that differ between them, members whose ids differ, a feature
+        that is not finite, or a member of one order that is not there or predicted both.
     """
     names = tuple(sorted(members))
     if not names and (features is None or features.odd.shape[1] + features.even.shape[1] == 0):
@@ -178,6 +238,7 @@ def make_design(members: Members, features: Features | None, *, n: int | None = 
     rows = next(iter(lengths.values()))
     if features is not None and not (np.isfinite(features.odd).all() and np.isfinite(features.even).all()):
         raise InputError("features hold a value that is not finite")
+    marked = _checked_one_order(members, one_order)
     empty = np.empty((rows, 0))
     return Design(
         delta=np.stack([delta for delta, _ in columns], axis=1) if columns else empty,
@@ -187,4 +248,16 @@ def make_design(members: Members, features: Features | None, *, n: int | None = 
         members=names,
         odd_names=() if features is None else tuple(features.odd_names),
         even_names=() if features is None else tuple(features.even_names),
+        one_order=marked,
+        first=first_signs(first, rows) if marked else None,
     )
+
+
+def _checked_one_order(members: Members, one_order: Sequence[str]) -> tuple[str, ...]:
+    for name in one_order:
+        if name not in members:
+            raise InputError(f"one_order names {name!r}; name members among {', '.join(sorted(members))}")
+        values = members[name]
+        if isinstance(values, Predictions) and values.swap_log_probs is not None:
+            raise InputError(f"member {name!r} predicted both orders; leave it out of one_order")
+    return tuple(sorted(set(one_order)))

@@ -22,6 +22,8 @@ RIDGES: Final = (1e4, 1e3, 1e2, 1e1)
 """Strengths of the ridge, as a number of rows; from the strongest, each fit starts from the last."""
 FEATURE_RIDGES: Final = (1e3, 3e2, 1e2, 3e1)
 BASE_RIDGE: Final = 10.0
+LEAN_RIDGE: Final = 10.0
+"""Holds the lean of members of one order to zero: a spread of .3 logits is expected before seeing data."""
 _CLIP: Final = 8.0
 """Products and squares see delta and tau within ±8: a hard zero counts as a firm opinion, not as 34."""
 _MAX_PAIRED_MEMBERS: Final = 4
@@ -65,8 +67,11 @@ def length_columns(names: tuple[str, ...]) -> list[int]:
     return [i for i, name in enumerate(names) if name.split(".")[0] in ("chars", "characters", "words")]
 
 
-def terms_of(design: Design, terms: Terms) -> tuple[Floats, Floats, int]:
-    """Odd and even terms, and how many leading columns of each are the members' own delta and tau."""
+def terms_of(design: Design, terms: Terms, *, lean: bool) -> tuple[Floats, Floats, int]:
+    """Odd and even terms, and how many leading columns of each are the members' own delta and tau.
+
+    With ``lean`` the columns of `Design.lean_terms` are the last.
+    """
     odd, even = [design.delta], [design.tau]
     base = design.delta.shape[1]
     if terms in ("features", "length"):
@@ -81,6 +86,9 @@ def terms_of(design: Design, terms: Terms) -> tuple[Floats, Floats, int]:
     if terms == "length":
         odd.append(design.odd[:, length_columns(design.odd_names)])
         even.append(design.even[:, length_columns(design.even_names)])
+    if lean:
+        odd.append(design.lean_terms[0])
+        even.append(design.lean_terms[1])
     empty = np.empty((len(design), 0))
     return np.hstack([empty, *odd]), np.hstack([empty, *even]), base
 
@@ -89,6 +97,7 @@ class LogisticState(FrozenState):
     """A saved `LogisticModel`."""
 
     terms: Terms
+    lean: bool
     odd_scale: list[float]
     even_mean: list[float]
     even_scale: list[float]
@@ -102,6 +111,7 @@ class LogisticModel:
     kind: ClassVar[str] = "logistic"
 
     terms: Terms
+    lean: bool
     odd_scale: Floats
     even_mean: Floats
     even_scale: Floats
@@ -110,7 +120,7 @@ class LogisticModel:
 
     def predict_path(self, design: Design) -> Floats:
         """(V, n, 2): delta and tau at each ridge."""
-        odd, even, base = terms_of(design, self.terms)
+        odd, even, base = terms_of(design, self.terms, lean=self.lean)
         odd, even = scaled(odd, even, base, self.odd_scale, self.even_mean, self.even_scale)
         k = odd.shape[1]
         delta = odd @ self.theta[:, :k].T
@@ -121,6 +131,7 @@ class LogisticModel:
         """All of it."""
         return LogisticState(
             terms=self.terms,
+            lean=self.lean,
             odd_scale=self.odd_scale.tolist(),
             even_mean=self.even_mean.tolist(),
             even_scale=self.even_scale.tolist(),
@@ -136,6 +147,7 @@ class LogisticModel:
         """The stacker that wrote the state."""
         return cls(
             state.terms,
+            state.lean,
             np.array(state.odd_scale, dtype=np.float64),
             np.array(state.even_mean, dtype=np.float64),
             np.array(state.even_scale, dtype=np.float64),
@@ -175,6 +187,9 @@ class LogisticCandidate:
         length alone; ``"all"``: members and features, at each ridge both with the members and without.
     ridges
         The path: strengths of the ridge, in rows, strongest first.
+    lean
+        With the terms of `Design.lean_terms`: what a member of one order adds to the response it saw first.
+        Swapping the responses and who saw which of them first swaps the prediction.
     """
 
     name: str
@@ -182,10 +197,11 @@ class LogisticCandidate:
     ridges: tuple[float, ...] = RIDGES
     predicts_tie_logit: bool = False
     tempered: bool = True
+    lean: bool = False
 
     def fit(self, design: Design, y: Labels, seed: int) -> LogisticModel:
         """One Newton path over the ridges."""
-        odd, even, base = terms_of(design, self.terms)
+        odd, even, base = terms_of(design, self.terms, lean=self.lean)
         odd_scale = np.sqrt((odd**2).mean(axis=0))
         even_mean, even_scale = even.mean(axis=0), even.std(axis=0)
         odd_scale[odd_scale < 1e-9] = 1.0
@@ -201,30 +217,29 @@ class LogisticCandidate:
         problem = Problem(odd, np.hstack([even, np.ones((len(even), 1))]), y)
         # With weak members beside many features the members are better left out than let in.
         without = base > 0 and self.terms == "all"
-        path = _path(problem, self.ridges, centre, base, k, plain=self.terms == "plain")
-        if without:
-            path += _path(problem, self.ridges, np.zeros(k + m + 1), base, k, plain=False, held=True)
-        return LogisticModel(self.terms, odd_scale, even_mean, even_scale, np.stack(path))
+        path = []
+        for start, held in ((centre, False), (np.zeros(k + m + 1), True))[: 1 + without]:
+            ridges = [self._penalty(ridge, base, k, m, design, held=held) for ridge in self.ridges]
+            path += _path(problem, ridges, start)
+        return LogisticModel(self.terms, self.lean, odd_scale, even_mean, even_scale, np.stack(path))
 
-
-def _path(
-    problem: Problem,
-    ridges: tuple[float, ...],
-    centre: Floats,
-    base: int,
-    k: int,
-    *,
-    plain: bool,
-    held: bool = False,
-) -> list[Floats]:
-    """Coefficients at each ridge, each fit started from the last; ``held`` fixes the members' own."""
-    n, theta, path = len(problem.y), centre, []
-    for ridge in ridges:
-        penalty = np.full(problem.size, ridge / n)
-        if not plain:
+    def _penalty(self, ridge: float, base: int, k: int, m: int, design: Design, *, held: bool) -> Floats:
+        """(k + m + 1,) strengths in rows; ``held`` fixes the members' own terms."""
+        penalty = np.full(k + m + 1, ridge)
+        if self.terms != "plain":
             # The members' own terms are held to the pool by far less than the extra terms to zero.
-            penalty[:base] = penalty[k : k + base] = 1e9 if held else min(ridge, BASE_RIDGE) / n
-        penalty[-1] = 1e-3 / n
-        theta = solve(problem, penalty=penalty, centre=centre, start=theta, tolerance=1e-8)
+            penalty[:base] = penalty[k : k + base] = 1e9 if held else min(ridge, BASE_RIDGE)
+        if self.lean:
+            odd, even = (part.shape[1] for part in design.lean_terms)
+            penalty[k - odd : k] = penalty[k + m - even : k + m] = LEAN_RIDGE
+        penalty[-1] = 1e-3
+        return penalty
+
+
+def _path(problem: Problem, penalties: Sequence[Floats], centre: Floats) -> list[Floats]:
+    """Coefficients at each ridge, in rows, each fit started from the last."""
+    n, theta, path = len(problem.y), centre, []
+    for penalty in penalties:
+        theta = solve(problem, penalty=penalty / n, centre=centre, start=theta, tolerance=1e-8)
         path.append(theta)
     return path

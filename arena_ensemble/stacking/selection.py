@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,11 @@ MIN_FREQUENCY: Final = 0.03
 """Candidates of smaller weight are left out: they would cost fits for next to nothing."""
 FEW_ROWS: Final = (1_000, 2_000)
 """Up to the first number of rows candidates are averaged, from the second one is chosen (and bagged)."""
+
+UNFITTED_ROWS: Final = 60
+UNFITTED_SHARE: Final = 0.2
+"""Where candidates are averaged, those that fit nothing weigh min(share, rows / n) before any evidence: what
+the others lose by fitting falls as 1 / n."""
 
 Groups = Sequence[int] | npt.NDArray[np.int64]
 
@@ -45,6 +50,10 @@ class CandidateSet:
     blends: tuple[Blend, ...]
     order: tuple[str, ...]
     """Names from the simplest to the richest; candidates not listed serve only in blends or as baselines."""
+    unfitted: frozenset[str] = frozenset()
+    """Those that predict as a member does, without a fitted parameter: they need no evidence."""
+    leaning: Mapping[str, str] = field(default_factory=dict)
+    """Candidate with a lean → the equivariant one that it has to beat by more than a standard error."""
 
     def candidate(self, name: str) -> Candidate:
         """The candidate of that name."""
@@ -105,7 +114,8 @@ def decide(
 
     With few labels no rule can tell near-equal candidates apart. There the weights are bootstrapped
     pseudo-Bayesian ones (after Yao et al. 2018, Bayesian Analysis 13:917-1007): in each resample
-    proportional to ``exp(-t^2 / 2)``, t being how many paired standard errors a candidate is behind the best.
+    proportional to ``exp(-t^2 / 2)``, t being how many paired standard errors a candidate is behind the best,
+    times `prior_weights`.
 
     Parameters
     ----------
@@ -132,7 +142,12 @@ def decide(
         log_probs[blend.name] = geometric_blend([log_probs[part] for part in blend.parts], weights)
     losses = {name: row_losses(values, y) for name, values in log_probs.items()}
     ordered = np.stack([losses[name] for name in candidates.order], axis=1)
-    frequency = _selection_frequency(ordered, groups, tolerance, averaging)
+    prior = prior_weights(candidates.order, candidates.unfitted, rows=len(y) // repeats)
+    twins = {
+        candidates.order.index(name): candidates.order.index(plain)
+        for name, plain in candidates.leaning.items()
+    }
+    frequency = _selection_frequency(ordered, groups, tolerance, averaging, prior, twins)
     kept = {
         name: share for name, share in zip(candidates.order, frequency, strict=True) if share >= MIN_FREQUENCY
     }
@@ -161,13 +176,36 @@ def _sharpened(log_probs: Floats, beta: float) -> Floats:
     return Temperature(beta).apply(log_probs) if beta != 1.0 else log_probs
 
 
-def _selection_frequency(losses: Floats, groups: Groups, tolerance: float, averaging: float) -> Floats:
+def prior_weights(order: Sequence[str], unfitted: Collection[str], *, rows: int) -> Floats:
+    """Weights (C,) of the candidates before any evidence, see `UNFITTED_SHARE`; within a kind all alike."""
+    free = np.array([name in unfitted for name in order])
+    if free.all() or not free.any():
+        return np.full(len(order), 1.0 / len(order))
+    share = min(UNFITTED_SHARE, UNFITTED_ROWS / rows)
+    weights = np.where(free, share / free.sum(), (1 - share) / (~free).sum())
+    return np.asarray(weights, dtype=np.float64)
+
+
+def _selection_frequency(
+    losses: Floats,
+    groups: Groups,
+    tolerance: float,
+    averaging: float,
+    prior: Floats,
+    twins: Mapping[int, int] | None = None,
+) -> Floats:
     """How often each of C candidates is the choice, (C,), from losses (n, C), the simplest first.
 
-    ``averaging`` is the share of their pseudo-Bayesian weights in it.
+    ``averaging`` is the share of their pseudo-Bayesian weights in it, ``prior`` (C,) the weights that these
+    start from. ``twins``: candidate → the one that it has to beat by more than ``tolerance`` paired standard
+    errors in a resample to be there at all.
     """
     count = losses.shape[1]
     means = bootstrap_means(losses, groups, n_resamples=RESAMPLES, seed=0)
+    for one, twin in (twins or {}).items():
+        paid = means[:, twin] - means[:, one]
+        needed = tolerance * standard_error(losses[:, twin] - losses[:, one], groups)
+        means[:, one] = np.where(paid > needed, means[:, one], np.inf)
     best = means.argmin(axis=1)
     errors = np.zeros((count, count))
     for winner in np.unique(best):
@@ -181,7 +219,7 @@ def _selection_frequency(losses: Floats, groups: Groups, tolerance: float, avera
         return chosen
     # Equal candidates have a difference and an error of zero: they share alike.
     distance = behind / np.maximum(errors[best], 1e-12)
-    weights = softmax(-(distance**2) / 2, axis=1).mean(axis=0)
+    weights = softmax(np.log(prior) - distance**2 / 2, axis=1).mean(axis=0)
     return np.asarray((1 - averaging) * chosen + averaging * weights, dtype=np.float64)
 
 

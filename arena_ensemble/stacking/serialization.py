@@ -21,7 +21,7 @@ from .candidates import RESTORE
 from .selection import Decision
 
 MAIN: Final = "stacker.json"
-FORMAT: Final = 3
+FORMAT: Final = 4
 _REMEDY: Final = "run `arena-ensemble stack` again"
 
 NonNegativeFloat = Annotated[float, Field(ge=0)]
@@ -51,12 +51,13 @@ class InputNames(FrozenState):
     members: tuple[str, ...]
     odd: tuple[str, ...]
     even: tuple[str, ...]
+    one_order: tuple[str, ...]
 
 
 class StackerState(FrozenState):
     """Everything that prediction needs, but the LightGBM texts."""
 
-    format: Literal[3]
+    format: Literal[4]
     selection_frequency: dict[str, NonNegativeFloat] = Field(min_length=1)
     blend_weights: dict[str, Annotated[dict[str, float], Field(min_length=1)]]
     names: InputNames
@@ -86,7 +87,7 @@ class FittedStacker:
     """What a stacker predicts with.
 
     ``predicts_tie_logit`` says of each model what its path holds; ``odd_names`` and ``even_names`` are
-    those of the features.
+    those of the features, ``one_order`` members that predicted one order only.
     """
 
     models: Mapping[str, Model]
@@ -95,6 +96,7 @@ class FittedStacker:
     members: tuple[str, ...]
     odd_names: tuple[str, ...]
     even_names: tuple[str, ...]
+    one_order: tuple[str, ...] = ()
 
 
 def to_files(fitted: FittedStacker) -> dict[str, bytes]:
@@ -122,7 +124,12 @@ def to_files(fitted: FittedStacker) -> dict[str, bytes]:
         format=FORMAT,
         selection_frequency=chosen,
         blend_weights=weights,
-        names=InputNames(members=fitted.members, odd=fitted.odd_names, even=fitted.even_names),
+        names=InputNames(
+            members=fitted.members,
+            odd=fitted.odd_names,
+            even=fitted.even_names,
+            one_order=fitted.one_order,
+        ),
         models=models,
     )
     files[MAIN] = json.dumps(state.model_dump(), indent=1).encode()
@@ -153,6 +160,7 @@ def from_files(files: Mapping[str, bytes]) -> FittedStacker:
         state.names.members,
         state.names.odd,
         state.names.even,
+        state.names.one_order,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..folds.split import stratified_group_folds
 from ..metrics import ScoreRow, checked_labels, group_codes, score_rows
 from ..predictions import Floats
 from .candidates import candidates_for
-from .design import Design, DesignSource, Members, make_design
+from .design import Design, DesignSource, Members, first_signs, make_design
 from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, select_nested
 from .pooling import PooledModel
 from .score_table import ENSEMBLE_ROW, score_entries
@@ -87,6 +88,9 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         groups: npt.ArrayLike | None = None,
         folds: npt.ArrayLike | None = None,
         bayes_log_probs: Floats | None = None,
+        *,
+        one_order: Sequence[str] = (),
+        first: npt.ArrayLike | None = None,
     ) -> Self:
         """Choose and fit.
 
@@ -104,15 +108,21 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             (n,) the fold of each row in the project's one fold file; made here when absent.
         bayes_log_probs
             (n, 3) true log-probabilities, where known (the sample arena): fills ``gap_closed``.
+        one_order
+            Members that predicted each battle in one order only, so that they may lean to the response that
+            they saw first: candidates with a lean are tried for them, and used where that pays by more than
+            a standard error. All others are kept exactly odd and even.
+        first
+            (n,) of ``"a"`` and ``"b"``: the response that those members saw first; default a in each row.
 
         Raises
         ------
         InputError
             Rows that differ, a label or a probability that is none, one outcome only, fewer groups
-            than folds, or a group that lies in two folds.
+            than folds, a group that lies in two folds, or a member of one order that predicted both.
         """
         labels = checked_labels(y)
-        design = make_design(members, features, n=len(labels))
+        design = make_design(members, features, n=len(labels), one_order=one_order, first=first)
         if len(np.unique(labels)) < 2:
             raise InputError("every row has the same outcome; there is nothing to learn")
         if self.threads < 1:
@@ -143,6 +153,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             design.members,
             design.odd_names,
             design.even_names,
+            design.one_order,
         )
         self.fold_choices_ = {number: one.choice for number, one in found.fold_decisions.items()}
         self.oof_log_proba_: Floats = found.log_probs
@@ -220,8 +231,10 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         paths = {name: model.predict_path(design) for name, model in fitted.models.items()}
         return decision_log_probs(fitted.decision, paths, fitted.predicts_tie_logit)
 
-    def predict_log_proba(self, members: Members, features: Features | None = None) -> Floats:
-        """Natural-log probabilities (n, 3) of new rows, columns A, B, TIE.
+    def predict_log_proba(
+        self, members: Members, features: Features | None = None, *, first: npt.ArrayLike | None = None
+    ) -> Floats:
+        """Natural-log probabilities (n, 3) of new rows, columns A, B, TIE; ``first`` as in `fit`.
 
         Raises
         ------
@@ -229,15 +242,20 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             Other members or features than those fitted on.
         """
         fitted = self._checked_fitted()
-        return self.predict_design(_matching_design(fitted, members, features))
+        return self.predict_design(_matching_design(fitted, members, features, first))
 
-    def predict_proba(self, members: Members, features: Features | None = None) -> Floats:
-        """Probabilities (n, 3) of new rows, columns A, B, TIE."""
-        return np.asarray(np.exp(self.predict_log_proba(members, features)), dtype=np.float64)
+    def predict_proba(
+        self, members: Members, features: Features | None = None, *, first: npt.ArrayLike | None = None
+    ) -> Floats:
+        """Probabilities (n, 3) of new rows, columns A, B, TIE; ``first`` as in `fit`."""
+        return np.asarray(np.exp(self.predict_log_proba(members, features, first=first)), dtype=np.float64)
 
-    def predict(self, members: Members, features: Features | None = None) -> npt.NDArray[np.int64]:
-        """Likeliest outcome of new rows, (n,)."""
-        return np.asarray(np.argmax(self.predict_log_proba(members, features), axis=1), dtype=np.int64)
+    def predict(
+        self, members: Members, features: Features | None = None, *, first: npt.ArrayLike | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Likeliest outcome of new rows, (n,); ``first`` as in `fit`."""
+        found = self.predict_log_proba(members, features, first=first)
+        return np.asarray(np.argmax(found, axis=1), dtype=np.int64)
 
     def dump(self) -> dict[str, bytes]:
         """File name → content of what prediction needs: one JSON, and LightGBM texts hashed in it."""
@@ -264,7 +282,10 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         return self.fitted_
 
 
-def _matching_design(fitted: FittedStacker, members: Members, features: Features | None) -> Design:
+def _matching_design(
+    fitted: FittedStacker, members: Members, features: Features | None, first: npt.ArrayLike | None
+) -> Design:
+    # Folds of new rows arrive combined: whether both orders are in them was known when this was fitted.
     design = make_design(members, features)
     if design.members != fitted.members:
         raise InputError(
@@ -273,7 +294,9 @@ def _matching_design(fitted: FittedStacker, members: Members, features: Features
         )
     if (design.odd_names, design.even_names) != (fitted.odd_names, fitted.even_names):
         raise InputError("the features differ from those that the stacker was fitted on")
-    return design
+    if not fitted.one_order:
+        return design
+    return replace(design, one_order=fitted.one_order, first=first_signs(first, len(design)))
 
 
 def repeats_for(rows: int) -> int:

@@ -28,6 +28,7 @@ from arena_ensemble.stacking.selection import (
     averaging_share,
     decide,
     decision_log_probs,
+    prior_weights,
 )
 from arena_ensemble.stacking.serialization import FittedStacker, to_files
 from arena_ensemble.stacking.stacker import repeats_for
@@ -392,10 +393,23 @@ def test_averaged_weights_fall_with_the_distance_to_the_best_and_equals_share() 
     losses = np.hstack(
         [base, base, base + rng.normal(0.01, 0.1, (400, 1)), base + rng.normal(0.1, 0.1, (400, 1))]
     )
-    weights = _selection_frequency(losses, np.arange(400), 1.0, 1.0)
+    weights = _selection_frequency(losses, np.arange(400), 1.0, 1.0, np.full(4, 0.25))
     assert weights.sum() == pytest.approx(1)
     assert weights[0] == weights[1] > weights[2] > 0
     assert weights[3] < 1e-6
+    favoured = _selection_frequency(losses, np.arange(400), 1.0, 1.0, np.array([0.4, 0.2, 0.2, 0.2]))
+    assert favoured[0] == pytest.approx(2 * favoured[1])
+
+
+def test_a_candidate_that_fits_nothing_weighs_a_fifth_before_evidence_and_less_with_more_rows() -> None:
+    order = ("prior", "best member", "logistic", "mix")
+    for rows, share in ((100, 0.2), (300, 0.2), (600, 0.1), (1000, 0.06)):
+        prior = prior_weights(order, {"best member"}, rows=rows)
+        assert prior.sum() == pytest.approx(1)
+        assert prior[1] == pytest.approx(share)
+        assert prior[0] == prior[2] == prior[3]
+    assert set(prior_weights(order, (), rows=100)) == {0.25}
+    assert candidates_for(make_design(arena(200)[0], None)).unfitted == {"best member"}
 
 
 @settings(max_examples=8)
