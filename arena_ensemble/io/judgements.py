@@ -91,7 +91,7 @@ def load_judgements(path: Path, *, numbers: str | None = None, first: First = Fi
     columns = Columns(table.columns, file=table.name)
     if numbers not in (None, "120", "012"):
         raise InputError(
-            f"numbers {numbers!r}: choose 120 (1 is A, 2 is B, 0 is a tie) or 012 (0 is A, 1 is B)"
+            f"numbers {numbers!r}: give 120 (1 is A, 2 is B, 0 is a tie) or 012 (0 is A, 1 is B)"
         )
     results = read_results(table)
     if results is not None:
@@ -101,9 +101,7 @@ def load_judgements(path: Path, *, numbers: str | None = None, first: First = Fi
         return LoadedJudgements(None, answers, _missing(answers.missing, len(answers), "answers"))
     name = next((found for found in map(columns.find, _IDS) if found is not None), None)
     if name is None:
-        raise InputError(
-            f"{table.name} lacks the column id; its columns are {columns.shown}; expected {_SHAPES}"
-        )
+        raise InputError(f"{table.name} lacks the column id; its columns are {columns.shown}; give {_SHAPES}")
     long = "judge" in columns
     read = _long if long else _wide
     judgements = read(table, columns, name, numbers, first)
@@ -207,7 +205,7 @@ def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
         dict.fromkeys([*verdicts, *(name for own in (*scores.values(), *probs.values()) for name in own)])
     )
     if not used:
-        raise InputError(f"{table.name} holds no judge; its columns are {columns.shown}; expected {_SHAPES}")
+        raise InputError(f"{table.name} holds no judge; its columns are {columns.shown}; give {_SHAPES}")
     rows = [row for batch in table.batches([id_name, *([order] if order else []), *used]) for row in batch]
     ids, _ = id_column(table, [row[0] for row in rows], column=id_name)
     skip = 2 if order else 1
@@ -301,7 +299,7 @@ def _answers(table: Table, columns: Columns) -> AnswerScores:
         names = [name for name in rest if _numeric_columns(table, [name])]
     if not names:
         raise InputError(
-            f"{table.name} holds no judge's scores; its columns are {columns.shown}; expected {_SHAPES}"
+            f"{table.name} holds no judge's scores; its columns are {columns.shown}; give {_SHAPES}"
         )
     rows = [row for batch in table.batches([item, answer, *names]) for row in batch]
     keys = {key: place for place, key in enumerate(dict.fromkeys((row[0], str(row[1])) for row in rows))}

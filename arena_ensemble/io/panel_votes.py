@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ..errors import InputError
-from ..judgements import AnswerScores
+from ..judgements import AnswerScores, First, Scores
 from .column_names import Columns
 from .ids import id_column
 from .judgement_rows import folded, number
@@ -64,7 +64,9 @@ def read_panel_votes(path: Path, *, annotators: Sequence[str] | None = None) -> 
     Known are ``id`` with a winner in any way that :func:`read_labels` reads; ``id`` with a column of verdicts
     an annotator (named annotator…, expert…, human…, rater…, vote…, or given); ``id, annotator, winner`` with
     a row a vote; and ``item, answer`` with a column of scores an expert, from which every pair of answers to
-    one item gets each expert's preference (equal scores are a tie). Pairs without any vote are left out.
+    one item gets each expert's preference (equal scores are a tie); or ``item, answer, best`` with 1 for the
+    best answer and 0 for the others, from which the pairs of the best with each other follow (two bests are a
+    tie, two others no vote). Pairs without any vote are left out.
 
     Raises
     ------
@@ -75,9 +77,16 @@ def read_panel_votes(path: Path, *, annotators: Sequence[str] | None = None) -> 
     columns = Columns(table.columns, file=table.name)
     named = list(annotators) if annotators else [name for name in table.columns if ANNOTATORS.match(name)]
     if absent := [name for name in named if name not in table.columns]:
-        raise InputError(f"{table.name} lacks the annotator {absent[0]!r}; its columns are {columns.shown}")
+        raise InputError(
+            f"{table.name} lacks the annotator {absent[0]!r}; its columns are {columns.shown}; name one "
+            "of them"
+        )
     if "item" in columns and "answer" in columns:
-        return _from_scores(table, columns, named)
+        return (
+            _from_scores(table, columns, named)
+            if named or "best" not in columns
+            else _from_best(table, columns)
+        )
     if annotators is None and named == ["vote"]:
         named = []
     identity = columns.find("id")
@@ -131,6 +140,35 @@ def _from_rows(table: Table, columns: Columns, identity: str) -> PanelVotes:
             )
         codes[place] = _code(row[2])
     return _voted(table, ids, names, codes)
+
+
+def _from_best(table: Table, columns: Columns) -> PanelVotes:
+    """Pairs of the best answer with each other one, from a flag for each answer."""
+    names = [str(columns.find(name)) for name in ("item", "answer", "best")]
+    rows = [row for batch in table.batches(names) for row in batch]
+    flags = np.array(
+        [_flag(row[2], f"{table.name} row {k} (item {row[0]})") for k, row in enumerate(rows, 1)]
+    )
+    items, answers = (
+        pl.Series(name, [str(row[place]) for row in rows]) for place, name in enumerate(names[:2])
+    )
+    judgements, pairs = AnswerScores(
+        items, answers, ("best",), flags[:, None], np.zeros((len(rows), 1))
+    ).all_pairs()
+    column = judgements.columns["best"]
+    assert isinstance(column, Scores)
+    best = column.mean[:, First.UNKNOWN].max(axis=1) > 0
+    codes = np.where(best, column.verdicts, LOST).astype(np.int8)
+    return _voted(table, judgements.ids, ("best",), codes[:, None], pairs["item"])
+
+
+def _flag(cell: Any, where: str) -> float:
+    text = str(cell).strip().lower()
+    if text in ("1", "1.0", "true", "yes"):
+        return 1.0
+    if text in ("0", "0.0", "false", "no", "", "none"):
+        return 0.0
+    raise InputError(f"{where}: best is {text[:30]!r}, expected 1 or 0; write 1 for the best answer")
 
 
 def _from_scores(table: Table, columns: Columns, named: Sequence[str]) -> PanelVotes:
