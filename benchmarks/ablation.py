@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ablation_page import contrasts_of, page, short
+from ablation_page import contrasts_of, page, short, with_section
 
 from arena_ensemble import metrics, recipes, sample
 from arena_ensemble.artifacts import atomic, fold_file
@@ -299,7 +299,7 @@ def main() -> None:
     text = page(results, settings, checks, options)
     print(text)
     if options.write is not None:
-        options.write.write_text(text, encoding="utf-8")
+        options.write.write_text(with_section(options.write, text, pretrained=False), encoding="utf-8")
     if options.json:
         print(json.dumps(figures_of(results, checks)))
 

@@ -26,6 +26,17 @@ After a temperature, mean over both heads and all swaps. *drawn*: what the toolk
 ids. *closest*, *surest*: the smallest, the largest |delta| of the shown order."""
 Contrast = tuple[str, str, str, float, float]
 SWAPPED = ("none", "augment", "paired")
+PRETRAINED = "## A pretrained causal model\n"
+"""Where the section of ``benchmarks/smollm2.py`` starts; it goes to the page's end."""
+
+
+def with_section(path: Path, text: str, *, pretrained: bool) -> str:
+    """The page of these two parts: the new one, and the other as it stands in the file."""
+    old = path.read_text(encoding="utf-8") if path.is_file() else ""
+    page, mark, section = old.partition(PRETRAINED)
+    if pretrained:
+        return page.rstrip() + "\n\n" + text
+    return f"{text.rstrip()}\n\n{mark}{section}" if mark else text
 
 
 def short(losses: Array, group: Array) -> tuple[float, float]:
@@ -186,7 +197,7 @@ def _noise(found: list[Contrast]) -> str:
     return f"{marked} of {len(found)} are marked; about {0.05 * len(found):.0f} would be if nothing mattered"
 
 
-def _machine() -> str:
+def machine() -> str:
     cores = len(os.sched_getaffinity(0))
     python = platform.python_version()
     return f"{platform.system()} {platform.machine()}, {cores} cores, no GPU, Python {python}"
@@ -204,11 +215,12 @@ def page(
     lines = [
         "# Head by swap by reading: a controlled ablation",
         "",
-        "This page is written by the command; nothing in it is written by hand.",
+        "This page is written by the command (its last section by another, named there); nothing in it is "
+        "written by hand.",
         "",
         f"    {command}",
         "",
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {_machine()}; {versions}.",
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}; {versions}.",
         "",
         _method(results, options),
         "",

