@@ -195,7 +195,8 @@ def run_cell(way: str, stem: str, options: argparse.Namespace) -> dict[str, Any]
     folds, y = make_folds(battles, FOLDS, seed=0), battles.outcomes()
     workspace = Workspace(options.work / stem)
     recipe = recipe_of(way, options)
-    result = cross_fit([load_recipe("lexical"), recipe], battles, folds, workspace=workspace, jobs=1)
+    both = [load_recipe("lexical"), recipe]
+    result = cross_fit(both, battles, folds, workspace=workspace, jobs=options.jobs)
     if result.failed:
         raise SystemExit(f"{way} on {stem}: {result.failed}")
     raw = result.oof(recipe.name)
@@ -298,6 +299,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of the workspaces; a stopped run goes on there")
     parser.add_argument("--votes", type=Path, default=VOTES, help="folder of tulu1.csv and mtbench.csv")
     parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--jobs", type=int, default=1, help="folds side by side")
     parser.add_argument("--cells", default=",".join(ORDER), help="WAY:FILE, in the order of running")
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16"])
     parser.add_argument("--page", type=Path, help="write the table into this page's section")
