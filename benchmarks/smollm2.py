@@ -56,11 +56,9 @@ written by
 
 {where}; {versions}.
 
-Window {one[prompt][max_tokens]} tokens, template {one[prompt][template]}, {folds} grouped folds. Trained:
-LoRA r = {trained[adapter][r]} in the layers from {trained[adapter][first_layer]} on (of 30), epochs:
-{trained[train][epochs]}, over two thirds of the rows, both orders of a battle in one step, rate
-{trained[train][learning_rate]:g}, {trained[train][batch_rows]} battles a step. These settings were chosen for
-the time at hand and tuned on nothing. Processor minutes: {minutes}.
+Window {one[prompt][max_tokens]} tokens, template {one[prompt][template]}, {folds} grouped folds.
+{trained}
+Processor minutes: {minutes}.
 
 - *Orders*: the shown order alone, or the mean of both in (delta, tau). ±: one standard error, clustered by
   group of prompts; differences are paired by row.
@@ -70,9 +68,14 @@ the time at hand and tuned on nothing. Processor minutes: {minutes}.
   toward the response shown first.
 - Calibration: a constant taken off the three log-probabilities, from three blank battles (contextual, Zhao et
   al. 2021) or from the mean over the other folds' rows, without their votes (batch, Zhou et al. 2023).
-- One seed and one set of folds. Last lines of a file: the default stacker's nested loss, choosing included.
+- One seed and one set of folds. Last lines of a file: the default stacker's nested loss, choosing included;
+  the untrained member is the one after batch calibration, both orders.
 
 {table}"""
+TRAINED = """Trained:
+LoRA r = {adapter[r]} in the layers from {adapter[first_layer]} on (of 30), epochs: {train[epochs]}, over two
+thirds of the rows, both orders of a battle in one step, rate {train[learning_rate]:g}, {train[batch_rows]}
+battles a step. These settings were chosen for the time at hand and tuned on nothing."""
 
 
 def sampled(battles: Battles, rows: int, seed: int) -> Battles:
@@ -279,14 +282,14 @@ def table(cells: list[dict[str, Any]]) -> str:
 def section(cells: list[dict[str, Any]]) -> str:
     """The section of docs/ablation.md."""
     one = cells[0]["settings"]
-    trained = next((cell["settings"] for cell in cells if cell["settings"]["train"]["epochs"]), one)
+    trained = [cell["settings"] for cell in cells if cell["settings"]["train"]["epochs"]]
     minutes = [f"{cell['cell']} {cell['processor_seconds'] / 60:.0f}" for cell in cells]
     return PRETRAINED + SECTION.format(
         precision=one["train"]["precision"],
         where=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}",
         versions=", ".join(f"{name} {version}" for name, version in tasks.versions().items()),
         one=one,
-        trained=trained,
+        trained=TRAINED.format(**trained[0]) if trained else "",
         folds=FOLDS,
         minutes=", ".join(minutes),
         table=table(cells),
