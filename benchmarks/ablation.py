@@ -36,7 +36,7 @@ from arena_ensemble.battles import Battles
 from arena_ensemble.calibration import fit_temperature
 from arena_ensemble.io import read_battles
 from arena_ensemble.pipeline import tasks
-from arena_ensemble.pipeline.cross_fit import finish_member
+from arena_ensemble.pipeline.finishing import finish_member
 from arena_ensemble.pipeline.orders import second_order_rows
 from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.predictions import Predictions, delta_tau

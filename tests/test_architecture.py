@@ -39,7 +39,7 @@ INSIDE = {
     "nested_cv serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "panels": "verdict_table margins encoding soft_labels evidence folder panel",
-    "artifacts": "atomic files tables cards shards workspace fold_file members",
+    "artifacts": "atomic files tables cards shards workspace fold_file members share_shards",
     "backbones": "registry base sixteen_bits language.base_folder language.notices "
     "language.gguf_base language.hub language.base_identity "
     "language.template_tokens language.adapters language.optimizers language.loading "
@@ -53,8 +53,8 @@ INSIDE = {
     "lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
     "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted orders "
-    "equivalence tasks executors cross_fit fallback ensemble build submission standing imported external "
-    "leak_audit export adapter_import member_recipes arguments workflow",
+    "equivalence tasks finishing executors second_orders cross_fit fallback ensemble build submission "
+    "standing imported external leak_audit export adapter_import member_recipes arguments workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "judging": "question answers store client run",
     "report": "drawings tables page",

@@ -158,9 +158,14 @@ def predict(
         "left_out": prediction.left_out,
         "fewer_folds": prediction.fewer_folds,
         "late": prediction.late,
+        "second_order": prediction.second_order,
     }
     lines = [f"member {name} LEFT OUT: {why}" for name, why in prediction.left_out.items()]
     lines += [f"member {name}: {what} predicted in time" for name, what in prediction.fewer_folds.items()]
+    lines += [
+        f"member {name}: {share:.0%} of its rows predicted in the second order in time"
+        for name, share in prediction.second_order.items()
+    ]
     text = "\n".join([*lines, f"{target}: {len(prediction.ids):,} rows, checked"])
     code = OUT_OF_TIME if prediction.late else PARTLY if prediction.left_out else 0
     return Result(facts, text, code)

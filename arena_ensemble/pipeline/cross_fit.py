@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from .. import metrics
-from ..artifacts.cards import REFIT, MemberCard
+from ..artifacts.cards import REFIT
 from ..artifacts.fold_file import keep_folds
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
 from ..battles import Battles
-from ..diagnostics import collapse
 from ..errors import ArenaError, OutOfTime, StaleError
 from ..folds import Folds
 from ..predictions import Predictions
 from ..recipes import Recipe
 from . import distillation, starts, tasks
 from .executors import DONE, FAILED, PLANNED, Event, cheapest_first, default_jobs, run_tasks, with_label
-from .extra_data import learned_unverified
-from .tasks import FoldTask, Job, versions
+from .finishing import finish_member
+from .second_orders import first_orders, second_orders
+from .tasks import FoldTask, Job
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +51,8 @@ class RunResult:
     """errors that are no member's fault; they do not stop the others either"""
     late: dict[str, str] = field(default_factory=dict)
     """member → what of it the time was not enough for"""
+    second_order: dict[str, float] = field(default_factory=dict)
+    """member → the share of its test rows in the second order, where time cut it"""
     unplanned: dict[str, ArenaError] = field(default_factory=dict)
     """members among the failed whose fitted models could not even be looked at"""
 
@@ -217,32 +218,43 @@ def _run_wave(
     waiting = {name: len(part) for name, part in left.items()}
     # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
     workers = jobs or default_jobs(recipes.values())
+    seconds: dict[str, float] = {}
 
-    def in_turn() -> Iterator[tuple[FoldTask, Exception | None]]:
+    def perform(todo: Sequence[FoldTask], *, last: bool) -> None:
+        """Run tasks; those of which more is to come are not ``last``."""
+        for task, error in run_tasks(job, todo, workers, on_event, seconds):
+            if isinstance(error, OutOfTime):
+                result.late.setdefault(task.member, str(error))
+                if on_event is not None:
+                    on_event(task.label, 1, 1, DONE + " stopped, out of time")
+                continue
+            if error is not None:
+                result.fail(task.member, task.label, error)
+            elif by_fold:
+                begun.add(task.member)
+            whole = task in left[task.member]
+            if on_event is not None and (whole or last or error is not None):
+                was_fitted = task.label in fitted
+                where = " predicted" if was_fitted else tasks.where_fitted(job, task)
+                on_event(task.label, 1, 1, FAILED if error is not None else DONE + where)
+            waiting[task.member] -= whole
+            if not waiting[task.member]:
+                finish(task.member)
+            if not waiting[task.member] or by_fold:
+                tell([*earlier, *(name for name in recipes if name in done | begun - set(result.failed))])
+
+    if not by_fold:
         for refit in (False, True):  # how long all rows are trained is known from the folds
             lost = result.failed.keys() | result.late.keys()
-            part = [task for task in ready if (task.fold == REFIT) == refit and task.member not in lost]
-            yield from run_tasks(job, part, workers, on_event)
-
-    for task, error in in_turn():
-        if isinstance(error, OutOfTime):
-            result.late.setdefault(task.member, str(error))
-            if on_event is not None:
-                on_event(task.label, 1, 1, DONE + " stopped, out of time")
-            continue
-        if error is not None:
-            result.fail(task.member, task.label, error)
-        elif by_fold:
-            begun.add(task.member)
-        if on_event is not None:
-            was_fitted = task.label in fitted
-            where = " predicted" if was_fitted else tasks.where_fitted(job, task)
-            on_event(task.label, 1, 1, FAILED if error is not None else DONE + where)
-        waiting[task.member] -= 1
-        if not waiting[task.member]:
-            finish(task.member)
-        if not waiting[task.member] or by_fold:
-            tell([*earlier, *(name for name in recipes if name in done | begun - set(result.failed))])
+            now = [task for task in ready if (task.fold == REFIT) == refit and task.member not in lost]
+            perform(now, last=True)
+    else:
+        perform(first_orders(job, ready), last=False)
+        second = second_orders(job, [t for t in ready if t.member not in result.failed], seconds, workers)
+        for name, share in second.of_rows().items():
+            result.second_order[name] = share
+            result.late.setdefault(name, f"{share:.0%} of its rows in the second order")
+        perform(second.tasks if second.share else [], last=True)
     result.finished += [name for name in recipes if name in done]
 
 
@@ -293,55 +305,3 @@ def _tasks_left(job: Job, recipes: Mapping[str, Recipe]) -> int:
             with contextlib.suppress(_UnplannedError):  # named when its turn comes
                 left += sum(not tasks.is_done(job, task) for task in _planned(job, name, recipe))
     return left
-
-
-def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
-    """Merge the folds' predictions and write the member's card. Idempotent.
-
-    Returns None for a member that was trained elsewhere and has no card here.
-    """
-    first, folds = planned[0], [task for task in planned if task.fold != REFIT]
-    member = job.artifacts(first.member)
-    found = [member.fold_card(task.fold) for task in planned]
-    unverified = any(card is not None and learned_unverified(card.learned_from) for card in found)
-    test_keys = [task.test_key for task in planned if task.test_key is not None]
-    if test_keys:
-        member.merge_test(test_keys, learned_unverified=unverified)
-    if job.train is not None and job.folds is not None and not member.is_merged(first.oof_key):
-        predictions = member.merged_oof([task.oof_key for task in folds], job.train.ids)
-        starts.refuse_exchanged_head(first.recipe, predictions, job.train.outcomes(), job.folds.group)
-        member.commit_oof(predictions, _member_card(job, folds, predictions, unverified))
-    member.remove_shards([task.fold for task in planned])
-    return member.card()
-
-
-def _member_card(
-    job: Job, planned: Sequence[FoldTask], predictions: Predictions, unverified: bool
-) -> MemberCard:
-    """The card of a member whose folds are all predicted: scores, alarms, and what its folds report."""
-    assert job.train is not None
-    assert job.folds is not None
-    first = planned[0]
-    cards = [job.artifacts(first.member).fold_card(task.fold) for task in planned]
-    folds = [card for card in cards if card is not None]
-    log_probs = predictions.combined().log_probs
-    y = job.train.outcomes()
-    prior = metrics.prior_log_probs(y, job.folds.fold)
-    found = collapse.collapse_warnings(log_probs, y, prior, job.folds.group)
-    return MemberCard(
-        key=first.oof_key.of_all_folds(),
-        member=first.member,
-        backbone=first.recipe.backbone,
-        folds_verified=all(card.learned_from.get("start", {}).get("folds_verified", True) for card in folds),
-        learned_unverified=unverified,
-        rows=len(job.train),
-        standard_error=metrics.standard_error(metrics.row_losses(log_probs, y), job.folds.group),
-        **collapse.prediction_summary(log_probs, y, prior),
-        seconds=float(sum(card.seconds for card in folds)),
-        alarms=found.alarms,
-        notes=found.notes,
-        data_notes=list(job.notes),
-        learned_from=[card.learned_from for card in folds],
-        fold_facts=[card.facts for card in folds],
-        versions=versions(),
-    )

@@ -52,6 +52,8 @@ class EnsemblePrediction:
     """member → how many of its fold models predicted in time"""
     late: dict[str, str] = field(default_factory=dict)
     """member → what of it the time was not enough for"""
+    second_order: dict[str, float] = field(default_factory=dict)
+    """member → the share of rows that it predicted in the second order, where the time cut it"""
     test: str = ""
     """digest of the battles, where they were predicted into a workspace"""
 

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -109,25 +110,36 @@ def with_label(on_event: Event | None, label: str) -> Progress | None:
     return lambda done, total, text: on_event(label, done, total, text)
 
 
-def run_tasks(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event | None) -> Finished:
+def run_tasks(
+    job: Job,
+    todo: Sequence[FoldTask],
+    workers: int,
+    on_event: Event | None,
+    seconds: dict[str, float] | None = None,
+) -> Finished:
     """Run tasks, yielding each with its error or None as it ends; after an error its member is left.
 
-    Tasks of a member that failed are not yielded unless they were running.
+    Tasks of a member that failed are not yielded unless they were running. ``seconds`` receives how long each
+    that ended well took, under its label.
     """
     if workers > 1 and todo:
-        yield from _side_by_side(job, todo, workers, on_event)
+        yield from _side_by_side(job, todo, workers, on_event, seconds)
     else:
-        yield from _one_by_one(job, todo, on_event)
+        yield from _one_by_one(job, todo, on_event, seconds)
 
 
-def _one_by_one(job: Job, todo: Sequence[FoldTask], on_event: Event | None) -> Finished:
+def _one_by_one(
+    job: Job, todo: Sequence[FoldTask], on_event: Event | None, seconds: dict[str, float] | None
+) -> Finished:
     lost: set[str] = set()
     for task in todo:
         if task.member in lost:  # an earlier fold of this member failed: spend no more on it
             continue
         error: Exception | None = None
         try:
-            tasks.run_fold(job, task, with_label(on_event, task.label))
+            took = _timed_fold(job, task, with_label(on_event, task.label))
+            if seconds is not None:
+                seconds[task.label] = took
         except Exception as caught:
             log.debug("%s", task.label, exc_info=True)
             error = caught
@@ -135,9 +147,23 @@ def _one_by_one(job: Job, todo: Sequence[FoldTask], on_event: Event | None) -> F
         yield task, error
 
 
-def _side_by_side(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event | None) -> Finished:
+def _timed_fold(job: Job, task: FoldTask, on_progress: Progress | None) -> float:
+    """Run a task; returns its seconds, of a prediction by the deadline's clock."""
+    clock = time.monotonic if job.train is not None or job.deadline is None else job.deadline.clock
+    start = clock()
+    tasks.run_fold(job, task, on_progress)
+    return clock() - start
+
+
+def _side_by_side(
+    job: Job,
+    todo: Sequence[FoldTask],
+    workers: int,
+    on_event: Event | None,
+    seconds: dict[str, float] | None,
+) -> Finished:
     orphans: list[FoldTask] = []
-    for task, error in _in_pool(job, todo, workers, on_event):
+    for task, error in _in_pool(job, todo, workers, on_event, seconds):
         if isinstance(error, BrokenProcessPool):
             orphans.append(task)
         else:
@@ -146,7 +172,7 @@ def _side_by_side(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Ev
     for task in orphans:  # some process was killed; run what it took along one at a time, to find whose
         if task.member in lost:
             continue
-        for same, error in _in_pool(job, [task], workers, on_event):
+        for same, error in _in_pool(job, [task], workers, on_event, seconds):
             if isinstance(error, BrokenProcessPool):
                 lost.add(same.member)
                 died = MemberError("its process was killed (out of memory?); finished folds are kept")
@@ -155,7 +181,13 @@ def _side_by_side(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Ev
                 yield same, error
 
 
-def _in_pool(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event | None) -> Finished:
+def _in_pool(
+    job: Job,
+    todo: Sequence[FoldTask],
+    workers: int,
+    on_event: Event | None,
+    seconds: dict[str, float] | None,
+) -> Finished:
     context = multiprocessing.get_context("spawn")
     events: Any = None if on_event is None else context.Queue()
     devices: Any = context.Queue()
@@ -172,7 +204,7 @@ def _in_pool(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event |
         )
         try:
             with _interrupts_are_ours(), _script_stays_here():
-                running: dict[Future[None], FoldTask] = {pool.submit(_work, task): task for task in todo}
+                running: dict[Future[float], FoldTask] = {pool.submit(_work, task): task for task in todo}
             for future in as_completed(running):
                 task = running[future]
                 if future.cancelled():
@@ -184,6 +216,8 @@ def _in_pool(job: Job, todo: Sequence[FoldTask], workers: int, on_event: Event |
                     for other, queued in running.items():  # this member is lost: spend no more on it
                         if queued.member == task.member:
                             other.cancel()
+                if error is None and seconds is not None:
+                    seconds[task.label] = future.result()
                 yield task, error
         except BaseException:
             _end(set(multiprocessing.active_children()) - before)
@@ -282,8 +316,8 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _work(task: FoldTask) -> None:
-    """One task in a worker process; progress goes to the parent's queue."""
+def _work(task: FoldTask) -> float:
+    """One task in a worker process, and its seconds; progress goes to the parent's queue."""
     events = _worker["events"]
     on_event = None if events is None else (lambda *event: events.put(event))
-    tasks.run_fold(_worker["job"], task, with_label(on_event, task.label))
+    return _timed_fold(_worker["job"], task, with_label(on_event, task.label))

@@ -23,9 +23,12 @@ def predict_fold(
     recipe: Recipe,
     fold: int,
     n_classes: int,
+    first_order: Floats | None = None,
     on_progress: Progress | None = None,
 ) -> Predictions:
     """One fold model's predictions of battles, in one order or both. No outcome goes in.
+
+    ``first_order`` is what it predicted of them earlier, in the order that they are shown in.
 
     Raises
     ------
@@ -33,7 +36,9 @@ def predict_fold(
         A prediction is no distribution: the training diverged.
     """
     unseen = battles.without_outcomes()
-    shown = backbone.predict(fitted, unseen, on_progress=on_progress)
+    shown = first_order
+    if shown is None:
+        shown = backbone.predict(fitted, unseen, on_progress=on_progress)
     swapped: Floats | None = None
     if recipe.read_orders == 2:
         rows = second_order_rows(battles.ids, recipe.second_order_share)

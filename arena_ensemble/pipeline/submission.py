@@ -10,6 +10,7 @@ from pathlib import Path
 from ..artifacts import atomic
 from ..artifacts.cards import GammaNote
 from ..artifacts.members import MemberArtifacts
+from ..artifacts.share_shards import load_any_share
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
 from ..errors import InputError, OutOfTime
@@ -60,6 +61,7 @@ def combine_survivors(
     failed: Mapping[str, str],
     late: Mapping[str, str],
     *,
+    second_order: Mapping[str, float] | None = None,
     use_folds: tuple[int, ...] | None = None,
 ) -> EnsemblePrediction:
     """The prediction from what is there: of a late member the folds that predicted in time.
@@ -99,6 +101,11 @@ def combine_survivors(
     _check_external(workspace, by_fold, features, None)
     for name, why in left_out.items():
         log.warning("left out: member %s (%s)", name, why)
+    cut = {name: share for name, share in (second_order or {}).items() if name in by_fold}
+    for name, share in cut.items():
+        log.warning(
+            "out of time: member %s predicted %.0f %% of the rows in the second order", name, 100 * share
+        )
     for name, what in fewer.items():
         log.warning("out of time: member %s predicted with %s", name, what)
     if left_out:
@@ -111,6 +118,7 @@ def combine_survivors(
         left_out=left_out,
         fewer_folds=fewer,
         late=dict(late),
+        second_order=cut,
         test=test.digest(outcomes=False),
     )
 
@@ -139,7 +147,8 @@ def load_begun(
         job = Job(workspace.root, None, None, test, n_classes=n_classes, use_folds=use_folds)
         planned = tasks.plan(job, name, recipe)
         keys = [task.test_key for task in planned if task.test_key is not None]
-        begun, folds = MemberArtifacts(workspace, name).begun_test(keys), len(keys)
+        artifacts, folds = MemberArtifacts(workspace, name), len(keys)
+        begun = [part for part in (load_any_share(artifacts, key) for key in keys) if part is not None]
         parts = [part.aligned_to(test.ids, name=f"test predictions of {name!r}") for part in begun]
     return [part.without_ties() for part in parts] if n_classes == 2 else parts, folds
 

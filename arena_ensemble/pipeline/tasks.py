@@ -19,6 +19,7 @@ import numpy as np
 from .. import backbones
 from ..artifacts.cards import REFIT, FoldCard, FoldKey, PredictionKey, fold_name
 from ..artifacts.members import MemberArtifacts
+from ..artifacts.share_shards import load_any_share
 from ..artifacts.workspace import Workspace
 from ..backbones.base import Backbone
 from ..battles import Battles
@@ -199,6 +200,7 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
             continue
         if check is None:
             check = equivalence.check(folder, member.fold_card(task.fold), backbone, fitted, task.recipe)
+        begun = None if key.test is None else load_any_share(member, key)
         predictions = orders.predict_fold(
             backbone,
             fitted,
@@ -206,6 +208,7 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
             recipe=task.recipe,
             fold=task.fold,
             n_classes=job.n_classes,
+            first_order=None if begun is None else begun.aligned_to(battles.ids).log_probs,
             on_progress=_in_time(job, task, on_progress),
         )
         member.write_predictions(key, predictions, check)

@@ -232,7 +232,8 @@ def predict(
     ``left_out``: of the pools kept with the ensemble, the best of the other members' then takes the
     stacker's place. ``strict`` refuses instead. ``early`` is a file to keep a valid submission in while
     members predict: first the prior, then such pools. With ``hours`` every member's first fold comes before
-    any second one, and what is there when they are over is the prediction.
+    any second one, and the second order of the answers last, for as many rows as the time then holds; what is
+    there when the hours are over is the prediction.
 
     Raises
     ------
@@ -284,7 +285,13 @@ def predict(
             raise_if_failed(result)
         if result.failed or result.late:
             return submission.combine_survivors(
-                place, ensemble, battles, result.failed, result.late, use_folds=folds
+                place,
+                ensemble,
+                battles,
+                result.failed,
+                result.late,
+                second_order=result.second_order,
+                use_folds=folds,
             )
         return submission.combine_test(place, ensemble, battles)
 

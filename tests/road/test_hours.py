@@ -120,7 +120,7 @@ def test_at_every_moment_a_valid_file_and_folds_go_before_members(
 ) -> None:
     ids = read_battles(whole[0] / "test.csv").ids
     states = []
-    for count in range(1, 9):
+    for count in range(1, 25):
         shutil.rmtree(carried / "oof" / "some", ignore_errors=True)
         shutil.rmtree(carried / "oof" / "more", ignore_errors=True)
         for name in ("s.csv", "oof/submission.json"):

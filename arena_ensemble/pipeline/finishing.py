@@ -1,0 +1,65 @@
+"""A member whose folds are all predicted: their tables become one, and its card says how good it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import metrics
+from ..artifacts.cards import REFIT, MemberCard
+from ..diagnostics import collapse
+from ..predictions import Predictions
+from . import starts
+from .extra_data import learned_unverified
+from .tasks import FoldTask, Job, versions
+
+
+def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
+    """Merge the folds' predictions and write the member's card. Idempotent.
+
+    Returns None for a member that was trained elsewhere and has no card here.
+    """
+    first, folds = planned[0], [task for task in planned if task.fold != REFIT]
+    member = job.artifacts(first.member)
+    found = [member.fold_card(task.fold) for task in planned]
+    unverified = any(card is not None and learned_unverified(card.learned_from) for card in found)
+    test_keys = [task.test_key for task in planned if task.test_key is not None]
+    if test_keys:
+        member.merge_test(test_keys, learned_unverified=unverified)
+    if job.train is not None and job.folds is not None and not member.is_merged(first.oof_key):
+        predictions = member.merged_oof([task.oof_key for task in folds], job.train.ids)
+        starts.refuse_exchanged_head(first.recipe, predictions, job.train.outcomes(), job.folds.group)
+        member.commit_oof(predictions, _member_card(job, folds, predictions, unverified))
+    member.remove_shards([task.fold for task in planned])
+    return member.card()
+
+
+def _member_card(
+    job: Job, planned: Sequence[FoldTask], predictions: Predictions, unverified: bool
+) -> MemberCard:
+    """The card of a member whose folds are all predicted: scores, alarms, and what its folds report."""
+    assert job.train is not None
+    assert job.folds is not None
+    first = planned[0]
+    cards = [job.artifacts(first.member).fold_card(task.fold) for task in planned]
+    folds = [card for card in cards if card is not None]
+    log_probs = predictions.combined().log_probs
+    y = job.train.outcomes()
+    prior = metrics.prior_log_probs(y, job.folds.fold)
+    found = collapse.collapse_warnings(log_probs, y, prior, job.folds.group)
+    return MemberCard(
+        key=first.oof_key.of_all_folds(),
+        member=first.member,
+        backbone=first.recipe.backbone,
+        folds_verified=all(card.learned_from.get("start", {}).get("folds_verified", True) for card in folds),
+        learned_unverified=unverified,
+        rows=len(job.train),
+        standard_error=metrics.standard_error(metrics.row_losses(log_probs, y), job.folds.group),
+        **collapse.prediction_summary(log_probs, y, prior),
+        seconds=float(sum(card.seconds for card in folds)),
+        alarms=found.alarms,
+        notes=found.notes,
+        data_notes=list(job.notes),
+        learned_from=[card.learned_from for card in folds],
+        fold_facts=[card.facts for card in folds],
+        versions=versions(),
+    )
