@@ -53,7 +53,7 @@ INSIDE = {
     "lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
     "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted orders "
-    "equivalence tasks finishing executors second_orders cross_fit fallback ensemble build submission "
+    "equivalence tasks finishing parts executors second_orders cross_fit fallback ensemble build submission "
     "standing imported external leak_audit export adapter_import member_recipes arguments workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "judging": "question answers store client run",

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +27,7 @@ from ..backbones.language import hub
 from ..errors import MemberError
 from ..recipes import Recipe
 from . import tasks
+from .parts import Part, cut_up, joined, run_part
 from .tasks import FoldTask, Job, Progress
 
 log = logging.getLogger(__name__)
@@ -147,11 +149,14 @@ def _one_by_one(
         yield task, error
 
 
-def _timed_fold(job: Job, task: FoldTask, on_progress: Progress | None) -> float:
-    """Run a task; returns its seconds, of a prediction by the deadline's clock."""
+def _timed_fold(job: Job, task: FoldTask, on_progress: Progress | None, part: Part | None = None) -> float:
+    """Run a task or a part of one; returns its seconds, of a prediction by the deadline's clock."""
     clock = time.monotonic if job.train is not None or job.deadline is None else job.deadline.clock
     start = clock()
-    tasks.run_fold(job, task, on_progress)
+    if part is None:
+        tasks.run_fold(job, task, on_progress)
+    else:
+        run_part(job, task, part, on_progress)
     return clock() - start
 
 
@@ -194,30 +199,43 @@ def _in_pool(
     gpus = gpu_count()
     for index in range(workers):
         devices.put(index % gpus if gpus else None)
+    split = job.train is None and gpus > 1  # nothing is trained: rows may go to cards that have no fold
+    pieces = cut_up(todo, workers) if split else [(task, None) for task in todo]
+    missing = Counter(task.label for task, _ in pieces)
+    ended: set[str] = set()
     before = set(multiprocessing.active_children())
     stop = threading.Event()
     listener = threading.Thread(target=_forward, args=(events, on_event, stop), daemon=True)
     listener.start()
     with _threads_per_worker(workers):
         pool = ProcessPoolExecutor(
-            min(workers, len(todo)), mp_context=context, initializer=_start, initargs=(job, events, devices)
+            min(workers, len(pieces)), mp_context=context, initializer=_start, initargs=(job, events, devices)
         )
         try:
             with _interrupts_are_ours(), _script_stays_here():
-                running: dict[Future[float], FoldTask] = {pool.submit(_work, task): task for task in todo}
+                running: dict[Future[float], tuple[FoldTask, Part | None]] = {
+                    pool.submit(_work, *piece): piece for piece in pieces
+                }
             for future in as_completed(running):
-                task = running[future]
-                if future.cancelled():
+                task, part = running[future]
+                if future.cancelled() or task.label in ended:
                     continue
                 error = future.exception()
                 if error is not None and not isinstance(error, Exception):
                     raise error
                 if error is not None and not isinstance(error, BrokenProcessPool):
-                    for other, queued in running.items():  # this member is lost: spend no more on it
+                    for other, (queued, _) in running.items():  # this member is lost: spend no more on it
                         if queued.member == task.member:
                             other.cancel()
-                if error is None and seconds is not None:
-                    seconds[task.label] = future.result()
+                if error is None:
+                    missing[task.label] -= 1
+                    if seconds is not None:
+                        seconds[task.label] = seconds.get(task.label, 0.0) + future.result()
+                    if missing[task.label]:
+                        continue
+                    if part is not None:
+                        error = joined(job, task, part.of)
+                ended.add(task.label)
                 yield task, error
         except BaseException:
             _end(set(multiprocessing.active_children()) - before)
@@ -316,8 +334,12 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _work(task: FoldTask) -> float:
-    """One task in a worker process, and its seconds; progress goes to the parent's queue."""
+def _work(task: FoldTask, part: Part | None) -> float:
+    """One task in a worker process, and its seconds; progress goes to the parent's queue.
+
+    Of several parts the first one's progress stands for all.
+    """
     events = _worker["events"]
     on_event = None if events is None else (lambda *event: events.put(event))
-    return _timed_fold(_worker["job"], task, with_label(on_event, task.label))
+    tell = with_label(on_event if part is None or part.index == 0 else None, task.label)
+    return _timed_fold(_worker["job"], task, tell, part)
