@@ -11,6 +11,7 @@ import typer
 from ..errors import InputError
 from . import option_texts
 from . import options as o
+from .experiments import OnlyFoldOption, RowsOption, experiment
 from .panel import PanelOptions, predict_panel
 from .runner import OUT_OF_TIME, PARTLY, Result, WorkspaceOption
 
@@ -18,8 +19,16 @@ if TYPE_CHECKING:
     from ..pipeline.workflow import TrainingRun
 
 
-def oof(data: o.DataOption, training: o.TrainingOptions, test: o.TestOption = None) -> Result:
+def oof(
+    data: o.DataOption,
+    training: o.TrainingOptions,
+    test: o.TestOption = None,
+    only_fold: OnlyFoldOption = None,
+    rows: RowsOption = None,
+) -> Result:
     """Train the members and keep their out-of-fold predictions."""
+    if only_fold is not None or rows is not None:
+        return experiment(data, training, test, only_fold, 1.0 if rows is None else rows)
     from ..pipeline.workflow import raise_if_failed
     from . import summary
 

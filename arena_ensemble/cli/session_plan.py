@@ -115,7 +115,9 @@ def _advice(name: str, plans: list[SessionPlan], gpu: Gpu, cards: int, folds: in
     best = fitting[0]
     text = f"{name}: "
     if best is not plans[0]:
-        text += _no_room(plans[0], gpu, cards) + f' Set quantise = "{best.quantise}" for prediction. '
+        text += (
+            _no_room(plans[0], gpu, cards) + f' Set [predict] quantise = "{best.quantise}" in its recipe. '
+        )
     if not best.folds:
         return text + (
             f"ONE FOLD MODEL DOES NOT FIT: {clock(best.load_seconds + best.order_seconds / cards)} on the "

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import numpy as np
 
 from ..artifacts.cards import REFIT
+from ..artifacts.workspace import Workspace
 from ..battles import Battles
 from ..deadline import Deadline
 from ..errors import InputError
@@ -18,6 +19,25 @@ from ..predictions import Floats
 
 MARGIN_SECONDS: Final = 60.0
 MARGIN_SHARE: Final = 0.02
+EXPERIMENT: Final = "experiment.json"
+"""the file by which an experiment's folder is known"""
+
+
+def real_workspace(place: Workspace | str | Path) -> Workspace:
+    """A workspace that is no experiment's.
+
+    Raises
+    ------
+    InputError
+        It is one: its members saw one fold, or a share of the battles.
+    """
+    found = Workspace.of(place)
+    if (found.root / EXPERIMENT).is_file():
+        raise InputError(
+            f"{found.root} is an experiment (oof --only-fold or --rows), from which nothing is stacked; give "
+            "the real --workspace"
+        )
+    return found
 
 
 def deadline_of(hours: float | Deadline | None) -> Deadline | None:

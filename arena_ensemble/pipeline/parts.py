@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ..artifacts import shards
+from ..artifacts.cards import fold_name
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.share_shards import key_of_any_share, load_any_share
 from ..errors import ArenaError, ArtifactError
@@ -105,7 +107,9 @@ def join_parts(job: Job, task: FoldTask, of: int) -> None:
         None if swapped[0] is None else np.concatenate([one for one in swapped if one is not None]),
     )
     ordered = joined.aligned_to(job.test.ids, name=task.label)
-    job.artifacts(task.member).write_predictions(task.test_key, ordered)
+    name = fold_name(task.fold)
+    check = shards.note_of(places[0].predictions / f"test-{name}.parquet").checks.get(name)
+    job.artifacts(task.member).write_predictions(task.test_key, ordered, check)
     for place in places:
         shutil.rmtree(place.predictions, ignore_errors=True)
 

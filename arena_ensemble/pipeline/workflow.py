@@ -42,6 +42,7 @@ from .arguments import (
     load_truth,
     names_of,
     path_or_none,
+    real_workspace,
 )
 from .build import build
 from .cross_fit import RunResult, run_job
@@ -136,7 +137,7 @@ def train_members(
     StaleError
         The workspace holds folds or members made from something else.
     """
-    place, deadline = Workspace.of(workspace), deadline_of(hours)
+    place, deadline = real_workspace(workspace), deadline_of(hours)
     with place.locked("training"):
         names = names_of(members) or list(DEFAULT_MEMBERS)
         anew = names_of(retrain)
