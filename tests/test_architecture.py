@@ -54,7 +54,8 @@ INSIDE = {
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
     "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted orders "
     "equivalence tasks finishing parts executors second_orders cross_fit fallback ensemble build submission "
-    "standing imported external leak_audit export adapter_import member_recipes arguments experiment workflow",
+    "standing imported external leak_audit export adapter_import member_recipes arguments experiment "
+    "workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "judging": "question answers store client run",
     "report": "drawings tables page",

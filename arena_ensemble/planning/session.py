@@ -87,6 +87,7 @@ def plan_session(recipe: Recipe, gpu: Gpu, cards: int, workload: Workload, hours
         As :func:`~.meta_model.config_of`.
     """
     plans: list[SessionPlan] = []
+    recipe = recipe.for_prediction()
     for quantise in _precisions(recipe, gpu):
         plans.append(_plan(recipe, quantise, gpu, cards, workload, hours))
         if plans[0].fits_card:
