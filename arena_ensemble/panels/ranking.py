@@ -1,0 +1,177 @@
+"""Rank systems by votes where there are votes and by a calibrated panel elsewhere, with honest intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+from scipy.stats import norm
+
+from ..errors import InputError
+from ..losses import Floats, group_codes
+
+_STEPS: Final = 100
+_RIDGE: Final = 1e-9
+"""of the mean rating, which the data leave open"""
+_TUNINGS: Final = np.linspace(0, 1, 21)
+
+
+@dataclass(frozen=True)
+class Rating:
+    """A system's strength: log-odds against the average system, and how often it wins against one."""
+
+    system: str
+    rating: float
+    low: float
+    high: float
+    win_rate: float
+    """against a system of average strength, a tie counting half: expit of the rating"""
+    win_rate_low: float
+    win_rate_high: float
+    best_rank: int
+    worst_rank: int
+    """ranks that pairwise intervals leave open: 1 + systems that are surely better, n - surely worse"""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Ratings, the best first."""
+
+    ratings: tuple[Rating, ...]
+    tuning: float
+    """weight of the panel's part in [0, 1]: 0 uses votes alone"""
+    votes: int
+    predicted: int
+
+
+def rank(
+    system_a: Sequence[str],
+    system_b: Sequence[str],
+    y: npt.ArrayLike,
+    log_probs: Floats | None = None,
+    *,
+    groups: npt.ArrayLike | None = None,
+    level: float = 0.95,
+    tuning: float | None = None,
+) -> Ranking:
+    """Bradley-Terry ratings with ties counted half, from votes and predictions.
+
+    The score equations of the votes are joined with those of the panel on all rows, less those of the panel
+    on the voted rows: what the panel gets wrong on average falls out, so the ratings are right however good
+    it is, and the intervals are shorter the better it is (prediction-powered inference, Angelopoulos et al.
+    2023, arXiv 2301.09633; the weight ``tuning`` that minimises the variance: PPI++, arXiv 2311.01453). The
+    predictions must be out of fold on the voted rows, which are a random part of all.
+
+    Parameters
+    ----------
+    system_a, system_b
+        (n,) names of the systems whose answers are compared.
+    y
+        (n,) 0 A wins, 1 B wins, 2 tie, -1 where nobody voted.
+    log_probs
+        (n, 3) the panel's predictions of every row; None uses votes alone.
+    groups
+        (n,) rows that err together, such as those of one prompt.
+    tuning
+        The weight, if it is not to be chosen.
+
+    Raises
+    ------
+    InputError
+        Systems that no chain of votes connects, a battle of a system with itself, or fewer than two votes.
+    """
+    votes = np.asarray(y, dtype=np.int64)
+    names = sorted({*system_a, *system_b})
+    place = {name: k for k, name in enumerate(names)}
+    a = np.array([place[name] for name in system_a])
+    b = np.array([place[name] for name in system_b])
+    voted = votes >= 0
+    _check(a, b, votes, voted, names)
+    x = np.zeros((len(a), len(names)))
+    x[np.arange(len(a)), a] = 1.0
+    x[np.arange(len(a)), b] = -1.0
+    outcome = np.where(votes == 0, 1.0, np.where(votes == 2, 0.5, 0.0))
+    codes = group_codes(groups, len(a))
+    if log_probs is None:
+        predicted, tunings = np.zeros(len(a)), np.zeros(1)
+    else:
+        probs = np.exp(np.asarray(log_probs, dtype=np.float64))
+        predicted = probs[:, 0] + 0.5 * probs[:, 2]
+        tunings = _TUNINGS if tuning is None else np.array([tuning])
+    fits = [_fit(x, outcome, predicted, voted, codes, weight) for weight in tunings]
+    best = min(range(len(fits)), key=lambda k: float(np.trace(fits[k][1])))
+    theta, covariance = fits[best]
+    z = float(norm.ppf(0.5 + level / 2))
+    ratings = _ratings(names, theta, covariance, z)
+    return Ranking(ratings, float(tunings[best]), int(voted.sum()), 0 if log_probs is None else len(a))
+
+
+def _check(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], votes: npt.NDArray[np.int64],
+           voted: npt.NDArray[np.bool_], names: Sequence[str]) -> None:  # fmt: skip
+    if not np.isin(votes, (-1, 0, 1, 2)).all():
+        raise InputError("votes must be 0 (A), 1 (B), 2 (tie) or -1 (none); recode the others")
+    if (same := np.flatnonzero(a == b)).size:
+        raise InputError(f"row {same[0] + 1}: {names[a[same[0]]]} meets itself; leave such battles out")
+    if voted.sum() < 2:
+        raise InputError(f"{voted.sum()} votes: a ranking needs votes, give at least two")
+    reach = np.arange(len(names))
+    for left, right in zip(a[voted], b[voted], strict=True):
+        if reach[left] != reach[right]:
+            reach[reach == reach[right]] = reach[left]
+    if len(apart := np.unique(reach)) > 1:
+        first, second = (names[int(np.flatnonzero(reach == part)[0])] for part in apart[:2])
+        raise InputError(
+            f"no chain of votes connects {first} and {second}; give votes between them, or rank them apart"
+        )
+
+
+def _fit(x: Floats, outcome: Floats, predicted: Floats, voted: npt.NDArray[np.bool_],
+         codes: npt.NDArray[np.int64], weight: float) -> tuple[Floats, Floats]:  # fmt: skip
+    """Ratings (k,) that sum to zero and their covariance (k, k)."""
+    n, k, votes = len(x), x.shape[1], int(voted.sum())
+    flat = np.full((k, k), 1.0 / k)
+    share = voted / votes  # of a row in the mean over votes
+    mixed = weight / n + (1 - weight) * share
+    target = weight * predicted / n + share * (outcome - weight * predicted)
+    theta = np.zeros(k)
+    for _ in range(_STEPS):
+        p = expit(x @ theta)
+        gradient = x.T @ (mixed * p - target) + _RIDGE * theta
+        hessian = (x * (mixed * p * (1 - p))[:, None]).T @ x + flat + _RIDGE * np.eye(k)
+        step = np.linalg.solve(hessian, gradient)
+        largest = float(np.abs(step).max())
+        theta = theta - step * min(1.0, 2.0 / max(largest, 1e-12))
+        if largest < 1e-10:
+            break
+    theta = theta - theta.mean()
+    p = expit(x @ theta)
+    hessian = (x * (mixed * p * (1 - p))[:, None]).T @ x + flat
+    scores = x * (mixed * p - target)[:, None]  # (n, k): rows of the gradient
+    for part in (voted, ~voted):  # which rows were voted on is given: only the spread inside a part counts
+        scores[part] -= scores[part].mean(axis=0) if part.any() else 0.0
+    groups = int(codes.max()) + 1
+    summed = np.zeros((groups, k))
+    np.add.at(summed, codes, scores)
+    middle = summed.T @ summed * (groups / max(groups - 1, 1))
+    inverse = np.linalg.inv(hessian)
+    centre = np.eye(k) - 1.0 / k
+    covariance = centre @ inverse @ middle @ inverse @ centre
+    return theta, covariance
+
+
+def _ratings(names: Sequence[str], theta: Floats, covariance: Floats, z: float) -> tuple[Rating, ...]:
+    spread = np.sqrt(np.maximum(np.diag(covariance), 0))
+    between = np.sqrt(np.maximum(np.diag(covariance)[:, None] + np.diag(covariance) - 2 * covariance, 0))
+    sure = theta[:, None] - theta - z * between > 0  # (k, k): the row's system is surely the better one
+    found = []
+    for k in np.argsort(-theta, kind="stable"):
+        low, high = theta[k] - z * spread[k], theta[k] + z * spread[k]
+        win, win_low, win_high = (float(expit(value)) for value in (theta[k], low, high))
+        best, worst = 1 + int(sure[:, k].sum()), len(names) - int(sure[k].sum())
+        rating = float(theta[k]), float(low), float(high)
+        found.append(Rating(names[k], *rating, win, win_low, win_high, best, worst))
+    return tuple(found)

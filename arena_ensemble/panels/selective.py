@@ -1,0 +1,139 @@
+"""Selective prediction: decide only where the panel is sure enough, with a guarantee on the error there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom
+
+from ..errors import InputError
+from ..losses import Floats, group_codes, row_losses, standard_error
+from ..metrics import Labels, checked_labels
+
+_GRID: Final = np.round(np.arange(0.999, 1 / 3, -0.001), 3)
+"""Thresholds on the largest probability, the strictest first; fixed beforehand, as the guarantee needs."""
+
+
+@dataclass(frozen=True)
+class RiskRow:
+    """What keeping the surest rows costs: their share, their errors, their log-loss."""
+
+    threshold: float
+    coverage: float
+    error: float
+    error_se: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Keep a row where its largest probability is at least ``threshold``; None: no threshold is safe."""
+
+    threshold: float | None
+    coverage: float
+    """share of the given rows that are kept"""
+    error: float
+    """share of wrong decisions among them; NaN where none is kept"""
+    alpha: float
+    delta: float
+    rows: int
+    """rows that the guarantee was computed from: one a group"""
+
+
+def risk_coverage(
+    log_probs: Floats,
+    y: npt.ArrayLike,
+    groups: npt.ArrayLike | None = None,
+    coverages: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0),
+) -> list[RiskRow]:
+    """Error and log-loss of the surest rows, by the share that is kept.
+
+    Parameters
+    ----------
+    log_probs
+        (n, 3) out-of-fold log-probabilities.
+    y, groups
+        (n,) outcomes and groups; errors are clustered by group.
+    """
+    labels = checked_labels(y)
+    sure, wrong = _sure_and_wrong(log_probs, labels)
+    codes = group_codes(groups, len(labels))
+    order = np.argsort(-sure, kind="stable")
+    losses = row_losses(log_probs, labels)
+    table = []
+    for coverage in coverages:
+        if not 0 < coverage <= 1:
+            raise InputError(f"coverage {coverage}: give a share above 0 and at most 1")
+        kept = order[: max(round(coverage * len(order)), 1)]
+        table.append(
+            RiskRow(
+                float(sure[kept[-1]]),
+                len(kept) / len(order),
+                float(wrong[kept].mean()),
+                standard_error(wrong[kept], codes[kept]),
+                float(losses[kept].mean()),
+            )
+        )
+    return table
+
+
+def safe_threshold(
+    log_probs: Floats,
+    y: npt.ArrayLike,
+    *,
+    alpha: float = 0.1,
+    delta: float = 0.05,
+    groups: npt.ArrayLike | None = None,
+    seed: int = 0,
+) -> Threshold:
+    """The lowest threshold whose error is at most ``alpha`` with confidence ``1 - delta``.
+
+    Thresholds are tested from the strictest down, each by the exact binomial test of "the error is alpha or
+    more" among the rows it keeps, until one is not rejected: testing in a fixed order needs no correction
+    (Angelopoulos et al. 2021, *Learn then Test*, arXiv 2110.01052). A threshold that keeps so few rows
+    that not even zero errors would pass is skipped, which the outcomes do not decide. The guarantee is
+    about fresh rows like these, over the draw of these: with probability ``1 - delta`` or more.
+
+    Parameters
+    ----------
+    groups
+        (n,) Rows of one group err together; one of each, drawn by ``seed``, goes into the test.
+
+    Raises
+    ------
+    InputError
+        ``alpha`` or ``delta`` is no share.
+    """
+    for name, value in (("alpha", alpha), ("delta", delta)):
+        if not 0 < value < 1:
+            raise InputError(f"{name} = {value}: give a share between 0 and 1, such as .1")
+    labels = checked_labels(y)
+    sure, wrong = _sure_and_wrong(log_probs, labels)
+    chosen = _one_of_each(groups, len(labels), seed)
+    order = np.argsort(-sure[chosen], kind="stable")
+    counts = np.searchsorted(-sure[chosen][order], -_GRID, side="right")
+    errors = np.concatenate([[0.0], np.cumsum(wrong[chosen][order])])[counts]
+    tested = np.flatnonzero((1 - alpha) ** counts <= delta)
+    rejected = binom.cdf(errors[tested], counts[tested], alpha) <= delta
+    passed = len(tested) if rejected.all() else int(np.argmin(rejected))
+    found = float(_GRID[tested[passed - 1]]) if passed else None
+    kept = sure >= found if found is not None else np.zeros(len(labels), dtype=bool)
+    error = float(wrong[kept].mean()) if kept.any() else float("nan")
+    return Threshold(found, float(kept.mean()), error, alpha, delta, int(chosen.sum()))
+
+
+def _sure_and_wrong(log_probs: Floats, y: Labels) -> tuple[Floats, Floats]:
+    array = np.asarray(log_probs, dtype=np.float64)
+    return np.exp(array.max(axis=1)), (array.argmax(axis=1) != y).astype(np.float64)
+
+
+def _one_of_each(groups: npt.ArrayLike | None, n: int, seed: int) -> npt.NDArray[np.bool_]:
+    codes = group_codes(groups, n)
+    order = np.random.default_rng(seed).permutation(n)
+    _, first = np.unique(codes[order], return_index=True)
+    chosen = np.zeros(n, dtype=bool)
+    chosen[order[first]] = True
+    return chosen
