@@ -253,7 +253,7 @@ def test_cards_by_name() -> None:
     assert gpu_named("a100 80GB").name == "A100-80"
     assert gpu_named("rtx-4090").name == gpu_named("4090").name == "RTX4090"
     assert gpu_named("A100").name == "A100-80"
-    with pytest.raises(InputError, match="the table has T4"):
+    with pytest.raises(InputError, match="the table has P100, T4"):
         gpu_named("TPU")
     assert {row.model_type for row in SHAPES.values()} <= {*TINY, "qwen2"}
 
