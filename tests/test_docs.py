@@ -1,4 +1,4 @@
-"""docs/python.md and docs/panels.md are true: their blocks run in turn, as the cells of a notebook would."""
+"""docs/python.md and the pages on panels are true: their blocks run in turn, as a notebook's cells would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from arena_ensemble import cli
 from arena_ensemble.io import check_submission, read_battles
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE, PANELS = DOCS / "python.md", DOCS / "panels.md"
+PAGE, PANELS, USING = DOCS / "python.md", DOCS / "panels.md", DOCS / "using-panels.md"
 
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="docs/ is not part of this copy")
 
@@ -67,3 +67,14 @@ def test_the_first_half_hour_with_a_panel_runs(
     assert "mine/report.html" in out
     assert (tmp_path / "new.csv").is_file()
     assert (tmp_path / "small" / "card.json").is_file()
+
+
+@pytest.mark.slow
+def test_what_a_panel_is_used_for_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    namespace, count = run_blocks(USING)
+    assert count == 6
+    assert namespace["found"].error <= 0.3 or namespace["found"].threshold is None
+    assert namespace["chances"].reshape(80, 4).sum(axis=1) == pytest.approx(1)
+    rows = {row.name: row for row in namespace["model"].table_}
+    assert rows["panel"].log_loss < rows["uniform"].log_loss
+    assert "weight of the panel" in capsys.readouterr().out
