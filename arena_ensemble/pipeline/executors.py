@@ -122,12 +122,15 @@ def run_tasks(
     """Run tasks, yielding each with its error or None as it ends; after an error its member is left.
 
     Tasks of a member that failed are not yielded unless they were running. ``seconds`` receives how long each
-    that ended well took, under its label.
+    that ended well took, under its label. Members with ``loader = "unsloth"`` get processes of their
+    own, after the others: its patches must come before transformers, and change what other members compute.
     """
-    if workers > 1 and todo:
-        yield from _side_by_side(job, todo, workers, on_event, seconds)
-    else:
-        yield from _one_by_one(job, todo, on_event, seconds)
+    for patched in (False, True):
+        part = [task for task in todo if (task.recipe.loader == "unsloth") == patched]
+        if part and (patched or workers > 1):
+            yield from _side_by_side(job, part, workers, on_event, seconds)
+        else:
+            yield from _one_by_one(job, part, on_event, seconds)
 
 
 def _one_by_one(
@@ -335,10 +338,11 @@ def _die_with_parent() -> None:
 
 
 def _work(task: FoldTask, part: Part | None) -> float:
-    """One task in a worker process, and its seconds; progress goes to the parent's queue.
+    """One task in a worker process, and its seconds; the parent gets its (or the first part's) progress."""
+    if task.recipe.loader == "unsloth":
+        from ..backbones.language.unsloth_loader import import_unsloth  # torch: in workers alone
 
-    Of several parts the first one's progress stands for all.
-    """
+        import_unsloth()  # before anything imports transformers
     events = _worker["events"]
     on_event = None if events is None else (lambda *event: events.put(event))
     tell = with_label(on_event if part is None or part.index == 0 else None, task.label)

@@ -81,6 +81,17 @@ class Recipe(Section):
     tiny: TinySettings = TinySettings()
     lexical: LexicalSettings = LexicalSettings()
 
+    def _suits_unsloth(self) -> None:
+        """Its fused kernels know neither DoRA nor gradients of norms; packing is unchecked."""
+        adapter = self.adapter
+        if not self.has_weights or adapter.kind != "lora" or adapter.dora or adapter.also:
+            raise ValueError(
+                "loader = 'unsloth' trains plain LoRA: leave loader out, or adapter.kind, adapter.dora, "
+                "adapter.also and train.epochs = 0 at their defaults"
+            )
+        if self.train.packing:
+            raise ValueError("loader = 'unsloth' with train.packing is not supported; leave one of them out")
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         """Refuse settings that contradict each other, before any hour is spent."""
@@ -103,6 +114,8 @@ class Recipe(Section):
             raise ValueError("generate.calibration is for zero-shot members (train.epochs = 0)")
         if self.adapter.quantise != "none" and self.adapter.kind == "full":
             raise ValueError("adapter.kind = 'full' cannot train quantised weights; use 'lora'")
+        if self.loader == "unsloth":
+            self._suits_unsloth()
         if self.predict.quantise in ("4bit", "8bit") and self.adapter.kind == "full":
             raise ValueError(
                 f"predict.quantise = {self.predict.quantise!r} would round weights that adapter.kind = "

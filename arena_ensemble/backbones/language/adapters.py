@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,7 +42,14 @@ def head_parameters(model: nn.Module, fresh: Collection[str]) -> set[str]:
     return named | {name for name, _ in model.named_parameters() if name in fresh}
 
 
-def attach(model: nn.Module, settings: Any, head: Collection[str], *, bf16: bool = False) -> None:
+def attach(
+    model: nn.Module,
+    settings: Any,
+    head: Collection[str],
+    *,
+    bf16: bool = False,
+    insert: Callable[[], None] | None = None,
+) -> None:
     """Set what is trained, insert the adapters, and keep every trained weight in float32.
 
     Parameters
@@ -53,6 +60,8 @@ def attach(model: nn.Module, settings: Any, head: Collection[str], *, bf16: bool
         Names of the head's parameters, always trained.
     bf16
         Whether full fine-tuning leaves the base in bfloat16; the head is float32 all the same.
+    insert
+        Inserts low-rank adapters in place of PEFT's own function.
 
     Raises
     ------
@@ -67,7 +76,7 @@ def attach(model: nn.Module, settings: Any, head: Collection[str], *, bf16: bool
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if settings.kind == "lora":
-        _insert_lora(model, settings, head)
+        _insert_lora(model, settings, head) if insert is None else insert()
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             # PEFT injects adapters in the base's type; in bf16 most of their updates round to nothing
@@ -93,8 +102,14 @@ def _trained_beside(model: nn.Module, name: str, parameter: nn.Parameter, also: 
     )
 
 
-def _insert_lora(model: nn.Module, settings: Any, head: Collection[str]) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
+def lora_targets(model: nn.Module, settings: Any, head: Collection[str]) -> tuple[list[str], bool]:
+    """Names of the linear layers that get an adapter, and whether any keeps its weight transposed.
+
+    Raises
+    ------
+    RecipeError
+        There is none.
+    """
     from transformers.pytorch_utils import Conv1D
 
     outputs = getattr(model, "get_output_embeddings", lambda: None)()
@@ -117,6 +132,13 @@ def _insert_lora(model: nn.Module, settings: Any, head: Collection[str]) -> None
         raise RecipeError(
             f"adapter.first_layer = {settings.first_layer} leaves no linear layer to adapt; lower it"
         )
+    return targets, transposed
+
+
+def _insert_lora(model: nn.Module, settings: Any, head: Collection[str]) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets, transposed = lora_targets(model, settings, head)
     config = LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from ...errors import DependencyError, RecipeError
-from . import gguf_base, hub
+from . import gguf_base, hub, unsloth_loader
 from .attention import card_here, choose_attention, expand_shared_heads, needs_expanding, next_attention
 from .base_folder import check_base_folder
 from .notices import quiet
@@ -175,7 +175,7 @@ def load_model(
     (the fresh head): exactly those must be trained and saved.
     """
     if recipe.loader == "unsloth":
-        return _unsloth(source, recipe, labels)
+        return unsloth_loader.load(source, recipe, policy, labels)
     # what is trained in float32 is not rounded on the way
     exact = recipe.adapter.kind == "full" and not trains_bf16(recipe, policy)
     options: dict[str, Any] = {**source.options, "dtype": torch.float32 if exact else policy.dtype}
@@ -253,29 +253,3 @@ def _quantisation(recipe: Recipe, policy: Policy) -> Any:
         bnb_4bit_compute_dtype=policy.dtype,
         llm_int8_skip_modules=heads,
     )
-
-
-def _unsloth(source: Source, recipe: Recipe, labels: int | None) -> tuple[Any, frozenset[str]]:
-    """The base as unsloth's loader builds it (an optional package, GPU only)."""
-    if importlib.util.find_spec("unsloth") is None:
-        raise DependencyError(
-            "loader = 'unsloth' needs the package unsloth: pip install 'arena-ensemble[unsloth]' in an "
-            "environment of its own (it pins an older transformers than constraints.txt); or leave loader out"
-        )
-    if not torch.cuda.is_available():
-        raise DependencyError("loader = 'unsloth' needs a GPU, and there is none here; leave loader out")
-    from unsloth import FastLanguageModel
-
-    options: dict[str, Any] = {} if labels is None else {"num_labels": labels}
-    model, _ = FastLanguageModel.from_pretrained(
-        source.name,
-        revision=source.revision,
-        max_seq_length=recipe.prompt.max_tokens,
-        load_in_4bit=recipe.adapter.quantise == "4bit",
-        load_in_8bit=recipe.adapter.quantise == "8bit",
-        trust_remote_code=False,
-        **options,
-    )
-    model.config.use_cache = False
-    heads = {name for name, _ in model.named_parameters() if name.split(".")[0] in ("score", "classifier")}
-    return model, frozenset(heads)

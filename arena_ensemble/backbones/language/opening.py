@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import torch
 
 from ...recipes import Recipe
 from ..registry import engine_of
-from . import adapters, loading, tiny
+from . import adapters, loading, tiny, unsloth_loader
 from .encoder import PromptEncoder
 from .heads import HeadModel
 from .model import MemberModel
@@ -68,24 +69,27 @@ def fresh_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
 def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     """Base, adapters and head on the device; what is fresh is drawn from torch's current random state."""
     recipe = encoder.recipe
+    unsloth = recipe.loader == "unsloth"
     policy = loading.choose_policy(recipe, encoder.config)
     if recipe.train.packing:
         refuse_packing(encoder.config)
     model, fresh = loading.load_model(encoder.source, recipe, policy, labels=encoder.head.labels)
     head = adapters.head_parameters(model, fresh) if encoder.head.labels is not None else set()
     if recipe.has_weights:
-        adapters.attach(model, recipe.adapter, head, bf16=loading.trains_bf16(recipe, policy))
-        if recipe.adapter.kind == "lora":
+        insert = partial(unsloth_loader.insert_adapters, model, recipe, head) if unsloth else None
+        bf16 = loading.trains_bf16(recipe, policy)
+        adapters.attach(model, recipe.adapter, head, bf16=bf16, insert=insert)
+        if recipe.adapter.kind == "lora" and not unsloth:
             fuse(model)
     else:
         model.requires_grad_(False)
     if policy.autocast:
         adapters.float32_head(model, head)
         adapters.leave_casts_to_autocast(model)
-    if recipe.train.gradient_checkpointing:
+    if recipe.train.gradient_checkpointing and not unsloth:  # its own was turned on with the adapters
         loading.recompute_activations(model)
     head_model = build(model, recipe, encoder.tokenizer).to(policy.device)
-    if recipe.loader == "transformers":
+    if not unsloth:
         head_model.patch_last_layer()
     head_model.eval()
     names = [f"model.{name}" for name in head]
