@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from . import option_texts
 from .runner import Result, WorkspaceOption
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def kaggle_pack(
     full_precision: Annotated[
         bool, typer.Option("--full-precision", help="store adapters as trained, not in 16 bits")
     ] = False,
+    hours: Annotated[
+        float, typer.Option(min=0.1, help="what the notebook's prediction may take; see docs/deadlines.md")
+    ] = 8.5,
     no_gpu: Annotated[bool, typer.Option("--no-gpu", help="a notebook without an accelerator")] = False,
     wheel: Annotated[
         Path | None, typer.Option(metavar="FILE", help="this package's wheel, where its source is not here")
@@ -74,7 +78,8 @@ def kaggle_pack(
         competition=competition,
         owner=owner,
         name=name,
-        bases=pack.named_bases(base or ()),
+        bases=option_texts.bases(base),
+        hours=hours,
         half=not full_precision,
         image_has=tuple(wheels.IMAGE_HAS if image_has is None else image_has),
         extras=tuple(extra or ()),

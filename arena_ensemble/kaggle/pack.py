@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -104,22 +104,3 @@ def _write_notebook(folder: Path, options: PackOptions) -> None:
         options.owner, options.name, options.competition, options.model_sources, gpu=options.gpu
     )
     atomic.write_json(folder / "kernel-metadata.json", metadata)
-
-
-def named_bases(given: Sequence[str]) -> dict[str, str]:
-    """``NAME=DIR`` texts as a dictionary.
-
-    Raises
-    ------
-    InputError
-        A text has no ``=``, or a name repeats.
-    """
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, place = text.partition("=")
-        if not (name and equals and place):
-            raise InputError(f"--base {text}: write it as NAME=DIR")
-        if name in found:
-            raise InputError(f"--base {name}: given twice; give one folder for it")
-        found[name] = place
-    return found

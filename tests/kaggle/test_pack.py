@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.sixteen_bits import store_half
 from arena_ensemble.errors import DependencyError, InputError
 from arena_ensemble.kaggle import image, notebook, wheels
-from arena_ensemble.kaggle.pack import Pack, PackOptions, named_bases, write_pack
+from arena_ensemble.kaggle.pack import Pack, PackOptions, write_pack
 from arena_ensemble.kaggle.unpack import open_pack
 
 TINY = """
@@ -164,16 +163,6 @@ def test_a_base_travels_once_or_is_noted_where_kaggle_has_it(trained: Path, tmp_
     assert (Path(place) / "config.json").read_text() == "{}"
     with pytest.raises(InputError, match="--base other: no member of this ensemble"):
         packed(work, tmp_path / "wrong", bases={"tiny": kaggle, "other": kaggle})
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [(["gemma"], "write it as NAME=DIR"), (["=x"], "NAME=DIR"), (["a=x", "a=y"], "given twice")],
-)
-def test_a_base_is_named(given: Sequence[str], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        named_bases(given)
-    assert named_bases(["a=/x=y"]) == {"a": "/x=y"}
 
 
 def test_what_cannot_be_packed_or_opened_is_refused(trained: Path, tmp_path: Path) -> None:
