@@ -58,7 +58,6 @@ written by
 
 Window {one[prompt][max_tokens]} tokens, template {one[prompt][template]}, {folds} grouped folds.
 {trained}
-Processor minutes: {minutes}.
 
 - *Orders*: the shown order alone, or the mean of both in (delta, tau). ±: one standard error, clustered by
   group of prompts; differences are paired by row.
@@ -72,8 +71,8 @@ Processor minutes: {minutes}.
   the untrained member is the one after batch calibration, both orders.
 
 {table}"""
-TRAINED = """Trained:
-LoRA r = {adapter[r]} in the layers from {adapter[first_layer]} on (of 30), epochs: {train[epochs]}, over two
+TRAINED = """Trained: LoRA r = {adapter[r]} in the layers from {adapter[first_layer]} on (of 30), epochs:
+{train[epochs]}, over two
 thirds of the rows, both orders of a battle in one step, rate {train[learning_rate]:g}, {train[batch_rows]}
 battles a step. These settings were chosen for the time at hand and tuned on nothing."""
 
@@ -193,7 +192,7 @@ def stacked(members: dict[str, Predictions], battles: Battles, folds: Folds, qui
 
 def run_cell(way: str, stem: str, options: argparse.Namespace) -> dict[str, Any]:
     """Make one member on one file and measure it; a killed run finds its finished folds again."""
-    start, used = time.perf_counter(), time.process_time()
+    start = time.perf_counter()
     battles = sampled(read_battles(options.votes / f"{stem}.csv", need_outcomes=True), options.rows, 0)
     folds, y = make_folds(battles, FOLDS, seed=0), battles.outcomes()
     workspace = Workspace(options.work / stem)
@@ -233,7 +232,6 @@ def run_cell(way: str, stem: str, options: argparse.Namespace) -> dict[str, Any]
         "alarms": result.alarms.get(recipe.name, []),
         "settings": recipe.settings(),
         "seconds": round(time.perf_counter() - start),
-        "processor_seconds": round(time.process_time() - used),
         "machine": f"{platform.machine()}, torch threads {_threads()}",
     }
 
@@ -283,7 +281,6 @@ def section(cells: list[dict[str, Any]]) -> str:
     """The section of docs/ablation.md."""
     one = cells[0]["settings"]
     trained = [cell["settings"] for cell in cells if cell["settings"]["train"]["epochs"]]
-    minutes = [f"{cell['cell']} {cell['processor_seconds'] / 60:.0f}" for cell in cells]
     return PRETRAINED + SECTION.format(
         precision=one["train"]["precision"],
         where=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {machine()}",
@@ -291,7 +288,6 @@ def section(cells: list[dict[str, Any]]) -> str:
         one=one,
         trained=TRAINED.format(**trained[0]) if trained else "",
         folds=FOLDS,
-        minutes=", ".join(minutes),
         table=table(cells),
     )
 
