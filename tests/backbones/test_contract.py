@@ -141,7 +141,8 @@ def test_missing_head_is_an_error(folds: dict[Any, Fold], case: tuple[str, str],
     for name in heads:
         assert tensors[name].dtype == torch.float32
         del tensors[name]
-    (tmp_path / "settings.json").write_bytes((fold.folder / "settings.json").read_bytes())
+    for name in ("settings.json", "base.json"):
+        (tmp_path / name).write_bytes((fold.folder / name).read_bytes())
     save_file(tensors, str(tmp_path / "weights.safetensors"))
     with pytest.raises(ArtifactError, match="freshly initialised"):
         fold.module.load(tmp_path, recipe=fold.recipe, cache=fold.cache)

@@ -125,8 +125,8 @@ def test_a_template_that_reads_votes_or_names_is_caught(monkeypatch: pytest.Monk
 
     def telling(battles: Battles, template: prompts.Template) -> Any:
         prompt, a, b = honest(battles, template)
-        said = [[*turns, f"vote {v}"] for turns, v in zip(a, battles.outcomes(), strict=True)]
-        return prompt, said, b
+        shown = [[*turns[:-1], f"{turns[-1]} {v}"] for turns, v in zip(a, battles.outcomes(), strict=True)]
+        return prompt, shown, b
 
     assert statuses(leak_audit.run_checks(BATTLES, None, FOLD, None, canary=False))["template"] == "ok"
     monkeypatch.setattr(prompts, "turns_of", telling)
@@ -135,7 +135,9 @@ def test_a_template_that_reads_votes_or_names_is_caught(monkeypatch: pytest.Monk
 
 def test_a_template_that_names_a_competitor_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     named = Battles(BATTLES.frame.with_columns(model_a=pl.lit("gpt-4-turbo")))
-    bad = prompts.Template("bad-1", "You are GPT-4-turbo.", "", "", "")
+    bad = prompts.Template(
+        name="bad-1", opening="You are GPT-4-turbo.", before_a="A:", before_b="B:", cue="?"
+    )
     monkeypatch.setitem(prompts.TEMPLATES, "bad-1", bad)
     checks = leak_audit.run_checks(named, None, FOLD, None, canary=False)
     (found,) = [check for check in checks if check.name == "template"]

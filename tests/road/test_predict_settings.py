@@ -123,7 +123,7 @@ def test_no_tolerance_is_refused_with_the_setting_to_change(
     shutil.rmtree(trained.member.predictions)
     command = ["predict", "--test", str(trained.test), "--workspace", str(trained.workspace), "--strict"]
     line = refusal(command, capsys, codes=(1, 2, 3, 4))
-    assert "mine fold-0: dtype float32 → bfloat16 changes its predictions too much (mean KL" in line
+    assert ": dtype float32 → bfloat16 changes its predictions too much (mean KL" in line
     assert 'set precision = "fp32" in [predict], or raise predict.tolerance' in line
     assert not list(trained.member.predictions.glob("*.parquet")), "nothing of it is kept"
     trained.member.predictions.mkdir(exist_ok=True)
