@@ -50,7 +50,8 @@ _PREDICT: Final = """
     for name, folder in bases.items():
         command += ["--base", f"{{name}}={{folder}}"]
     done = subprocess.run(command, check=False)
-    assert done.returncode in (0, 4), f"predict ended with exit code {{done.returncode}}"  # 4: partly done
+    # 4 is partly done and 5 out of time: the submission on disk is valid, from what was predicted until then
+    assert done.returncode in (0, 4, 5), f"predict ended with exit code {{done.returncode}}"
     """
 _SHOW: Final = """
     print((KAGGLE / "working" / "submission.csv").read_text()[:400])
@@ -62,6 +63,11 @@ def cells(competition: str, hours: float | None) -> list[str]:
     words = "" if hours is None else f', "--hours", "{hours:g}"'
     texts = (_FIND.format(competition=competition), _INSTALL, _PREDICT.format(hours=words), _SHOW)
     return [textwrap.dedent(text).strip() for text in texts]
+
+
+def code_of(text: str) -> list[str]:
+    """The code cells of a notebook's JSON."""
+    return [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
 
 
 def notebook(competition: str, hours: float | None) -> str:

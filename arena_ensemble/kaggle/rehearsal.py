@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..io import COLUMNS, check_submission, load_predictions, read_battles
 from ..pipeline.ensemble import Ensemble
 from . import image, notebook
-from .pack import DATASET, REQUIREMENTS
+from .pack import DATASET, NOTEBOOK, REQUIREMENTS
 from .unpack import MARK
 from .wheels import pip_reason
 
@@ -72,7 +72,9 @@ def rehearse(folder: Path, workspace: Workspace, test: Path, *, rows: int = 200)
         (root / "kaggle" / "input" / "pack").symlink_to(pack.resolve(), target_is_directory=True)
         held = [line.partition("==")[0] for line in (pack / REQUIREMENTS).read_text().split()]
         python = image.build(root / "venv", mark["image_has"], held)
-        find, install, predict, show = notebook.cells(mark["competition"], None)
+        find, install, predict, show = notebook.code_of(
+            (folder / NOTEBOOK / notebook.NOTEBOOK).read_text(encoding="utf-8")
+        )
         environment = image.environment(root)
         (root / "kaggle" / "working").mkdir()
 

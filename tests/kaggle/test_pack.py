@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -118,11 +119,31 @@ def test_the_notebook_is_one_that_kaggle_can_run(trained: Path, tmp_path: Path) 
     assert metadata["dataset_sources"] == [json.loads(text(pack, "dataset-metadata.json"))["id"]]
     written = json.loads((pack.folder / "notebook" / metadata["code_file"]).read_text())
     assert written["nbformat"] == 4
-    code = [cell["source"] for cell in written["cells"] if cell["cell_type"] == "code"]
+    code = notebook.code_of((pack.folder / "notebook" / metadata["code_file"]).read_text())
     assert code == notebook.cells("wsdm-cup-multilingual-chatbot-arena", 8.5)
     for cell in code:
         compile(cell, "cell", "exec")
     assert any('"--hours", "8.5"' in cell for cell in code)
+
+
+@pytest.mark.parametrize(("code", "passes"), [(0, True), (4, True), (5, True), (1, False), (3, False)])
+def test_a_valid_submission_of_a_late_or_partial_run_ends_the_notebook_well(
+    code: int, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("pack/arena-pack.json", "a-competition/test.csv"):
+        path = tmp_path / "input" / place
+        path.parent.mkdir(parents=True)
+        path.write_text("{}")
+    monkeypatch.setenv("KAGGLE_ROOT", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = subprocess.CompletedProcess([], code, stdout='{"tiny": "/kaggle/input/base"}')
+    monkeypatch.setattr(subprocess, "run", lambda command, **others: done)
+    find, _, predict_cell, _ = notebook.cells("a-competition", 8.5)
+    if passes:
+        exec(f"{find}\n{predict_cell}", {})
+    else:
+        with pytest.raises(AssertionError, match=f"exit code {code}"):
+            exec(f"{find}\n{predict_cell}", {})
 
 
 def text(pack: Pack, name: str) -> str:

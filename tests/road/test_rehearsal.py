@@ -52,7 +52,7 @@ def test_a_pack_predicts_without_network_and_names_a_missing_wheel(tmp_path: Pat
     (work / "models" / "tiny").mkdir(parents=True)
     (work / "models" / "tiny" / "recipe.toml").write_text(TINY)
     build_ensemble(train_members(work / "train.csv", ["tiny"], workspace=work, n_folds=3, jobs=1))
-    pack = write_pack(Workspace(work), tmp_path / "pack", PackOptions(), python=PYTHON)
+    pack = write_pack(Workspace(work), tmp_path / "pack", PackOptions(hours=8.5), python=PYTHON)
     assert pack.wheel_bytes > 10_000_000
 
     found = rehearse(pack.folder, Workspace(work), work / "test.csv", rows=16)
