@@ -20,8 +20,9 @@ from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArenaError, ArtifactError, InputError, StaleError
-from arena_ensemble.pipeline import executors, orders
+from arena_ensemble.pipeline import orders
 from arena_ensemble.pipeline.cross_fit import run_job
+from arena_ensemble.pipeline.executors import slots
 from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.predictions import normalised
 from arena_ensemble.recipes import Recipe, recipe_from
@@ -253,8 +254,8 @@ def test_folds_run_side_by_side_where_bases_are_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One process per core for what is known to be small; a large base, or an unknown one, runs alone."""
-    monkeypatch.setattr(executors, "gpu_count", lambda: 0)
-    monkeypatch.setattr(executors.os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr(slots, "gpu_count", lambda: 0)
+    monkeypatch.setattr(slots.os, "sched_getaffinity", lambda pid: set(range(4)))
 
     def based(base: str) -> Recipe:
         return recipe_from({"backbone": "classify", "base": base}, name="m")
@@ -265,10 +266,10 @@ def test_folds_run_side_by_side_where_bases_are_small(
         with (folder / "model.safetensors").open("wb") as stream:
             stream.truncate(size)
     lexical, tiny = RECIPE, based("tiny:encoder")
-    assert executors.default_jobs([lexical, tiny]) == 4
-    memory = executors.os.sysconf("SC_PHYS_PAGES") * executors.os.sysconf("SC_PAGE_SIZE")
-    assert executors.default_jobs([lexical, based(str(small))]) == max(1, min(4, memory >> 32))
+    assert slots.default_jobs([lexical, tiny]) == 4
+    memory = slots.os.sysconf("SC_PHYS_PAGES") * slots.os.sysconf("SC_PAGE_SIZE")
+    assert slots.default_jobs([lexical, based(str(small))]) == max(1, min(4, memory >> 32))
     for base in (str(large), "no-such-org/never-downloaded"):
-        assert executors.default_jobs([lexical, based(base)]) == 1
-    monkeypatch.setattr(executors, "gpu_count", lambda: 2)
-    assert executors.default_jobs([based(str(large))]) == 2
+        assert slots.default_jobs([lexical, based(base)]) == 1
+    monkeypatch.setattr(slots, "gpu_count", lambda: 2)
+    assert slots.default_jobs([based(str(large))]) == 2

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from arena_ensemble import read_battles, sample, train_members
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
-from arena_ensemble.pipeline import executors, parts, second_orders, tasks
-from arena_ensemble.pipeline.executors import run_tasks
+from arena_ensemble.pipeline import parts, second_orders, tasks
+from arena_ensemble.pipeline.executors import processes, run_tasks, slots
 from arena_ensemble.pipeline.tasks import FoldTask, Job
 from arena_ensemble.predictions import Predictions
 from arena_ensemble.recipes import load_recipe
@@ -110,15 +110,15 @@ def test_two_cards_share_one_fold(trained: Path, tmp_path: Path, monkeypatch: py
     tasks.run_fold(job, task)
     whole = kept(job, task)
     job, (task, _) = planned(trained, tmp_path, "words")
-    monkeypatch.setattr(executors, "gpu_count", lambda: 2)
+    monkeypatch.setattr(slots, "gpu_count", lambda: 2)
     seen: list[int] = []
-    original = executors.joined
+    original = processes.joined
 
     def joined(job: Job, task: FoldTask, of: int) -> Exception | None:
         seen.append(of)
         return original(job, task, of)
 
-    monkeypatch.setattr(executors, "joined", joined)
+    monkeypatch.setattr(processes, "joined", joined)
     seconds: dict[str, float] = {}
     assert list(run_tasks(job, [task], 2, None, seconds)) == [(task, None)]
     assert (seen, list(seconds)) == ([2], [task.label])

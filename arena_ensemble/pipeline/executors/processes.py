@@ -1,0 +1,188 @@
+"""A pool of processes on this machine: a GPU each where there are some, ended with us, a dead one named."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Final
+
+from ...errors import MemberError
+from ..parts import Part, cut_up, joined
+from ..tasks import FoldTask, Job
+from . import slots, worker
+from .events import Event, Finished
+
+_PATIENCE_SECONDS: Final = 10
+_THREAD_VARIABLES: Final = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+_WAITING: Final = "OMP_WAIT_POLICY"
+
+
+def side_by_side(
+    job: Job,
+    todo: Sequence[FoldTask],
+    workers: int,
+    on_event: Event | None,
+    seconds: dict[str, float] | None,
+) -> Finished:
+    """Run tasks in so many processes, yielding each as it ends; a killed process costs its member."""
+    orphans: list[FoldTask] = []
+    for task, error in _in_pool(job, todo, workers, on_event, seconds):
+        if isinstance(error, BrokenProcessPool):
+            orphans.append(task)
+        else:
+            yield task, error
+    lost: set[str] = set()
+    for task in orphans:  # some process was killed; run what it took along one at a time, to find whose
+        if task.member in lost:
+            continue
+        for same, error in _in_pool(job, [task], workers, on_event, seconds):
+            if isinstance(error, BrokenProcessPool):
+                lost.add(same.member)
+                died = MemberError("its process was killed (out of memory?); finished folds are kept")
+                yield same, died
+            else:
+                yield same, error
+
+
+def _in_pool(
+    job: Job,
+    todo: Sequence[FoldTask],
+    workers: int,
+    on_event: Event | None,
+    seconds: dict[str, float] | None,
+) -> Finished:
+    context = multiprocessing.get_context("spawn")
+    events: Any = None if on_event is None else context.Queue()
+    devices: Any = context.Queue()
+    gpus = slots.gpu_count()
+    for index in range(workers):
+        devices.put(index % gpus if gpus else None)
+    split = job.train is None and gpus > 1  # nothing is trained: rows may go to cards that have no fold
+    pieces = cut_up(todo, workers) if split else [(task, None) for task in todo]
+    missing = Counter(task.label for task, _ in pieces)
+    ended: set[str] = set()
+    before = set(multiprocessing.active_children())
+    stop = threading.Event()
+    listener = threading.Thread(target=_forward, args=(events, on_event, stop), daemon=True)
+    listener.start()
+    with _threads_per_worker(workers):
+        pool = ProcessPoolExecutor(
+            min(workers, len(pieces)),
+            mp_context=context,
+            initializer=worker.start,
+            initargs=(job, events, devices),
+        )
+        try:
+            with _interrupts_are_ours(), _script_stays_here():
+                running: dict[Future[float], tuple[FoldTask, Part | None]] = {
+                    pool.submit(worker.work, *piece): piece for piece in pieces
+                }
+            for future in as_completed(running):
+                task, part = running[future]
+                if future.cancelled() or task.label in ended:
+                    continue
+                error = future.exception()
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                if error is not None and not isinstance(error, BrokenProcessPool):
+                    for other, (queued, _) in running.items():  # this member is lost: spend no more on it
+                        if queued.member == task.member:
+                            other.cancel()
+                if error is None:
+                    missing[task.label] -= 1
+                    if seconds is not None:
+                        seconds[task.label] = seconds.get(task.label, 0.0) + future.result()
+                    if missing[task.label]:
+                        continue
+                    if part is not None:
+                        error = joined(job, task, part.of)
+                ended.add(task.label)
+                yield task, error
+        except BaseException:
+            _end(set(multiprocessing.active_children()) - before)
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            stop.set()
+            listener.join(timeout=2)
+
+
+@contextlib.contextmanager
+def _script_stays_here() -> Iterator[None]:
+    """Processes started inside do not run the caller's script again.
+
+    A spawned process imports the parent's main script, so that one without ``if __name__ == "__main__":``
+    would start its own training in every worker. Nothing of a script is needed there. A main module that was
+    run by name (``python -m``) is imported as usual.
+    """
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if getattr(main, "__spec__", None) is not None or path is None:
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = path
+
+
+@contextlib.contextmanager
+def _interrupts_are_ours() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C, which reaches a whole terminal: we end them ourselves."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def _end(processes: set[Any]) -> None:
+    """Ask processes to end, which lets a write in hand finish; insist after a while."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(_PATIENCE_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+@contextlib.contextmanager
+def _threads_per_worker(workers: int) -> Iterator[None]:
+    """Children inherit their thread count; ours is put back afterwards."""
+    threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    before = {name: os.environ.get(name) for name in (*_THREAD_VARIABLES, _WAITING)}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads))
+    os.environ.setdefault(_WAITING, "passive")  # spinning threads of several workers starve each other
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _forward(events: Any, on_event: Event | None, stop: threading.Event) -> None:
+    """Hand the workers' progress to the caller's callback until told to stop."""
+    while on_event is not None and not stop.is_set():
+        try:
+            on_event(*events.get(timeout=0.2))
+        except queue.Empty:
+            continue

@@ -1,0 +1,44 @@
+"""What one worker process of this machine does: its share of the set-up, and one task after another."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from typing import Any
+
+from ..parts import Part
+from ..tasks import FoldTask, Job
+from .events import timed_fold, with_label
+
+_worker: dict[str, Any] = {}
+
+
+def start(job: Job, events: Any, devices: Any) -> None:
+    """Set up one worker process: the run's shared data and, where there are GPUs, one of its own."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    device = devices.get()
+    if device is not None:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[device] if visible else str(device)
+    _worker.update(job=job, events=events)
+
+
+def _die_with_parent() -> None:
+    """End this worker when the parent was killed: it no longer holds the workspace that we write to."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def work(task: FoldTask, part: Part | None) -> float:
+    """One task in a worker process, and its seconds; the parent gets its (or the first part's) progress."""
+    if task.recipe.loader == "unsloth":
+        from ...backbones.language.unsloth_loader import import_unsloth  # torch: in workers alone
+
+        import_unsloth()  # before anything imports transformers
+    events = _worker["events"]
+    on_event = None if events is None else (lambda *event: events.put(event))
+    tell = with_label(on_event if part is None or part.index == 0 else None, task.label)
+    return timed_fold(_worker["job"], task, tell, part)
