@@ -38,7 +38,7 @@ class Head:
         Whether exchanging the responses exchanges P(A) and P(B) whatever was learned. Such a head gains
         nothing from training on both orders or from predicting in both.
     zero_shot
-        Whether ``train.epochs = 0`` makes sense: it predicts before any training.
+        Whether ``train.epochs = 0`` makes sense: it may predict before any training.
     """
 
     module: str
@@ -55,7 +55,11 @@ HEADS: Final[dict[str, Head]] = {
     "generate": Head("arena_ensemble.backbones.generate", causal=True, zero_shot=True),
     # two outputs per response: its score s, and its share t in a tie
     "reward": Head(
-        "arena_ensemble.backbones.reward", labels=2, sequences_per_battle=2, swap_equivariant=True
+        "arena_ensemble.backbones.reward",
+        labels=2,
+        sequences_per_battle=2,
+        swap_equivariant=True,
+        zero_shot=True,
     ),
     "lexical": Head("arena_ensemble.backbones.lexical", needs_base=False, swap_equivariant=True),
 }

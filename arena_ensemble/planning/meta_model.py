@@ -9,7 +9,7 @@ import torch
 
 from ..backbones import head_of
 from ..backbones.language import gguf_base, loading
-from ..backbones.language.adapters import attach, float32_head, head_parameters
+from ..backbones.language.adapters import attach, float32_head, freeze, head_parameters
 from ..backbones.language.attention import (
     EXPANDED,
     Card,
@@ -142,7 +142,7 @@ def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = 
             bf16 = keeps_bf16(recipe.train.optimizer, settings.kind, _TORCH[dtype])
             attach(model, settings, head, bf16=bf16)
         else:
-            model.requires_grad_(False)
+            freeze(model, head)
         if dtype != "fp32":
             float32_head(model, head)
         return build(model, recipe, None)

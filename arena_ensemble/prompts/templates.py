@@ -54,6 +54,16 @@ _BUILT_IN: Final = (
         gap="",
         chat=True,
     ),
+    Template(
+        name="dialogue-1",
+        opening="",
+        before_a="\n\n[Response A]\n",
+        before_b="\n\n[Response B]\n",
+        cue="\n\n[End]\n",
+        chat=True,
+        rounds=True,
+        dialogue=True,
+    ),
 )
 TEMPLATES: Final = {template.name: template for template in _BUILT_IN}
 
@@ -87,8 +97,9 @@ def template_digest(recipe: Recipe) -> str:
     """SHA-256 over the template's text and the prompt settings: what a card calls the prompt."""
     template = template_of(recipe.prompt)
     value = template.content() if recipe.prompt.own else template.model_dump()
-    if not template.rounds:  # digests of layouts without rounds are older than the field
-        del value["rounds"]
+    for name in ("rounds", "dialogue"):  # digests of layouts without them are older than the fields
+        if not getattr(template, name):
+            value.pop(name, None)
     value |= recipe.prompt.model_dump(mode="json")
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 

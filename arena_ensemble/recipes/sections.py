@@ -48,7 +48,8 @@ class TrainSettings(Section):
     """The training loop. Batches are counted in rows for the optimizer, in tokens for the device."""
 
     epochs: Annotated[int, Field(ge=0)] = 1
-    """passes over the training rows; 0 trains nothing (zero-shot, generation head; or ``start`` as it is)"""
+    """passes over the training rows; 0 trains nothing: zero-shot (generation head), a reward model
+    or ``start`` as it is"""
     start: str = ""
     """weights to start from: ``member:NAME`` (fold k from its fold k), or a folder beside the recipe:
     a PEFT adapter, a fitted fold, or ``fold-0``, ``fold-1``, … of either; empty is the base alone"""

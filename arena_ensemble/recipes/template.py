@@ -49,6 +49,9 @@ class Template(BaseModel):
     """wrap in the tokenizer's own chat template"""
     rounds: bool = False
     """prompt, A and B of one round after the other, in place of all prompts, all of A, all of B"""
+    dialogue: bool = False
+    """the prompt as the user and one response as the assistant of the tokenizer's chat template, as reward models
+    are trained: for the reward head, whose words above are then not used"""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -62,6 +65,8 @@ class Template(BaseModel):
                 )
             if SLOT in text:
                 raise ValueError(f"{key} contains {SLOT!r}, which marks a text's place; leave it out")
+        if self.dialogue and not (self.chat and self.rounds):
+            raise ValueError("dialogue = true shows a chat round by round; set chat and rounds to true too")
         if self.before_a == self.before_b:
             raise ValueError("before_a and before_b are equal: nothing says which response is A; change one")
         if self.cue.isspace():
@@ -70,7 +75,8 @@ class Template(BaseModel):
 
     def content(self) -> dict[str, Any]:
         """Everything that a model reads of it: all fields except the name."""
-        return self.model_dump(exclude={"name"})
+        unused = set() if self.dialogue else {"dialogue"}  # digests of other layouts are older than the field
+        return self.model_dump(exclude={"name", *unused})
 
 
 def names_a_file(template: str) -> bool:

@@ -93,7 +93,7 @@ def test_a_new_head_is_a_module_and_an_entry(base: Path, monkeypatch: pytest.Mon
 
 
 def test_facts_of_the_head_decide_what_recipes_may_say(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(RecipeError, match="is for backbone 'generate' only"):
+    with pytest.raises(RecipeError, match="is for backbone 'generate', 'reward' only"):
         a_recipe("classify", base, train={"epochs": 0})
     monkeypatch.setitem(HEADS, "toy", dataclasses.replace(HEADS["classify"], zero_shot=True))
     assert a_recipe("toy", base, train={"epochs": 0}).train.epochs == 0

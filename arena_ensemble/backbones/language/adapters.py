@@ -94,6 +94,14 @@ def attach(
         raise RecipeError("nothing is left to train with these adapter settings")
 
 
+def freeze(model: nn.Module, head: Collection[str]) -> None:
+    """Train nothing. The head's parameters are kept in float32 all the same."""
+    model.requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if name in head:
+            parameter.data = parameter.data.float()
+
+
 def _trained_beside(model: nn.Module, name: str, parameter: nn.Parameter, also: Collection[str]) -> bool:
     if "embeddings" in also and _EMBEDDING.search(name) and parameter.ndim == 2:
         return True

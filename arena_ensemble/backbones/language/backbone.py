@@ -10,6 +10,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 
 from ...battles import Battles
+from ...calibration import Symmetric
 from ...deadline import Deadline
 from ...errors import ArtifactError, OutOfTime, RecipeError, StaleError
 from ...folds.holdout import holdout_by_group
@@ -29,6 +31,7 @@ from .base_identity import BaseIdentity
 from .encoder import PromptEncoder, identity
 from .model import MemberModel
 from .opening import BuildHead, build_model, fresh_model, open_encoder
+from .reward_base import fit_margin, put_margin
 from .starting import start_from
 from .trainer import GO_ON
 from .training import train_member
@@ -101,6 +104,8 @@ class LanguageModel:
             trained = adapters.trained_parameters(member.head_model)
             if start is not None:
                 member.facts["start"] = start_from(member, start)
+                if not member.facts["start"]["fresh"]:
+                    member.facts.pop("score", None)
             if recipe.train.epochs:
                 facts = self._trained(
                     member, train, soft_targets, weights, folder, resume, on_progress, deadline
@@ -109,6 +114,8 @@ class LanguageModel:
                 facts = {**member.facts, "alarms": []}
             else:
                 facts = self._zero_shot(member, train)
+            if not recipe.train.epochs and recipe.backbone == "reward":
+                facts |= self._calibrated(member, train)
         facts["trained_parameters"] = sum(p.numel() for p in trained.values())
         facts["fit_seconds"] = round(time.perf_counter() - began, 3)
         _write(member, folder, facts)
@@ -156,6 +163,21 @@ class LanguageModel:
         )
         return facts
 
+    def _calibrated(self, member: MemberModel, train: Battles) -> dict[str, Any]:
+        """Give a reward model that is used as it is its sharpness and its ties; facts for the card."""
+        started = member.facts.get("start")
+        if started is not None and not started.get("one_output"):
+            return {}  # our own head, whose training knew both
+        seed = member.encoder.recipe.seed
+        margin = fit_margin(train, lambda battles: self.predict(member, battles), seed=seed)
+        if margin is None:
+            return {}
+        if started is None:
+            member.margin = margin
+        else:  # its weights are kept, so they take it
+            put_margin(member.head_model, margin, started["one_output"])
+        return {"margin": asdict(margin)}
+
     def load(self, folder: Path, *, recipe: Recipe, cache: Path) -> MemberModel:
         """See :class:`arena_ensemble.backbones.base.Backbone`."""
         encoder, kept = self.open_fold(folder, recipe.for_prediction(), cache)
@@ -163,6 +185,8 @@ class LanguageModel:
         if recipe.has_weights:
             adapters.load_weights(member.head_model, folder / adapters.WEIGHTS)
         member.shift = None if kept.get("shift") is None else np.asarray(kept["shift"], dtype=np.float64)
+        margin = kept.get("margin")
+        member.margin = None if margin is None else Symmetric(**margin)
         member.facts = kept["facts"]
         return member.ready()
 
@@ -241,6 +265,7 @@ def _write(member: MemberModel, folder: Path, facts: dict[str, Any]) -> None:
         "revision": recipe.revision,
         "adapter": recipe.adapter.model_dump(mode="json"),
         "shift": None if member.shift is None else member.shift.tolist(),
+        "margin": None if member.margin is None else asdict(member.margin),
         "facts": facts,
     }
     (folder / adapters.SETTINGS).write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -77,7 +77,7 @@ class BaseIdentity:
     @classmethod
     def of(cls, folder: Path, config: Any) -> BaseIdentity:
         """The identity of a folder with config.json and safetensors; ``config`` is the parsed former."""
-        files = _weight_files(folder)
+        files = weight_files(folder)
         known = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
         full = _architecture(json.loads(config.to_json_string(use_diff=False)))
         stated = _architecture(json.loads((folder / "config.json").read_text(encoding="utf-8")))
@@ -147,7 +147,7 @@ def _unlike(kept: Values, now: Values, key: str, at: str = "") -> str:
     return "" if a == b else f"{at}{key} = {b!r}, was {a!r}"
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that transformers reads: other ones may lie beside them."""
     if (folder / _WEIGHTS).is_file():
         return [folder / _WEIGHTS]

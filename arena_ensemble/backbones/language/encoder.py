@@ -68,7 +68,10 @@ class PromptEncoder:
                 f"{limit} tokens; set prompt.max_tokens = {limit} or less"
             )
         tokenizer = loading.load_tokenizer(source)
-        literals = encode_literals(tokenizer, recipe.prompt, causal=head_of(recipe.backbone).causal)
+        head = head_of(recipe.backbone)
+        literals = encode_literals(
+            tokenizer, recipe.prompt, causal=head.causal, singles=head.sequences_per_battle == 2
+        )
         room_for_texts(literals, recipe.prompt)
         return cls(recipe, source, config, tokenizer, literals, TokenStore(tokenizer, cache), cache)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...calibration import Symmetric
 from ...errors import ArenaError
 from ...predictions import Floats, normalised
 from ..base import Progress
@@ -36,6 +37,8 @@ class MemberModel:
     shift: Floats | None = None
     """(3,) subtracted from the log-probabilities: zero-shot calibration"""
 
+    margin: Symmetric | None = None
+    """of a reward model that is not trained: how sharp its margin is, and how common ties are"""
     running: dict[str, str] = field(default_factory=dict)
     """device, dtype, attention and quantise of this model, to be held against those of its training"""
     budget: TokenBudget | None = None
@@ -63,6 +66,8 @@ class MemberModel:
             row = int(np.flatnonzero(~np.isfinite(logits).all(axis=1))[0])
             raise ArenaError(f"row {row + 1}: the model's logits are NaN or infinite; try precision = 'fp32'")
         log_probs = normalised(logits)
+        if self.margin is not None:
+            log_probs = self.margin.apply(log_probs)
         return log_probs if self.shift is None else normalised(log_probs - self.shift)
 
     def features(self, sequences: TokenSequences, on_progress: Progress | None = None) -> Vectors:

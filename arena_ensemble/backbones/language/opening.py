@@ -11,12 +11,14 @@ from typing import Any, Final
 
 import torch
 
+from ...errors import RecipeError
 from ...recipes import Recipe
 from ..registry import engine_of
 from . import adapters, loading, tiny, unsloth_loader
 from .encoder import PromptEncoder
 from .heads import HeadModel
 from .model import MemberModel
+from .reward_base import take_score
 from .speedups.fused_lora import fuse
 from .text_decoder import refuse_packing, text_config
 
@@ -82,7 +84,13 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
         if recipe.adapter.kind == "lora" and not unsloth:
             fuse(model)
     else:
-        model.requires_grad_(False)
+        adapters.freeze(model, head)
+    own_score = recipe.backbone == "reward" and take_score(model, Path(encoder.source.name), fresh)
+    if recipe.backbone == "reward" and not recipe.has_weights and not own_score:
+        raise RecipeError(
+            f"member {recipe.name!r}: train.epochs = 0 takes the base's own score, and base {recipe.base!r} "
+            "has no head of one output; give a reward model, set train.start to its adapter, or train it"
+        )
     if policy.autocast:
         adapters.float32_head(model, head)
         adapters.leave_casts_to_autocast(model)
@@ -95,6 +103,8 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     names = [f"model.{name}" for name in head]
     names += [name for name, _ in head_model.named_parameters() if not name.startswith("model.")]
     facts = {**_facts(model, head_model, policy, names), "quantise": recipe.adapter.quantise}
+    if own_score:
+        facts["score"] = "the base's own"
     running = {name: facts[name] for name in RUNNING}
     member = MemberModel(encoder, head_model, policy, names, facts, running=running)
     if recipe.adapter.kind == "frozen" and recipe.has_weights and _only_last_layer(head_model, head):

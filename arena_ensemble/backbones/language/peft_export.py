@@ -50,6 +50,7 @@ def export_peft(engine: LanguageModel, fold: Path, target: Path, *, recipe: Reci
             f"member {recipe.name!r}: adapter.kind = {recipe.adapter.kind!r} trains no adapter; "
             "export it with --merged DIR"
         )
+    _check_trained(recipe)
     encoder, _ = engine.open_fold(fold, recipe, cache)
     tensors = engine.weights_of(fold)
     own = {name: tensors.pop(name) for name in list(tensors) if not name.startswith(_OURS)}
@@ -106,6 +107,7 @@ def export_merged(
     ArtifactError
         As :func:`export_peft`.
     """
+    _check_trained(recipe)
     encoder, _ = engine.open_fold(fold, recipe, cache)
     causal = encoder.head.labels is None
     if causal and recipe.adapter.kind == "frozen":
@@ -141,6 +143,14 @@ def export_merged(
         encoder.tokenizer.save_pretrained(str(target))
     own = {n: p for n, p in adapters.trained_parameters(head_model).items() if not n.startswith(_OURS)}
     _write_note(target, encoder, own)
+
+
+def _check_trained(recipe: Recipe) -> None:
+    if not recipe.has_weights:
+        raise RecipeError(
+            f"member {recipe.name!r}: nothing was trained (train.epochs = 0), so its base {recipe.base!r} is "
+            "the model; use that one"
+        )
 
 
 def _without_adapter_name(name: str) -> str:

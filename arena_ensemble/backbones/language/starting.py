@@ -15,9 +15,10 @@ from .base_folder import ADAPTER_CONFIG
 from .base_identity import BaseIdentity
 from .model import MemberModel
 from .peft_import import completed, read_adapter
+from .reward_base import with_own_score
 
 _log = logging.getLogger(__name__)
-_REWARD_SCORE = "model.score.weight"
+_REWARD_HEADS = ("model.score.", "model.classifier.")
 
 
 def start_from(member: MemberModel, folder: Path) -> dict[str, Any]:
@@ -48,8 +49,7 @@ def start_from(member: MemberModel, folder: Path) -> dict[str, Any]:
         kind = "fold"
         _check_fold(member, folder)
         tensors = adapters.read_weights(folder / adapters.WEIGHTS)
-    if recipe.backbone == "reward":
-        _take_reward_score(tensors, trained)
+    one_output = _take_reward_score(tensors, trained) if recipe.backbone == "reward" else []
     fresh: list[str] = []
     if recipe.train.epochs:
         heads = {name for name in (*tensors, *member.head_parameters) if _is_head(name, member)}
@@ -63,7 +63,7 @@ def start_from(member: MemberModel, folder: Path) -> dict[str, Any]:
         if fresh:
             _log.info("start %s: its head is of another kind; %s starts fresh", folder, ", ".join(fresh))
     adapters.put_weights(member.head_model, tensors, str(folder))
-    return {"kind": kind, "fresh": fresh}
+    return {"kind": kind, "fresh": fresh, **({"one_output": one_output} if one_output else {})}
 
 
 def _is_head(name: str, member: MemberModel) -> bool:
@@ -94,9 +94,14 @@ def _check_fold(member: MemberModel, folder: Path) -> None:
         raise RecipeError(f"train.start: {folder} was trained otherwise: under [adapter] write {settings}")
 
 
-def _take_reward_score(tensors: dict[str, torch.Tensor], trained: dict[str, torch.nn.Parameter]) -> None:
-    """Make a reward model's one output the first of our two; ties start at zero."""
-    score, own = tensors.get(_REWARD_SCORE), trained.get(_REWARD_SCORE)
-    if score is not None and own is not None and len(score) == 1 and score.shape[1:] == own.shape[1:]:
-        tensors[_REWARD_SCORE] = torch.cat([score, torch.zeros_like(score)])
+def _take_reward_score(tensors: dict[str, torch.Tensor], trained: dict[str, torch.nn.Parameter]) -> list[str]:
+    """Make a reward model's one output the first of our two, ties at zero; the names that this changed."""
+    taken = []
+    for name in [name for name in tensors if name.startswith(_REWARD_HEADS) and name in trained]:
+        own = with_own_score(tensors[name], trained[name].shape)
+        if own is not None and len(tensors[name]) < len(trained[name]):
+            tensors[name] = own
+            taken.append(name)
+    if taken:
         tensors.setdefault("tie_bias", torch.zeros(()))
+    return taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -24,12 +25,32 @@ _NO_CLOCK: Final = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 _SLOTS: Final = (f"{SLOT}prompt>>", f"{SLOT}a>>", f"{SLOT}b>>")
 
 
-def encode_literals(tokenizer: Any, settings: PromptSettings, *, causal: bool) -> TokenizedTemplate:
+def encode_literals(
+    tokenizer: Any, settings: PromptSettings, *, causal: bool, singles: bool = False
+) -> TokenizedTemplate:
     """Token ids of every literal, with the special tokens that the tokenizer puts around a text.
 
     A special token at the end (an encoder's ``[SEP]``) is kept only where no next token is read.
+
+    Parameters
+    ----------
+    singles
+        Whether a sequence shows one response alone (the reward head).
+
+    Raises
+    ------
+    RecipeError
+        The tokenizer has no chat template, or one that the layout cannot be put into; or a dialogue is
+        asked for where a sequence shows both responses.
     """
     template = template_of(settings)
+    if template.dialogue:
+        if not singles:
+            raise RecipeError(
+                f"prompt.template = {settings.template!r} shows one response as the assistant's and is for "
+                "backbone = 'reward'; use 'chat-1'"
+            )
+        return _dialogue(tokenizer, template)
     if template.chat:
         opening, before_a, before_b, cue = _chat_literals(tokenizer, template)
     else:
@@ -67,12 +88,30 @@ def special_tokens(tokenizer: Any) -> tuple[Ids, Ids]:
     return np.empty(0, np.int32), np.empty(0, np.int32)
 
 
+def _dialogue(tokenizer: Any, template: Template) -> TokenizedTemplate:
+    """The tokenizer's chat template around two rounds of user and assistant, split at the places of the texts.
+
+    What stands before the last answer (Qwen3's has an empty thought there) stands before each.
+    """
+    talk = [
+        {"role": role, "content": f"{SLOT}{role}{k}>>"} for k in range(2) for role in ("user", "assistant")
+    ]
+    slots = [message["content"] for message in talk]
+    opening, _, turn, answer, end = _split(_in_chat(tokenizer, template, talk, cue=False), slots)
+    return TokenizedTemplate(
+        opening=_ids(tokenizer, opening),
+        before_a=_ids(tokenizer, template.before_a),
+        before_b=_ids(tokenizer, template.before_b),
+        before_response=_ids(tokenizer, answer),
+        cue=_ids(tokenizer, end),
+        turn=_ids(tokenizer, turn),
+        marker=_ids(tokenizer, template.marker),
+        rounds=True,
+    )
+
+
 def _chat_literals(tokenizer: Any, template: Template) -> tuple[Ids, Ids, Ids, Ids]:
     """The literals with the tokenizer's chat template around them, split at the places of the texts."""
-    if not getattr(tokenizer, "chat_template", None):
-        raise RecipeError(
-            f"prompt.template = {template.name!r}: this tokenizer has no chat template; use 'plain-1'"
-        )
     content = (
         template.opening
         + _SLOTS[0]
@@ -82,23 +121,39 @@ def _chat_literals(tokenizer: Any, template: Template) -> tuple[Ids, Ids, Ids, I
         + _SLOTS[2]
         + template.cue
     )
+    text = _in_chat(tokenizer, template, [{"role": "user", "content": content}], cue=True)
+    opening, before_a, before_b, cue = (_ids(tokenizer, part) for part in _split(text, _SLOTS))
+    return opening, before_a, before_b, cue
+
+
+def _in_chat(tokenizer: Any, template: Template, talk: list[dict[str, str]], *, cue: bool) -> str:
+    """Messages in the tokenizer's chat template; with ``cue`` up to where the assistant's answer starts."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise RecipeError(
+            f"prompt.template = {template.name!r}: this tokenizer has no chat template; use 'plain-1'"
+        )
     chat = tokenizer.get_chat_template()
     if "strftime_now" in chat:  # it tells the date, and a prompt must not change overnight
         chat = _NO_CLOCK + chat
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}],
+    text: str = tokenizer.apply_chat_template(
+        talk,
         tokenize=False,
-        add_generation_prompt=True,
+        add_generation_prompt=cue,
         chat_template=chat,
         **({"enable_thinking": False} if "enable_thinking" in chat else {}),  # the verdict comes at once
     )
+    return text
+
+
+def _split(text: str, slots: Sequence[str]) -> list[str]:
+    """What stands before, between and after the slots."""
     parts = []
-    for slot in _SLOTS:
+    for slot in slots:
         part, found, text = text.partition(slot)
         if not found:
             raise RecipeError("the tokenizer's chat template changes what the user says; use 'plain-1'")
-        parts.append(_ids(tokenizer, part))
-    return parts[0], parts[1], parts[2], _ids(tokenizer, text)
+        parts.append(part)
+    return [*parts, text]
 
 
 def verdict_ids(tokenizer: Any, settings: PromptSettings) -> tuple[int, int, int]:

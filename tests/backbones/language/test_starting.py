@@ -84,7 +84,7 @@ def test_starts_that_do_not_fit_are_refused(first: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT's own call
 def test_a_reward_model_of_one_output_becomes_the_reward_heads_score(first: Path) -> None:
-    """delta is the difference of its two scores: PEFT's own model is the oracle."""
+    """delta is the difference of its two scores, calibrated: PEFT's own model is the oracle."""
     torch.manual_seed(4)
     whole = transformers.AutoModelForSequenceClassification.from_pretrained(first / "base", num_labels=1)
     settings = peft.LoraConfig(
@@ -95,7 +95,10 @@ def test_a_reward_model_of_one_output_becomes_the_reward_heads_score(first: Path
     chosen = starting(first, "reward", train={"epochs": 0, "start": "./rm"})
     fitted = fit(first, chosen, "rm-fold", start=first / "rm")
     predicted = backbones.get("reward").predict(fitted, battles())
-    sides = fitted.encoder.encode(battles())
+    again = backbones.get("reward").load(first / "rm-fold", recipe=chosen, cache=first / "c")
+    np.testing.assert_array_equal(backbones.get("reward").predict(again, battles()), predicted)
+    sides, margin = fitted.encoder.encode(battles()), fitted.facts["margin"]
+    np.testing.assert_allclose(predicted[:, 2] - predicted[:, :2].mean(axis=1), margin["g"], atol=1e-5)
     for k in (0, 5):
         scores = []
         for rows in sides:
@@ -103,4 +106,4 @@ def test_a_reward_model_of_one_output_becomes_the_reward_heads_score(first: Path
             with torch.inference_mode():
                 scores.append(theirs(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.item())
         delta = predicted[k, 0] - predicted[k, 1]
-        np.testing.assert_allclose(delta, scores[0] - scores[1], atol=1e-5)
+        np.testing.assert_allclose(delta, margin["a"] * (scores[0] - scores[1]), atol=1e-5)

@@ -23,7 +23,9 @@ from arena_ensemble.backbones.language.batching import (
 from arena_ensemble.backbones.language.heads import GenerationHeadModel
 from arena_ensemble.backbones.language.template_tokens import encode_literals, verdict_ids
 from arena_ensemble.backbones.language.token_cache import TokenStore, plain_encoder
+from arena_ensemble.battles import Battles
 from arena_ensemble.errors import RecipeError
+from arena_ensemble.prompts import assemble_singles, get_template, turns_of
 from arena_ensemble.recipes import PromptSettings, recipe_from
 
 LENGTHS = st.lists(st.integers(1, 200), min_size=1, max_size=60).map(np.asarray)
@@ -214,3 +216,51 @@ def test_tiny_bases_know_their_verdicts_on_any_text(tmp_path: Path) -> None:
     other = module.load(moved, recipe=chosen, cache=tmp_path / "empty")
     assert module.predict(other, battles()).tobytes() == predicted.tobytes()
     assert recipe("x").backbone == "classify"
+
+
+_CHAT = (
+    "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@pytest.mark.parametrize("thinks", [False, True])
+def test_a_dialogue_is_the_chat_that_a_reward_model_was_trained_on(thinks: bool) -> None:
+    """The tokenizer's own rendering is the oracle: one round and two, each response on its own."""
+    words = tokenizer("llama")
+    words.chat_template = _CHAT
+    if thinks:  # before the last answer, as Qwen3's
+        words.chat_template = _CHAT.replace(
+            "{{ m.content",
+            "{% if loop.last and m.role == 'assistant' %}<think></think>{% endif %}{{ m.content",
+        )
+    settings = PromptSettings(template="dialogue-1", max_tokens=256)
+    literals = encode_literals(words, settings, causal=False, singles=True)
+    rows = [
+        {"id": 1, "prompt": ["why"], "response_a": ["blue is red"], "response_b": ["seven"]},
+        {"id": 2, "prompt": ["why", "and"], "response_a": ["old", "towers"], "response_b": ["near", "green"]},
+    ]
+    some = Battles.from_rows(rows)
+    encode = plain_encoder(words)
+    turns = tuple(
+        [encode(texts) for texts in column] for column in turns_of(some, get_template("dialogue-1"))
+    )
+    for side, name in zip(
+        assemble_singles(turns, literals, settings), ("response_a", "response_b"), strict=True
+    ):
+        for k, row in enumerate(rows):
+            talk = [
+                {"role": role, "content": text}
+                for pair in zip(row["prompt"], row[name], strict=True)
+                for role, text in zip(("user", "assistant"), pair, strict=True)
+            ]
+            shown = words.decode(side.tokens[side.offsets[k] : side.offsets[k + 1]])
+            wanted = words.apply_chat_template(talk, tokenize=False)
+            if thinks and k == 1:
+                wanted = wanted.replace("[assistant]old", "[assistant]<think></think>old")
+            assert shown == wanted
+    with pytest.raises(RecipeError, match="is for backbone = 'reward'"):
+        encode_literals(words, settings, causal=True)
+    words.chat_template = None
+    with pytest.raises(RecipeError, match="no chat template"):
+        encode_literals(words, settings, causal=False, singles=True)
