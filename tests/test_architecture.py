@@ -49,8 +49,8 @@ INSIDE = {
     "language.sequences language.checkpoints language.heads language.encoder language.hidden_cache "
     "language.inference language.gradients language.pace language.watch language.trainer "
     "language.training_data language.model language.reward_base language.starting "
-    "language.generation_checks language.opening language.training language.peft_export language.backbone lexical.equivariant_linear lexical.tfidf "
-    "lexical.model classify generate reward",
+    "language.generation_checks language.opening language.training language.peft_export "
+    "language.backbone lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
     "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted orders "
     "equivalence tasks finishing parts executors.events executors.slots executors.worker "

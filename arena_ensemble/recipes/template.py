@@ -50,8 +50,8 @@ class Template(BaseModel):
     rounds: bool = False
     """prompt, A and B of one round after the other, in place of all prompts, all of A, all of B"""
     dialogue: bool = False
-    """the prompt as the user and one response as the assistant of the tokenizer's chat template, as reward models
-    are trained: for the reward head, whose words above are then not used"""
+    """the prompt as the user's and one response as the assistant's turn of the tokenizer's chat template, as
+    reward models are trained: for the reward head, and of the words above the marker and ``empty`` alone"""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:

@@ -89,7 +89,7 @@ def special_tokens(tokenizer: Any) -> tuple[Ids, Ids]:
 
 
 def _dialogue(tokenizer: Any, template: Template) -> TokenizedTemplate:
-    """The tokenizer's chat template around two rounds of user and assistant, split at the places of the texts.
+    """The tokenizer's chat template around two rounds of user and assistant, split at the texts' places.
 
     What stands before the last answer (Qwen3's has an empty thought there) stands before each.
     """

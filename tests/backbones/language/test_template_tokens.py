@@ -257,7 +257,7 @@ def test_a_dialogue_is_the_chat_that_a_reward_model_was_trained_on(thinks: bool)
             shown = words.decode(side.tokens[side.offsets[k] : side.offsets[k + 1]])
             wanted = words.apply_chat_template(talk, tokenize=False)
             if thinks and k == 1:
-                wanted = wanted.replace("[assistant]old", "[assistant]<think></think>old")
+                wanted = wanted.replace("</s>[assistant]", "</s>[assistant]<think></think>", 1)
             assert shown == wanted
     with pytest.raises(RecipeError, match="is for backbone = 'reward'"):
         encode_literals(words, settings, causal=True)
