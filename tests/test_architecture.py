@@ -24,12 +24,12 @@ LAYERS = [
 ]  # fmt: skip
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
 INSIDE = {
-    "judgements": "columns table answers",
+    "judgements": "columns pair_names table answers",
     "recipes": "template sections settings loading",
     "io": "cells column_names format_names probabilities spreadsheets zstd messages prediction_columns votes "
     "streams questions array_files json_rows battle_formats tables layouts ids submission validation "
     "detection columns repeated_rows battles frames labels predictions verdict_words judgement_rows "
-    "judge_results judgements panel_votes",
+    "judge_columns judge_results answer_results result_files judgements panel_votes best_votes",
     "prompts": "encoded budgets rounds templates assembly",
     "sample": "texts arena judges",
     "folds": "split near_duplicates groups assignment holdout overlap",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from ..errors import InputError
+from ..io.format_names import FORMAT_NAMES, RESULT_NAMES
 from . import options as o
 from .runner import Result
 
@@ -32,6 +33,22 @@ NumbersOption = Annotated[
         metavar="012|120", help="numbers as verdicts: 0 A, 1 B, 2 tie; or 1 A, 2 B, 0 tie", show_default="120"
     ),
 ]
+ResultFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"result file of a judge benchmark: {', '.join(RESULT_NAMES[:-1])} or {RESULT_NAMES[-1]}",
+        show_default="decided by the columns",
+    ),
+]
+TextFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"of --text: {', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]}",
+        show_default="decided by the columns",
+    ),
+]
 FirstOption = Annotated[
     str,
     typer.Option(metavar="a|b|none", help="answer that judges saw first, where no column first says it"),
@@ -45,7 +62,8 @@ def panel(
     text: Annotated[
         Path | None, typer.Option(metavar="FILE", help="battles of the same ids, for the features")
     ] = None,
-    format: o.FormatOption = None,
+    text_format: TextFormatOption = None,
+    format: ResultFormatOption = None,
     groups: Annotated[
         str | None,
         typer.Option(
@@ -66,10 +84,11 @@ def panel(
         judgements,
         votes,
         text=text,
-        text_format=format,
+        text_format=text_format,
         groups=groups,
         numbers=numbers,
         first=first_seen(first),
+        format=result_format(format),
     )
     fitted = fit_panel(data, out, seed=seed)
     pairs = len(data.votes.ids)
@@ -129,11 +148,12 @@ class PanelOptions:
     text: Annotated[
         Path | None, typer.Option(metavar="FILE", help="with --panel: texts, if it was fitted with texts")
     ] = None
+    text_format: TextFormatOption = None
     numbers: NumbersOption = None
     first: FirstOption = "a"
 
 
-def predict_panel(given: PanelOptions, out: Path | None, text_format: str | None) -> Result:
+def predict_panel(given: PanelOptions, out: Path | None, format: str | None) -> Result:
     """Predict new judgements with a panel."""
     from ..pipeline import panel as work
 
@@ -145,9 +165,10 @@ def predict_panel(given: PanelOptions, out: Path | None, text_format: str | None
         given.panel,
         given.judgements,
         text=given.text,
-        text_format=text_format,
+        text_format=given.text_format,
         numbers=given.numbers,
         first=first_seen(given.first),
+        format=result_format(format),
     )
     prediction.write(out)
     facts: dict[str, Any] = {
@@ -160,6 +181,21 @@ def predict_panel(given: PanelOptions, out: Path | None, text_format: str | None
 
 def _absent(names: Sequence[str]) -> str:
     return f", without {', '.join(names)}" if names else ""
+
+
+def result_format(name: str | None) -> str | None:
+    """``--format`` of a panel, which names result files.
+
+    Raises
+    ------
+    InputError
+        It is none of them.
+    """
+    if name is None or name in RESULT_NAMES:
+        return name
+    if name in FORMAT_NAMES:
+        raise InputError(f"--format {name} is a format of battles; for the texts say --text-format {name}")
+    raise InputError(f"--format {name}: no result file of that name; choose among {', '.join(RESULT_NAMES)}")
 
 
 def first_seen(text: str) -> First:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
+from ..io.format_names import FORMAT_NAMES
 from . import option_texts
 from . import options as o
 from .experiments import OnlyFoldOption, RowsOption, experiment
@@ -114,7 +115,14 @@ def submission(
 def predict(
     panel: PanelOptions,
     test: o.TestOption = None,
-    format: o.FormatOption = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"{', '.join(FORMAT_NAMES)}; with --panel a result file's, as for panel",
+            show_default="decided by the columns",
+        ),
+    ] = None,
     sample_submission: o.SampleSubmissionOption = None,
     out: o.SubmissionOption = None,
     jobs: o.JobsOption = None,

@@ -9,12 +9,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
-from .format_names import FORMAT_NAMES
+from .format_names import FORMAT_NAMES, RESULT_NAMES
 
 if TYPE_CHECKING:
     from .array_files import is_array_file
     from .battle_formats import FORMATS, Format
     from .battles import LoadedBattles, load_battles, read_battles
+    from .best_votes import BestVotes, read_best_votes
     from .columns import read_columns
     from .frames import BattlesLike, as_battles
     from .judgements import LoadedJudgements, load_judgements, read_judgements
@@ -39,6 +40,7 @@ _HOME: Final = {
     "WINNER_COLUMNS": "submission",
     "BattlesLike": "frames",
     "BattlesReport": "validation",
+    "BestVotes": "best_votes",
     "CharacterQuantiles": "validation",
     "Format": "battle_formats",
     "LoadedBattles": "battles",
@@ -55,6 +57,7 @@ _HOME: Final = {
     "load_judgements": "judgements",
     "load_predictions": "predictions",
     "read_battles": "battles",
+    "read_best_votes": "best_votes",
     "read_columns": "columns",
     "read_fold_predictions": "predictions",
     "read_judgements": "judgements",
@@ -71,9 +74,11 @@ __all__ = [
     "COLUMNS",
     "FORMATS",
     "FORMAT_NAMES",
+    "RESULT_NAMES",
     "WINNER_COLUMNS",
     "BattlesLike",
     "BattlesReport",
+    "BestVotes",
     "CharacterQuantiles",
     "Format",
     "LoadedBattles",
@@ -90,6 +95,7 @@ __all__ = [
     "load_judgements",
     "load_predictions",
     "read_battles",
+    "read_best_votes",
     "read_columns",
     "read_fold_predictions",
     "read_judgements",

@@ -1,15 +1,15 @@
-"""Result files of judge benchmarks as they are written, told by their columns → judgements.
+"""Result files of judge benchmarks about pairs of answers, as they are written → judgements.
 
-Shapes as the projects' own code writes them: FastChat's MT-bench (`gen_judgment.py`), Arena-Hard-Auto 0.1,
-JudgeBench, and AlpacaEval's `annotations.json`. A game that was judged with the answers exchanged is turned
-back, and counts as judged with B first.
+Shapes as the projects' own code writes them: FastChat's MT-bench (`gen_judgment.py`), Arena-Hard-Auto 0.1 and
+2, JudgeBench, AlpacaEval's `annotations.json`, and RewardBench's generative judges (`run_generative.py`). A
+game that was judged with the answers exchanged is turned back, and counts as judged with B first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final
@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from ..errors import InputError
 from ..judgements import First, JudgeColumn, Judgements
 from .cells import is_missing
 from .ids import id_column
@@ -25,11 +26,12 @@ from .tables import Table
 from .verdict_words import NUMBERED, verdict_of
 
 _EXCHANGED: Final = {0: "model_b", 1: "model_a", 2: "tie"}
+CHOSEN, REJECTED = "chosen", "rejected"
 _JUDGE_MODEL: Final = re.compile(r"judge_model=(.+?)\.jsonl")
 
 
 @dataclass
-class _Found:
+class Found:
     """What rows hold: judge → (id, order, cell) of every call, probabilities instead of words, costs."""
 
     calls: dict[str, list[tuple[Any, First, Any]]] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class _Found:
     costs: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, judge: str, identity: Any, first: First, cell: Any) -> None:
+        """Keep one call: the judge, the pair's id, what was seen first, and the verdict."""
         self.calls.setdefault(judge, []).append((identity, first, cell))
 
 
@@ -45,7 +48,8 @@ def _back(cell: Any) -> Any:
     return _EXCHANGED.get(verdict_of(cell, numbers=NUMBERED))
 
 
-def _fastchat(table: Table, found: _Found) -> None:
+def fastchat(table: Table, found: Found) -> None:
+    """MT-bench: both games of a pair, the winner named by model."""
     words = {"model_1": "model_a", "model_2": "model_b", "tie": "tie"}
     names = ("question_id", "turn", "model_1", "model_2", "judge", "g1_winner", "g2_winner")
     for question, turn, one, two, judge, *winners in _rows(table, names):
@@ -55,15 +59,73 @@ def _fastchat(table: Table, found: _Found) -> None:
             found.add(name, f"{question}|{turn}|{one}|{two}", first, words.get(str(winner), winner))
 
 
-def _arena_hard(table: Table, found: _Found) -> None:
+def arena_hard(table: Table, found: Found) -> None:
+    """0.1: the baseline, which the file does not name, is A."""
     for question, model, judge, games in _rows(table, ("question_id", "model", "judge", "games")):
-        for place, game in enumerate(games or []):
-            score = game.get("score") if isinstance(game, dict) else None
-            first = First.B if place % 2 else First.A
-            found.add(str(judge), f"{question}|{model}", first, _back(score) if place % 2 else score)
+        _games(found, f"{question}|{model}", judge, games)
 
 
-def _judgebench(table: Table, found: _Found) -> None:
+def arena_hard_2(table: Table, found: Found) -> None:
+    """2: the baseline, which depends on the category, is A."""
+    names = ("uid", "baseline", "model", "judge", "games")
+    for question, baseline, model, judge, games in _rows(table, names):
+        _games(found, f"{question}|{baseline}|{model}", judge, games)
+
+
+def _games(found: Found, identity: str, judge: Any, games: Any) -> None:
+    for place, game in enumerate(games or []):
+        score = game.get("score") if isinstance(game, dict) else None
+        first = First.B if place % 2 else First.A
+        found.add(str(judge), identity, first, _back(score) if place % 2 else score)
+
+
+def rewardbench_verdicts(table: Table, found: Found) -> None:
+    """A generative judge's ``results``: 1 for the chosen answer, 0 for the rejected one, .5 for neither."""
+    words = {1.0: "model_a", 0.0: "model_b", 0.5: "tie"}
+    rows, judge = listed(table, ("id", "results"))
+    for identity, result in zip(rewardbench_items(table), (row[1] for row in rows), strict=True):
+        # the order, drawn for each pair, is not kept
+        word = words.get(number(result, f"{table.name} (id {identity}): results"))
+        found.add(judge, f"{identity}|{CHOSEN}|{REJECTED}", First.UNKNOWN, word)
+
+
+def rewardbench_items(table: Table) -> list[str]:
+    """The items of a RewardBench file: its ids, with the subset before them where ids repeat."""
+    (rows, _), subset = listed(table, ("id",)), "subset" in table.columns
+    ids = [str(row[0]) for row in rows]
+    if len(set(ids)) == len(ids) or not subset:
+        return ids
+    names = listed(table, ("subset",))[0]
+    return [f"{name[0]}:{identity}" for name, identity in zip(names, ids, strict=True)]
+
+
+def listed(table: Table, names: Sequence[str]) -> tuple[list[Sequence[Any]], str]:
+    """Rows of the given columns of a file that holds rows, or one object of lists; and the judge's name.
+
+    The name is ``model`` where it stands once in the object, else the file's.
+
+    Raises
+    ------
+    InputError
+        Lists of other lengths.
+    """
+    judge = PurePath(table.name).name.partition(".")[0]
+    rows = [row for batch in table.batches(names) for row in batch]
+    if len(rows) != 1 or not isinstance(rows[0][0], (list, tuple)):
+        return rows, judge
+    cells = list(rows[0])
+    if not all(isinstance(cell, (list, tuple)) and len(cell) == len(cells[0]) for cell in cells):
+        raise InputError(
+            f"{table.name}: {', '.join(names)} are no lists of one length; the file is cut off or was "
+            "edited: fetch it again"
+        )
+    if "model" in table.columns and isinstance(named := table.head(["model"], 1)[0][0], str):
+        judge = named
+    return list(zip(*cells, strict=True)), judge
+
+
+def judgebench(table: Table, found: Found) -> None:
+    """Both judgments of a pair; the judge's model is in the file's name."""
     model = _JUDGE_MODEL.search(PurePath(table.name).name)
     for pair, judge, judgments in _rows(table, ("pair_id", "judge_name", "judgments")):
         name = f"{judge}/{model[1]}" if model else str(judge)
@@ -72,7 +134,8 @@ def _judgebench(table: Table, found: _Found) -> None:
             found.add(name, pair, First.B if place else First.A, _back(decision) if place else decision)
 
 
-def _alpaca_eval(table: Table, found: _Found) -> None:
+def alpaca_eval(table: Table, found: Found) -> None:
+    """One preference a pair, from 1 (the first output) to 2."""
     names = ["instruction", "generator_1", "generator_2", "annotator", "preference"]
     priced = "price_per_example" in table.columns
     for text, one, two, judge, preference, *price in _rows(
@@ -89,27 +152,15 @@ def _alpaca_eval(table: Table, found: _Found) -> None:
             found.costs.setdefault(str(judge), []).append(number(price[0], where))
 
 
-_READERS: Final[Mapping[tuple[str, ...], Callable[[Table, _Found], None]]] = {
-    ("question_id", "model_1", "model_2", "judge", "g1_winner", "g2_winner"): _fastchat,
-    ("question_id", "model", "judge", "games"): _arena_hard,
-    ("pair_id", "judge_name", "judgments"): _judgebench,
-    ("instruction", "generator_1", "generator_2", "annotator", "preference"): _alpaca_eval,
-}
-"""Columns that tell a file → its reader."""
-
-
-def read_results(table: Table) -> Judgements | None:
-    """The judgements of a benchmark's result file; None where the columns are those of none.
+def pair_judgements(table: Table, reader: Callable[[Table, Found], None]) -> Judgements:
+    """The judgements that a reader finds in a file.
 
     Raises
     ------
     InputError
         A preference that is no number, or not one verdict that can be read.
     """
-    reader = next((one for names, one in _READERS.items() if set(names) <= set(table.columns)), None)
-    if reader is None:
-        return None
-    found = _Found()
+    found = Found()
     reader(table, found)
     keys = list(dict.fromkeys(call[0] for calls in found.calls.values() for call in calls))
     ids, _ = id_column(table, keys)

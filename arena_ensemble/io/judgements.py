@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..judgements import AnswerScores, First, JudgeColumn, Judgements
 from .cells import is_missing
 from .column_names import WINNERS, Columns, canonical
 from .ids import id_column
-from .judge_results import read_results
+from .judge_columns import ANNOTATORS, HEAD_ROWS, holds_verdicts, numeric_columns, suffixed
 from .judgement_rows import (
     first_of,
     folded,
@@ -26,16 +25,13 @@ from .judgement_rows import (
     score_column,
     verdict_column,
 )
+from .result_files import read_results
 from .tables import Table, open_table
-from .verdict_words import LOST, NUMBERED, verdict_of
 from .votes import WORD_COLUMNS
 
 log = logging.getLogger(__name__)
 
-ANNOTATORS: Final = re.compile(r"(annotator|expert|human|rater|vote)([_ -].*|\d*)\Z", re.IGNORECASE)
-"""Columns of people, never of judges."""
 _IDS: Final = ("id", "pair_id", "question_id")
-_HEAD_ROWS: Final = 200
 _SHAPES: Final = (
     "id, judge, verdict; id, judge, score_a, score_b; id with a column of verdicts a judge, or NAME_a, "
     "NAME_b, or NAME:score_a, NAME:score_b; item, answer, judge, score; or item, answer with a column of "
@@ -52,8 +48,17 @@ class LoadedJudgements:
     notes: tuple[str, ...] = ()
     """missing answers counted per judge, ids re-typed"""
 
+    def as_pairs(self) -> Judgements:
+        """Judgements of pairs; of scores of answers: all pairs of one item."""
+        if self.judgements is not None:
+            return self.judgements
+        assert self.answers is not None
+        return self.answers.all_pairs()[0]
 
-def read_judgements(*paths: Path | str, numbers: str | None = None, first: First = First.A) -> Judgements:
+
+def read_judgements(
+    *paths: Path | str, numbers: str | None = None, first: First = First.A, format: str | None = None
+) -> Judgements:
     """Judgements of pairs from one or more files of different judges; scores of answers become all pairs.
 
     Parameters
@@ -65,6 +70,8 @@ def read_judgements(*paths: Path | str, numbers: str | None = None, first: First
     first
         What judges saw first where a file of verdicts or probabilities has no column ``first``: as a rule the
         pair as it stands, so answer A. Scores without it are taken as given to each answer alone.
+    format
+        A benchmark's result file, by its name in `RESULT_NAMES`, where its columns are not to tell.
 
     Raises
     ------
@@ -73,19 +80,30 @@ def read_judgements(*paths: Path | str, numbers: str | None = None, first: First
     """
     if not paths:
         raise InputError("no judgements; give at least one file")
-    parts = []
+    loaded = load_all(paths, numbers=numbers, first=first, format=format)
+    return Judgements.joined([one.as_pairs() for one in loaded])
+
+
+def load_all(
+    paths: Sequence[Path | str],
+    *,
+    numbers: str | None = None,
+    first: First = First.A,
+    format: str | None = None,
+) -> list[LoadedJudgements]:
+    """Every file as it is, its notes logged; parameters and errors as for :func:`read_judgements`."""
+    found = []
     for path in paths:
-        loaded = load_judgements(Path(path), numbers=numbers, first=first)
+        loaded = load_judgements(Path(path), numbers=numbers, first=first, format=format)
         for note in loaded.notes:
             log.warning("%s: %s", Path(path).name, note)
-        if loaded.judgements is not None:
-            parts.append(loaded.judgements)
-        elif loaded.answers is not None:
-            parts.append(loaded.answers.all_pairs()[0])
-    return Judgements.joined(parts)
+        found.append(loaded)
+    return found
 
 
-def load_judgements(path: Path, *, numbers: str | None = None, first: First = First.A) -> LoadedJudgements:
+def load_judgements(
+    path: Path, *, numbers: str | None = None, first: First = First.A, format: str | None = None
+) -> LoadedJudgements:
     """Read one file; parameters and errors as for :func:`read_judgements`."""
     table = open_table(Path(path))
     columns = Columns(table.columns, file=table.name)
@@ -93,7 +111,9 @@ def load_judgements(path: Path, *, numbers: str | None = None, first: First = Fi
         raise InputError(
             f"numbers {numbers!r}: give 120 (1 is A, 2 is B, 0 is a tie) or 012 (0 is A, 1 is B)"
         )
-    results = read_results(table)
+    results = read_results(table, format)
+    if isinstance(results, AnswerScores):
+        return LoadedJudgements(None, results, _missing(results.missing, len(results), "answers"))
     if results is not None:
         return LoadedJudgements(results, None, _missing(results.missing, len(results), "pairs"))
     if "item" in columns and "answer" in columns:
@@ -182,14 +202,14 @@ def _unique_ids(table: Table, given: list[Any], name: str) -> tuple[pl.Series, s
 
 def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, first: First) -> Judgements:
     """A row a pair, one or more columns a judge."""
-    scores = _suffixed(table, (":score_a", ":score_b"))
-    probs = _suffixed(table, ("_a", "_b"))
+    scores = suffixed(table, (":score_a", ":score_b"))
+    probs = suffixed(table, ("_a", "_b"))
     rest = [
         name
         for name in table.columns
         if not any(name in names for names in (*scores.values(), *probs.values()))
     ]
-    head = table.head(rest, _HEAD_ROWS)
+    head = table.head(rest, HEAD_ROWS)
     order = columns.find("first")
     left_out = {id_name, order, *WINNERS, *WORD_COLUMNS}
     verdicts = [
@@ -198,9 +218,9 @@ def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
         if name not in left_out
         and canonical(name) not in left_out
         and not ANNOTATORS.match(name)
-        and _holds_verdicts([row[place] for row in head])
+        and holds_verdicts([row[place] for row in head])
     ]
-    probs = {name: own for name, own in probs.items() if _numeric_columns(table, own)}
+    probs = {name: own for name, own in probs.items() if numeric_columns(table, own)}
     used = list(
         dict.fromkeys([*verdicts, *(name for own in (*scores.values(), *probs.values()) for name in own)])
     )
@@ -240,47 +260,6 @@ def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
     return Judgements(ids, found)
 
 
-def _suffixed(table: Table, suffixes: tuple[str, str]) -> dict[str, tuple[str, ...]]:
-    """Judge → its two columns (and the one of the tie where it is there)."""
-    found = {}
-    for name in table.columns:
-        if name.endswith(suffixes[0]) and not name.endswith(":score_a" if suffixes[0] == "_a" else "\0"):
-            judge = name.removesuffix(suffixes[0])
-            other, tie = judge + suffixes[1], judge + "_tie"
-            if (
-                judge
-                and other in table.columns
-                and canonical(judge) not in ("winner_model", "model", "response")
-            ):
-                found[judge] = (
-                    name,
-                    other,
-                    *((tie,) if suffixes[0] == "_a" and tie in table.columns else ()),
-                )
-    return found
-
-
-def _numeric_columns(table: Table, names: Sequence[str]) -> bool:
-    """Whether the filled cells of the first rows are numbers."""
-    cells = [cell for row in table.head(names, _HEAD_ROWS) for cell in row if not is_missing(cell)]
-    return bool(cells) and all(_is_number(cell) for cell in cells)
-
-
-def _is_number(cell: Any) -> bool:
-    try:
-        float(cell)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def _holds_verdicts(cells: Sequence[Any]) -> bool:
-    """Whether at least half of the filled cells are verdicts; a column of any other text is no judge."""
-    filled = [cell for cell in cells if not is_missing(cell)]
-    read = sum(verdict_of(cell, numbers=NUMBERED) != LOST for cell in filled)
-    return bool(filled) and 2 * read >= len(filled)
-
-
 def _answers(table: Table, columns: Columns) -> AnswerScores:
     """Rows of answers: of one judge each (``judge, score``), or a column of scores a judge."""
     item, answer = str(columns.find("item")), str(columns.find("answer"))
@@ -296,7 +275,7 @@ def _answers(table: Table, columns: Columns) -> AnswerScores:
             and canonical(name) not in ("id", "sample", "best", "group", "document", "aspect", "text")
             and not ANNOTATORS.match(name)
         ]
-        names = [name for name in rest if _numeric_columns(table, [name])]
+        names = [name for name in rest if numeric_columns(table, [name])]
     if not names:
         raise InputError(
             f"{table.name} holds no judge's scores; its columns are {columns.shown}; give {_SHAPES}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,16 @@ import numpy.typing as npt
 import polars as pl
 
 from ..errors import InputError
-from ..judgements import AnswerScores, First, Scores
+from ..judgements import AnswerScores, First, Judgements, Scores
+from ..judgements.pair_names import exchanged_ids, pair_parts
+from .answer_results import rewardbench_2_best
 from .column_names import Columns
 from .ids import id_column
+from .judge_columns import ANNOTATORS
+from .judge_results import CHOSEN, rewardbench_items
 from .judgement_rows import folded, number
-from .judgements import ANNOTATORS
 from .labels import read_labels
+from .result_files import read_results, result_format
 from .tables import Table, open_table
 from .verdict_words import LOST, NUMBERED, verdict_of
 
@@ -66,7 +71,9 @@ def read_panel_votes(path: Path, *, annotators: Sequence[str] | None = None) -> 
     a row a vote; and ``item, answer`` with a column of scores an expert, from which every pair of answers to
     one item gets each expert's preference (equal scores are a tie); or ``item, answer, best`` with 1 for the
     best answer and 0 for the others, from which the pairs of the best with each other follow (two bests are a
-    tie, two others no vote). Pairs without any vote are left out.
+    tie, two others no vote); or a result file of RewardBench 1 or 2 or of JudgeBench, which holds the right
+    answers. Pairs without any vote are left out. Where the best answer always stands first, the pairs' sides
+    are drawn by a hash of their ids: a panel learns nothing from votes that are all the same.
 
     Raises
     ------
@@ -74,6 +81,11 @@ def read_panel_votes(path: Path, *, annotators: Sequence[str] | None = None) -> 
         Unknown columns, no vote at all, or a vote that cannot be read.
     """
     table = open_table(Path(path))
+    form = None if annotators else result_format(table)
+    if form in ("rewardbench", "rewardbench-2"):
+        return _from_right_answers(table, form)
+    if form == "judgebench":
+        return _from_labels(table)
     columns = Columns(table.columns, file=table.name)
     named = list(annotators) if annotators else [name for name in table.columns if ANNOTATORS.match(name)]
     if absent := [name for name in named if name not in table.columns]:
@@ -146,23 +158,78 @@ def _from_best(table: Table, columns: Columns) -> PanelVotes:
     """Pairs of the best answer with each other one, from a flag for each answer."""
     names = [str(columns.find(name)) for name in ("item", "answer", "best")]
     rows = [row for batch in table.batches(names) for row in batch]
-    flags = np.array(
-        [_flag(row[2], f"{table.name} row {k} (item {row[0]})") for k, row in enumerate(rows, 1)]
+    return _best_pairs(
+        table,
+        [
+            (str(row[0]), str(row[1]), flag(row[2], f"{table.name} row {k} (item {row[0]})"))
+            for k, row in enumerate(rows, 1)
+        ],
     )
-    items, answers = (
-        pl.Series(name, [str(row[place]) for row in rows]) for place, name in enumerate(names[:2])
-    )
-    judgements, pairs = AnswerScores(
-        items, answers, ("best",), flags[:, None], np.zeros((len(rows), 1))
-    ).all_pairs()
+
+
+def _from_right_answers(table: Table, form: str) -> PanelVotes:
+    """The same from a file of RewardBench, whose right answers stand first."""
+    scores = read_results(table, form)
+    if isinstance(scores, Judgements):
+        codes = np.zeros((len(scores), 1), dtype=np.int8)
+        ids, codes = one_sided_drawn(scores.ids, codes)
+        return PanelVotes(ids, ("best",), codes, pair_parts(ids)["item"])
+    assert scores is not None
+    if form == "rewardbench":
+        right = {item: {CHOSEN: 1.0} for item in rewardbench_items(table)}
+    else:
+        right = rewardbench_2_best(table)
+    answers = zip(scores.items.to_list(), scores.answers.to_list(), strict=True)
+    return _best_pairs(table, [(item, name, float(name in right[item])) for item, name in answers])
+
+
+def _from_labels(table: Table) -> PanelVotes:
+    """JudgeBench's own labels of its pairs."""
+    rows = [row for batch in table.batches(["pair_id", "label"]) for row in batch]
+    ids, _ = id_column(table, [row[0] for row in rows], column="pair_id")
+    codes = np.array([[_code(row[1])] for row in rows], dtype=np.int8).reshape(len(rows), 1)
+    return _voted(table, ids, ("label",), codes)
+
+
+def _best_pairs(table: Table, rows: Sequence[tuple[str, str, float]]) -> PanelVotes:
+    items, answers = (pl.Series(name, [row[k] for row in rows]) for k, name in enumerate(("item", "answer")))
+    flags = np.array([[row[2]] for row in rows], dtype=np.float64).reshape(len(rows), 1)
+    judgements, pairs = AnswerScores(items, answers, ("best",), flags, np.zeros_like(flags)).all_pairs()
     column = judgements.columns["best"]
     assert isinstance(column, Scores)
     best = column.mean[:, First.UNKNOWN].max(axis=1) > 0
-    codes = np.where(best, column.verdicts, LOST).astype(np.int8)
-    return _voted(table, judgements.ids, ("best",), codes[:, None], pairs["item"])
+    codes = np.where(best, column.verdicts, LOST).astype(np.int8)[:, None]
+    votes = _voted(table, judgements.ids, ("best",), codes, pairs["item"])
+    ids, codes = one_sided_drawn(votes.ids, votes.codes)
+    return PanelVotes(ids, votes.annotators, codes, votes.groups)
 
 
-def _flag(cell: Any, where: str) -> float:
+def one_sided_drawn(ids: pl.Series, codes: npt.NDArray[np.int8]) -> tuple[pl.Series, npt.NDArray[np.int8]]:
+    """Ids and votes (n, K) as given; where every decided vote is for the same side, sides drawn by a hash."""
+    decided = codes[(codes == 0) | (codes == 1)]
+    if len(np.unique(decided)) > 1:
+        return ids, codes
+    names = exchanged_ids(ids)
+    drawn = np.array(
+        [
+            hashlib.blake2b(str(one).encode("utf-8", "surrogatepass"), digest_size=1).digest()[0] & 1
+            for one in ids
+        ]
+    )
+    turn = pl.Series(drawn > 0) & names.is_not_null()
+    kept = pl.select(pl.when(turn).then(names).otherwise(ids).alias("id"))["id"]
+    other = np.where(codes == 0, 1, np.where(codes == 1, 0, codes)).astype(np.int8)
+    return kept, np.where(turn.to_numpy()[:, None], other, codes)
+
+
+def flag(cell: Any, where: str) -> float:
+    """1 or 0 of a cell that marks the best answer; an empty one is 0.
+
+    Raises
+    ------
+    InputError
+        Any other text.
+    """
     text = str(cell).strip().lower()
     if text in ("1", "1.0", "true", "yes"):
         return 1.0

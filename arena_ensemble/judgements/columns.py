@@ -68,6 +68,18 @@ class JudgeColumn:
             found[name] = other[..., list(SWAP)[: other.shape[2]]] if other.ndim == 3 else other
         return type(self)(**found)
 
+    def swapped_where(self, rows: npt.NDArray[np.bool_]) -> Self:
+        """The same, with the answers of the marked rows (n,) exchanged."""
+        if not rows.any():
+            return self
+        other = self.swapped().arrays()
+        return type(self)(
+            **{
+                name: np.where(rows.reshape(-1, *[1] * (array.ndim - 1)), other[name], array)
+                for name, array in self.arrays().items()
+            }
+        )
+
     @property
     def present(self) -> npt.NDArray[np.bool_]:
         """(n, 3) whether a usable answer lies in each slot."""

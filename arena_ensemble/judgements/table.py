@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ..battles import match_rows
 from ..errors import InputError
 from .columns import JudgeColumn
+from .pair_names import joined_ids, match_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +102,8 @@ class Judgements:
     def joined(cls, parts: Sequence[Judgements]) -> Judgements:
         """Several tables of different judges as one, on the union of their ids in order of appearance.
 
+        ``item|b|a`` is joined with ``item|a|b`` of another table, its answers exchanged.
+
         Raises
         ------
         InputError
@@ -115,21 +117,18 @@ class Judgements:
                 raise InputError(
                     f"judgements: ids are {first.ids.dtype} and {part.ids.dtype}; write them alike"
                 )
-        ids = (
-            first.ids
-            if len(parts) == 1
-            else pl.concat([part.ids for part in parts]).unique(maintain_order=True)
-        )
+        ids = joined_ids([part.ids for part in parts])
         for part in parts:
             if twice := [name for name in part.judges if name in columns]:
                 raise InputError(f"two tables hold the judge {twice[0]!r}; rename one of them")
-            rows = match_rows(part.ids, ids)
-            columns.update({name: column.take(rows) for name, column in part.columns.items()})
+            columns.update(part._on(ids))
             costs.update(part.costs)
         return cls(ids, columns, costs)
 
     def aligned_to(self, ids: pl.Series) -> Judgements:
         """The rows of ``ids``, joined by id and in that order; what is not here is missing for every judge.
+
+        A pair that is here as ``item|b|a`` only is joined with ``item|a|b``, its answers exchanged.
 
         Raises
         ------
@@ -140,13 +139,17 @@ class Judgements:
             raise InputError(
                 f"judgements: ids are {self.ids.dtype}, those of the votes {ids.dtype}; write them alike"
             )
-        rows = match_rows(self.ids, ids)
-        if len(rows) and (rows < 0).all():
+        if len(ids) and (match_pairs(self.ids, ids)[0] < 0).all():
             raise InputError(
                 f"no vote is about a pair that was judged: votes have ids like {ids[0]!r}, judgements like "
                 f"{self.ids[0] if len(self) else None!r}; write the same ids in both"
             )
-        return Judgements(ids, {name: column.take(rows) for name, column in self.columns.items()}, self.costs)
+        return Judgements(ids, self._on(ids), self.costs)
+
+    def _on(self, ids: pl.Series) -> dict[str, JudgeColumn]:
+        """Judge → its column on other ids of the same type."""
+        rows, exchanged = match_pairs(self.ids, ids)
+        return {name: column.take(rows).swapped_where(exchanged) for name, column in self.columns.items()}
 
     def digest(self) -> str:
         """SHA-256 over ids, judges and what they answered, independent of the file it came from."""

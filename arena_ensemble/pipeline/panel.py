@@ -14,12 +14,21 @@ import polars as pl
 
 from ..artifacts import atomic
 from ..artifacts.files import parquet_bytes
-from ..battles import align_rows, match_rows
+from ..battles import align_rows
 from ..errors import InputError
 from ..features import Features, extract
 from ..folds import group_keys
-from ..io import PanelVotes, read_battles, read_columns, read_judgements, read_panel_votes, write_submission
+from ..io import (
+    PanelVotes,
+    read_battles,
+    read_best_votes,
+    read_columns,
+    read_judgements,
+    read_panel_votes,
+    write_submission,
+)
 from ..judgements import First, JudgeColumn, Judgements, LogProbs, Scores, Verdicts
+from ..judgements.pair_names import match_pairs, pair_codes
 from ..panels import Panel
 from ..predictions import Floats
 
@@ -52,15 +61,16 @@ def read_panel_data(
     groups: str | None = None,
     numbers: str | None = None,
     first: First = First.A,
+    format: str | None = None,
 ) -> PanelData:
     """Read judgements and votes and join them by id; warnings count the pairs that one of them lacks.
 
     Parameters
     ----------
-    judgements, numbers, first
+    judgements, numbers, first, format
         As for `io.read_judgements`.
     votes
-        As for `io.read_panel_votes`.
+        As for `io.read_panel_votes`, or for `io.read_best_votes`.
     text, text_format
         Battles with the texts of the same ids, for length and formatting features.
     groups
@@ -73,8 +83,9 @@ def read_panel_data(
     InputError
         A file that cannot be read or joined, a judge in two files, or no pair with a vote and a judgement.
     """
-    given = read_judgements(*judgements, numbers=numbers, first=first)
-    read = read_panel_votes(votes)
+    given = read_judgements(*judgements, numbers=numbers, first=first, format=format)
+    best = read_best_votes(votes)
+    read = read_panel_votes(votes) if best is None else best.pair_votes(given.ids, votes)
     common = _judged(given, read, votes)
     ids = common.ids
     battles = None if text is None else read_battles(text, format=text_format)
@@ -90,8 +101,11 @@ def read_panel_data(
 def _judged(judgements: Judgements, votes: PanelVotes, path: Path) -> PanelVotes:
     """The votes about pairs that were judged."""
     judgements.aligned_to(votes.ids)  # refuses ids of another type, and files without a common pair
-    kept = np.flatnonzero(match_rows(judgements.ids, votes.ids) >= 0)
-    unjudged, unvoted = len(votes.ids) - len(kept), len(judgements) - len(kept)
+    rows, exchanged = match_pairs(judgements.ids, votes.ids)
+    kept = np.flatnonzero(rows >= 0)
+    unjudged, unvoted = len(votes.ids) - len(kept), len(judgements) - len(np.unique(rows[kept]))
+    if exchanged.any():
+        log.info("%s: %d pairs were judged with their answers exchanged", path, exchanged.sum())
     if unjudged:
         log.warning("%s: %d of %d pairs were not judged and are left out", path, unjudged, len(votes.ids))
     if unvoted:
@@ -108,8 +122,11 @@ def _judged(judgements: Judgements, votes: PanelVotes, path: Path) -> PanelVotes
 
 def _named_groups(given: str | None, path: Path, votes: PanelVotes) -> npt.NDArray[np.int64] | None:
     """(n,) group of each pair, by ``--groups`` or by the items of answers; None where neither is there."""
+    if given is None and votes.groups is not None:
+        return _codes(votes.groups)
     if given is None:
-        return None if votes.groups is None else _codes(votes.groups)
+        pairs = pair_codes(votes.ids)  # both forms of one pair stay together
+        return pairs if len(np.unique(pairs)) < len(pairs) else None
     key, wanted = "id", votes.ids.cast(pl.String)
     if Path(given).is_file():
         frame = read_columns(Path(given), ["id", "group"])
@@ -171,6 +188,7 @@ def predict_panel(
     text_format: str | None = None,
     numbers: str | None = None,
     first: First = First.A,
+    format: str | None = None,
 ) -> PanelPrediction:
     """Predict newly judged pairs with a panel from its folder; a judge that was not asked is missing.
 
@@ -183,7 +201,7 @@ def predict_panel(
         A file of the panel is truncated or edited.
     """
     panel = Panel.load(folder)
-    given = read_judgements(*judgements, numbers=numbers, first=first)
+    given = read_judgements(*judgements, numbers=numbers, first=first, format=format)
     if unknown := [name for name in given.judges if name not in panel.judges_]:
         known = ", ".join(panel.judges_[:8]) + (", …" if len(panel.judges_) > 8 else "")
         raise InputError(

@@ -1,0 +1,75 @@
+"""Pairs named ``item|a|b``: ``item|b|a`` is the same pair with its answers exchanged."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ..battles import match_rows
+
+_NAMED: Final = r"(?s)\A(.*)\|([^|]+)\|([^|]+)\z"
+
+
+def pair_parts(ids: pl.Series) -> pl.DataFrame:
+    """Columns ``item, answer_a, answer_b`` of each id; null where an id does not end in two names."""
+    names = ("item", "answer_a", "answer_b")
+    if ids.dtype != pl.String:
+        return pl.DataFrame(
+            {name: [None] * len(ids) for name in names}, schema=dict.fromkeys(names, pl.String)
+        )
+    return pl.DataFrame({name: ids.str.extract(_NAMED, place) for place, name in enumerate(names, start=1)})
+
+
+def exchanged_ids(ids: pl.Series) -> pl.Series:
+    """The id of the pair with its answers exchanged; null where an id names no two different answers."""
+    joined = pl.concat_str(["item", "answer_b", "answer_a"], separator="|")
+    other = pl.when(pl.col("answer_a") != pl.col("answer_b")).then(joined)
+    return pair_parts(ids).select(other.alias("id"))["id"]
+
+
+def match_pairs(ids: pl.Series, wanted: pl.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """The row of ``ids`` at which each wanted pair stands, and whether its answers stand exchanged there.
+
+    Parameters
+    ----------
+    ids
+        Unique ids.
+    wanted
+        Ids of the same type. One that is not among ``ids`` is looked for with its answers exchanged.
+
+    Returns
+    -------
+    rows, exchanged
+        (len(wanted),) each; row -1 where the pair is there in neither form.
+    """
+    rows = match_rows(ids, wanted)
+    lost = np.flatnonzero(rows < 0) if wanted.dtype == pl.String else np.zeros(0, dtype=np.int64)
+    found = match_rows(ids, exchanged_ids(wanted[lost])) if len(lost) else lost
+    exchanged = np.zeros(len(rows), dtype=bool)
+    rows[lost], exchanged[lost] = found, found >= 0
+    return rows, exchanged
+
+
+def joined_ids(parts: list[pl.Series]) -> pl.Series:
+    """Every pair of several tables once, in order of appearance, in the form in which it comes first.
+
+    Both forms are kept where one table holds both: they may have been judged apart.
+    """
+    ids = parts[0]
+    for part in parts[1:]:
+        rows, exchanged = match_pairs(ids, part)
+        if part.dtype == pl.String:
+            exchanged &= match_rows(part, exchanged_ids(part)) >= 0
+        ids = pl.concat([ids, part.filter(pl.Series((rows < 0) | exchanged))])
+    return ids
+
+
+def pair_codes(ids: pl.Series) -> npt.NDArray[Any]:
+    """(n,) a number for each pair, the same for both of its forms."""
+    other = exchanged_ids(ids)
+    names = ids.cast(pl.String)
+    first = pl.select(pl.when(other < names).then(other).otherwise(names).alias("id"))["id"]
+    return np.asarray(np.unique(first.to_numpy(), return_inverse=True)[1], dtype=np.int64)

@@ -1,0 +1,80 @@
+"""``item|b|a`` is ``item|a|b`` exchanged: joined turned, whatever the column's kind; other ids are left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arena_ensemble.judgements import Judgements
+from arena_ensemble.judgements.pair_names import exchanged_ids, match_pairs, pair_codes, pair_parts
+from tests.helpers.judgement_cases import random_judgements
+
+NAMES = st.text(alphabet="ab|é .", min_size=1, max_size=5)
+
+
+def _named(n: int, seed: int) -> Judgements:
+    given_ = random_judgements(n, seed=seed)
+    return Judgements(pl.Series("id", [f"q{k}|x|y" for k in range(n)]), given_.columns)
+
+
+def _same(left: Judgements, right: Judgements) -> None:
+    for name, column in left.columns.items():
+        for field, array in column.arrays().items():
+            np.testing.assert_array_equal(array, right.columns[name].arrays()[field])
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12))
+def test_pairs_of_the_other_form_are_joined_turned(seed: int, n: int) -> None:
+    table = _named(n, seed)
+    turn = np.random.default_rng(seed).random(n) < 0.5
+    ids = pl.Series("id", [f"q{k}|y|x" if t else f"q{k}|x|y" for k, t in enumerate(turn)])
+    found, swapped = table.aligned_to(ids), table.swapped()
+    for name, column in found.columns.items():
+        for field, array in column.arrays().items():
+            for k in range(n):
+                expected = (swapped if turn[k] else table).columns[name].arrays()[field][k]
+                np.testing.assert_array_equal(array[k], expected)
+
+
+@given(st.integers(0, 10_000))
+def test_turning_twice_is_the_identity(seed: int) -> None:
+    table = _named(9, seed)
+    ids = table.ids
+    _same(table.aligned_to(exchanged_ids(ids)).aligned_to(ids), table)
+
+
+def test_tables_of_different_judges_meet_in_the_form_that_comes_first() -> None:
+    table = _named(6, 1)
+    left = table.select(["verdicts", "scores"])
+    right = table.select(["probs", "alone"]).aligned_to(exchanged_ids(table.ids))
+    whole = Judgements.joined([left, right])
+    assert whole.ids.to_list() == table.ids.to_list()
+    _same(whole, table.select(["verdicts", "scores", "probs", "alone"]))
+
+
+def test_both_forms_in_one_table_stay_two_pairs() -> None:
+    table = _named(2, 2)
+    both = Judgements(pl.Series("id", ["q0|x|y", "q0|y|x"]), table.select(["alone"]).columns)
+    whole = Judgements.joined([table.select(["probs"]).take([0]), both])
+    assert whole.ids.to_list() == ["q0|x|y", "q0|y|x"]
+    assert pair_codes(whole.ids).tolist() == [0, 0]
+
+
+@given(NAMES, NAMES, NAMES)
+def test_exchanging_ids_twice_is_the_identity(item: str, a: str, b: str) -> None:
+    ids = pl.Series("id", [f"{item}|{a}|{b}"])
+    other = exchanged_ids(ids)
+    if other[0] is not None:
+        assert exchanged_ids(other).to_list() == ids.to_list()
+        parts = pair_parts(ids).row(0)
+        assert "|".join(parts) == ids[0]
+
+
+def test_ids_without_two_names_are_left_alone() -> None:
+    plain = pl.Series("id", ["7", "a|b", "x|a|a"])
+    assert exchanged_ids(plain).to_list() == [None, None, None]
+    rows, exchanged = match_pairs(pl.Series("id", [1, 2]), pl.Series("id", [2, 3]))
+    assert rows.tolist() == [1, -1]
+    assert not exchanged.any()
