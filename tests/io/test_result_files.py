@@ -1,4 +1,4 @@
-"""Result files that score answers, and formats by name: RewardBench 1 and 2, Arena-Hard 2, MT-bench's grades."""
+"""Result files that score answers, and formats by name: RewardBench 1, 2, Arena-Hard 2, MT-bench grades."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``item|b|a`` is ``item|a|b`` exchanged: joined turned, whatever the column's kind; other ids are left alone."""
+"""``item|b|a`` is ``item|a|b`` exchanged and joined turned, whatever the kind; other ids are left alone."""
 
 from __future__ import annotations
 
