@@ -195,7 +195,7 @@ def result_format(name: str | None) -> str | None:
         return name
     if name in FORMAT_NAMES:
         raise InputError(f"--format {name} is a format of battles; for the texts say --text-format {name}")
-    raise InputError(f"--format {name}: no result file of that name; choose among {', '.join(RESULT_NAMES)}")
+    raise InputError(f"--format {name}: no result file of that name; name one of {', '.join(RESULT_NAMES)}")
 
 
 def first_seen(text: str) -> First:

@@ -84,7 +84,7 @@ def read_results(table: Table, form: str | None = None) -> Judgements | AnswerSc
         An unknown name, columns that the named format lacks, or cells that cannot be read.
     """
     if form is not None and form not in RESULTS:
-        raise InputError(f"format {form!r} is none of a result file; choose among {', '.join(RESULT_NAMES)}")
+        raise InputError(f"format {form!r} is none of a result file; name one of {', '.join(RESULT_NAMES)}")
     name = form or result_format(table)
     if name is None:
         return None

@@ -182,5 +182,5 @@ def test_a_format_may_be_named(tmp_path: Path) -> None:
         InputError, match="lacks uid, baseline, judge, games, which a file of arena-hard-2 has"
     ):
         read_judgements(path, format="arena-hard-2")
-    with pytest.raises(InputError, match="none of a result file; choose among alpacaeval"):
+    with pytest.raises(InputError, match="none of a result file; name one of alpacaeval"):
         read_judgements(path, format="kaggle")
