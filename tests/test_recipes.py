@@ -48,6 +48,11 @@ def test_every_shipped_recipe_loads_and_is_short(path: Path) -> None:
         ({"read_orders": 3}, "read_orders"),
         ({"prompt": {"verdicts": ["A", "B"]}}, "prompt.verdicts"),
         ({"generate": {"calibration": "batch"}}, "zero-shot"),
+        ({"head": {"hiden": 8}}, "'head.hiden'; the nearest known key is 'head.hidden'"),
+        ({"head": {"dropout": 0.1}}, "set head.hidden"),
+        ({"backbone": "generate", "base": "tiny:decoder", "head": {"hidden": 8}}, "'classify', 'reward'"),
+        ({"backbone": "reward", "train": {"epochs": 0}, "head": {"hidden": 8}}, "starts random"),
+        ({"loader": "unsloth", "head": {"hidden": 8}}, "unsloth"),
         ({"adapter": {"kind": "full", "quantise": "4bit"}}, "quantised"),
     ],
 )

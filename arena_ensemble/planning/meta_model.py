@@ -19,6 +19,7 @@ from ..backbones.language.attention import (
     soft_capped,
 )
 from ..backbones.language.heads import HeadModel
+from ..backbones.language.hidden_head import put_hidden_layer
 from ..backbones.language.opening import BuildHead
 from ..backbones.language.optimizers import keeps_bf16
 from ..backbones.language.precision import precision_on_gpu
@@ -129,6 +130,8 @@ def meta_model(recipe: Recipe, config: Any, dtype: str, *, layers: int | None = 
         model = loader.from_config(config, **options)
         if own_head and labels is not None:
             model = DecoderClassifier(model, labels)
+        if labels is not None:
+            put_hidden_layer(model, recipe.head)
         if fused_cap:  # a kernel that knows the cap keeps what PyTorch's keeps without it
             for part in model.modules():
                 if hasattr(part, "attn_logit_softcapping"):

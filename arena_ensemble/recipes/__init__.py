@@ -17,6 +17,7 @@ from .loading import (
 from .sections import (
     AdapterSettings,
     GenerateSettings,
+    HeadSettings,
     LexicalSettings,
     PredictSettings,
     PromptSettings,
@@ -29,6 +30,7 @@ from .settings import Recipe
 __all__ = [
     "AdapterSettings",
     "GenerateSettings",
+    "HeadSettings",
     "LexicalSettings",
     "PredictSettings",
     "PromptSettings",

@@ -113,6 +113,21 @@ class AdapterSettings(Section):
     quantise: Literal["none", "4bit", "8bit"] = "none"
 
 
+class HeadSettings(Section):
+    """The classification or reward head's own shape: linear unless ``hidden`` is set."""
+
+    hidden: Annotated[int, Field(ge=0)] = 0
+    """units of a layer between the base's vector and the outputs; 0 is none"""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """share of the vector, and of these units, that is left out of a training step"""
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.dropout and not self.hidden:
+            raise ValueError("head.dropout is for a head with a layer between; set head.hidden")
+        return self
+
+
 class PredictSettings(Section):
     """How a trained model predicts, on whichever machine: no part of what was learned.
 

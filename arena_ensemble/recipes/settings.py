@@ -16,6 +16,7 @@ from ..errors import RecipeError
 from .sections import (
     AdapterSettings,
     GenerateSettings,
+    HeadSettings,
     LexicalSettings,
     PredictSettings,
     PromptSettings,
@@ -34,7 +35,15 @@ _MACHINE_SETTINGS: Final = (
     "train.checkpoint_every",
     "train.report_to",
 )
-_ADDED: Final = ("train.start", "train.optimizer", "soft.teachers", "soft.teacher_weights", "soft.loss")
+_ADDED: Final = (
+    "train.start",
+    "train.optimizer",
+    "soft.teachers",
+    "soft.teacher_weights",
+    "soft.loss",
+    "head.hidden",
+    "head.dropout",
+)
 """Settings that came later: at their defaults they leave the digests of older recipes as they were."""
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?\Z")
 
@@ -80,6 +89,7 @@ class Recipe(Section):
     generate: GenerateSettings = GenerateSettings()
     tiny: TinySettings = TinySettings()
     lexical: LexicalSettings = LexicalSettings()
+    head: HeadSettings = HeadSettings()
 
     def _suits_unsloth(self) -> None:
         """Its fused kernels know neither DoRA nor gradients of norms; packing is unchecked."""
@@ -89,8 +99,17 @@ class Recipe(Section):
                 "loader = 'unsloth' trains plain LoRA: leave loader out, or adapter.kind, adapter.dora, "
                 "adapter.also and train.epochs = 0 at their defaults"
             )
+        if self.head.hidden:
+            raise ValueError("loader = 'unsloth' with head.hidden is not supported; leave one of them out")
         if self.train.packing:
             raise ValueError("loader = 'unsloth' with train.packing is not supported; leave one of them out")
+
+    def _takes_a_hidden_layer(self) -> None:
+        if head_of(self.backbone).labels is None:
+            able = ", ".join(repr(name) for name, other in HEADS.items() if other.labels is not None)
+            raise ValueError(f"head.hidden is for backbone {able}; leave it out")
+        if not self.has_weights:
+            raise ValueError("head.hidden adds a layer that starts random; set train.epochs or train.start")
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -114,6 +133,8 @@ class Recipe(Section):
             raise ValueError("generate.calibration is for zero-shot members (train.epochs = 0)")
         if self.adapter.quantise != "none" and self.adapter.kind == "full":
             raise ValueError("adapter.kind = 'full' cannot train quantised weights; use 'lora'")
+        if self.head.hidden:
+            self._takes_a_hidden_layer()
         if self.loader == "unsloth":
             self._suits_unsloth()
         if self.predict.quantise in ("4bit", "8bit") and self.adapter.kind == "full":
@@ -207,6 +228,8 @@ class Recipe(Section):
             section, key = name.split(".")
             if values[section][key] == plain[section][key]:
                 del values[section][key]
+            if not values[section]:
+                del values[section]
         return values
 
     def digest(self) -> str:

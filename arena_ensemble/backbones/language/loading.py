@@ -17,6 +17,7 @@ from ...errors import DependencyError, RecipeError
 from . import gguf_base, hub, unsloth_loader
 from .attention import card_here, choose_attention, expand_shared_heads, needs_expanding, next_attention
 from .base_folder import check_base_folder
+from .hidden_head import put_hidden_layer
 from .notices import quiet
 from .optimizers import keeps_bf16
 from .precision import precision_on_gpu
@@ -204,6 +205,9 @@ def load_model(
         raise RecipeError(f"base {source.name!r} lacks the weights {', '.join(sorted(fresh)[:3])}")
     if labels is not None and own_head:
         model, fresh = DecoderClassifier(model, labels), {"score.weight"}
+    if labels is not None and (hidden := put_hidden_layer(model, recipe.head)):
+        name = next(iter(hidden)).partition(".")[0]
+        fresh = {key for key in fresh if key.partition(".")[0] != name} | hidden
     if recipe.adapter.quantise == "none":
         model = model.to(policy.device)
     elif recipe.adapter.quantise == "4bit" and policy.device.type == "cpu":

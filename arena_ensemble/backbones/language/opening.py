@@ -17,6 +17,7 @@ from ..registry import engine_of
 from . import adapters, loading, tiny, unsloth_loader
 from .encoder import PromptEncoder
 from .heads import HeadModel
+from .hidden_head import HiddenHead
 from .model import MemberModel
 from .reward_base import take_score
 from .speedups.fused_lora import fuse
@@ -138,6 +139,7 @@ def _only_last_layer(head_model: HeadModel, head: set[str]) -> bool:
     names = {name.rpartition(".")[0] for name in head}
     if not head:
         return True
-    return names == {head_model.head_name} and isinstance(
-        head_model.model.get_submodule(head_model.head_name), torch.nn.Linear
-    )
+    own = head_model.model.get_submodule(head_model.head_name)
+    if isinstance(own, HiddenHead):
+        return all(name.startswith(f"{head_model.head_name}.") for name in names)
+    return names == {head_model.head_name} and isinstance(own, torch.nn.Linear)

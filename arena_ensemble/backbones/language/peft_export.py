@@ -50,7 +50,7 @@ def export_peft(engine: LanguageModel, fold: Path, target: Path, *, recipe: Reci
             f"member {recipe.name!r}: adapter.kind = {recipe.adapter.kind!r} trains no adapter; "
             "export it with --merged DIR"
         )
-    _check_trained(recipe)
+    _check_exportable(recipe)
     encoder, _ = engine.open_fold(fold, recipe, cache)
     tensors = engine.weights_of(fold)
     own = {name: tensors.pop(name) for name in list(tensors) if not name.startswith(_OURS)}
@@ -107,7 +107,7 @@ def export_merged(
     ArtifactError
         As :func:`export_peft`.
     """
-    _check_trained(recipe)
+    _check_exportable(recipe)
     encoder, _ = engine.open_fold(fold, recipe, cache)
     causal = encoder.head.labels is None
     if causal and recipe.adapter.kind == "frozen":
@@ -145,11 +145,16 @@ def export_merged(
     _write_note(target, encoder, own)
 
 
-def _check_trained(recipe: Recipe) -> None:
+def _check_exportable(recipe: Recipe) -> None:
     if not recipe.has_weights:
         raise RecipeError(
             f"member {recipe.name!r}: nothing was trained (train.epochs = 0), so its base {recipe.base!r} is "
             "the model; use that one"
+        )
+    if recipe.head.hidden:
+        raise RecipeError(
+            f"member {recipe.name!r}: head.hidden = {recipe.head.hidden} is a layer that no model of "
+            "transformers has, so nothing else could load it; to export, train without head.hidden"
         )
 
 
