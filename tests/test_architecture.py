@@ -59,7 +59,8 @@ INSIDE = {
     "workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "judging": "question answers store client run",
-    "report": "drawings tables page",
+    "report": "tables svg intervals reliability_chart rungs sections.section sections.headline "
+    "sections.ladder sections.calibration sections.members sections.provenance page",
     "cli": "runner option_texts options progress experiments tables summary session_plan plan health doctor "
     "audit validate data export pipeline",
 }

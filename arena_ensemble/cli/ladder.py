@@ -1,4 +1,4 @@
-"""The few rows of the score table that a person needs first, from the prior up to the ensemble."""
+"""The few rows of the score table that a person needs first, as the terminal shows them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..metrics import ScoreRow
-from ..stacking.score_table import ENSEMBLE_ROW, PRIOR_ROW
+from ..report.rungs import Rung, headline, rungs
 from .tables import rendered
 from .terminal import Terminal
 
-_FEATURES_ONLY: Final = "features only"
-_TEMPERATURE: Final = ", temperature"
-_MEMBERS: Final = 4
-"""members shown, the best ones"""
+__all__ = ["bar", "headline", "ladder", "rungs"]
+
 _BAR: Final = 24
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
-
-
-class Rung(NamedTuple):
-    """One line: a row of the score table under the name and with the remark that a person sees."""
-
-    row: ScoreRow
-    name: str
-    remark: str = ""
 
 
 class _Column(NamedTuple):
@@ -40,28 +30,6 @@ _COLUMNS: Final = (
     _Column("± s.e.", lambda rung: f"{rung.row.se:.4f}", 6),
     _Column("accuracy", lambda rung: f"{rung.row.accuracy:.3f}", 8),
 )
-
-
-def rungs(rows: Sequence[ScoreRow], *, member: str = "member") -> list[Rung]:
-    """The rows to show: prior, features, the best members after their temperatures, ensemble, floor.
-
-    Between prior and ensemble the worse come first. Candidates have no line: the ensemble's remark names
-    those that were chosen. ``member`` is what one member is called.
-    """
-    named = {row.name: row for row in rows}
-    members = [row for row in rows if row.kind == "member" and row.name.endswith(_TEMPERATURE)]
-    members = sorted(members, key=lambda row: row.log_loss)[:_MEMBERS]
-    between = [Rung(row, row.name.removesuffix(_TEMPERATURE)) for row in members]
-    if len(between) > 1:
-        between[0] = between[0]._replace(remark=f"best {member}")
-    if _FEATURES_ONLY in named:
-        between.append(Rung(named[_FEATURES_ONLY], _FEATURES_ONLY, f"length and formatting, no {member}"))
-    between.sort(key=lambda rung: -rung.row.log_loss)
-    shown = [Rung(named[PRIOR_ROW], PRIOR_ROW, "class frequencies")] if PRIOR_ROW in named else []
-    shown += between
-    if ENSEMBLE_ROW in named:
-        shown.append(Rung(named[ENSEMBLE_ROW], ENSEMBLE_ROW, named[ENSEMBLE_ROW].note))
-    return shown + [Rung(row, row.name, row.note) for row in rows if row.kind == "bayes"]
 
 
 def ladder(rows: Sequence[ScoreRow], terminal: Terminal, *, title: str, member: str = "member") -> str:
@@ -101,28 +69,3 @@ def bar(share: float, width: int) -> str:
     """A bar of ``share`` of ``width`` characters, in eighths; empty below zero, full above one."""
     eighths = round(min(max(share, 0.0), 1.0) * width * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-
-
-def headline(
-    rows: Sequence[ScoreRow], *, member: str = "member", unseen: str = "battles that its models never saw"
-) -> str:
-    """How good the ensemble is, against what, in one or two sentences."""
-    named = {row.name: row for row in rows}
-    ensemble, prior = named[ENSEMBLE_ROW], named[PRIOR_ROW]
-    text = (
-        f"The ensemble scores {ensemble.log_loss:.4f} ± {ensemble.se:.4f} on {unseen}, "
-        f"{_against(prior)} the prior"
-    )
-    members = [row for row in rows if row.kind == "member"]
-    if members:
-        best = min(members, key=lambda row: row.log_loss)
-        name = best.name.removesuffix(_TEMPERATURE)
-        after = " after its temperature" if name != best.name else ""
-        text += f" and {_against(best)} the best {member}, {name}{after}"
-    return text + "."
-
-
-def _against(row: ScoreRow) -> str:
-    """``0.2290 ± 0.0138 better than``: the paired difference between a row and the ensemble."""
-    word = "better than" if row.difference >= 0 else "worse than"
-    return f"{abs(row.difference):.4f} ± {row.difference_se:.4f} {word}"

@@ -28,6 +28,8 @@ from ..folds import Folds
 from ..metrics import ScoreRow
 from ..predictions import Floats, Predictions
 from ..stacking import STACKER_FORMAT, Stacker
+from ..stacking.score_table import TEMPERED, tempered_out_of_fold
+from ..stacking.stacker import fold_codes
 from .ensemble import FALLBACK, Ensemble, restore, write_folder
 from .fallback import fit_fallback
 from .guards import check_members
@@ -203,21 +205,26 @@ def ensemble_card(
         seconds=0.0,
         contributions=contributions.as_dict(),
         suspicions=[dataclasses.asdict(one) for one in leakage_suspicions(members, y, groups)],
-        reliability=_reliability({ENSEMBLE: honest, **members}, y, groups),
+        reliability=_reliability(honest.log_probs, members, y, groups, folds),
     )
 
 
 def _reliability(
-    predictions: Mapping[str, Predictions],
+    honest: Floats,
+    members: Mapping[str, Predictions],
     y: npt.NDArray[np.int64],
     groups: npt.NDArray[np.int64] | None,
+    folds: npt.NDArray[np.int64] | None,
 ) -> dict[str, Any]:
+    """Bins of the ensemble, and of each member before and after its temperature, fitted on other folds."""
+    parts = fold_codes(y, metrics.group_codes(groups, len(y)), folds, n_folds=5, seed=0)
+    shown = {ENSEMBLE: honest}
+    for name, one in members.items():
+        log_probs = one.combined().log_probs
+        shown |= {name: log_probs, f"{name}{TEMPERED}": tempered_out_of_fold(log_probs, y, parts)}
     return {
-        name: [
-            [dataclasses.asdict(one) for one in bins]
-            for bins in reliability(part.combined().log_probs, y, groups)
-        ]
-        for name, part in predictions.items()
+        name: [[dataclasses.asdict(one) for one in bins] for bins in reliability(log_probs, y, groups)]
+        for name, log_probs in shown.items()
     }
 
 

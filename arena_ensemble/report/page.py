@@ -1,28 +1,32 @@
-"""The report page: plain values for ``page.html.j2``, whose autoescape makes any text safe."""
+"""The report page: what is known of an ensemble, section by section, as one HTML text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import hashlib
+from collections.abc import Mapping
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
 
 from ..artifacts import atomic, cards
-from ..artifacts.cards import EnsembleCard, GammaNote, MemberCard
+from ..artifacts.cards import GammaNote, MemberCard
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
-from ..metrics import ScoreRow
 from ..pipeline.ensemble import Ensemble, load_folder
-from . import tables
-from .drawings import loss_chart, reliability_chart, shortened
-from .tables import Column, Row, TextTable
+from ..pipeline.tasks import versions
+from .sections import headline
+from .sections.calibration import calibration
+from .sections.ladder import ladder
+from .sections.members import contribution, judges, likeness, position
+from .sections.provenance import provenance, sharpening
+from .sections.section import Section
 
-_MEMBER_FACTS: Final = ("backbone", "rows", "seconds", "recipe")
-_NAME: Final = Column("", numeric=False)
-_LONGEST_VALUE: Final = 64
-"""characters of a value in the table of members: a SHA-256 fits"""
+_TEMPLATES: Final = "templates"
 
 
 def write(workspace: Workspace, path: Path | None = None, *, folder: Path | None = None) -> Path:
@@ -33,7 +37,7 @@ def write(workspace: Workspace, path: Path | None = None, *, folder: Path | None
     path
         Default: ``report.html`` beside the ensemble.
     folder
-        An ensemble of external predictions, in place of the workspace's.
+        An ensemble of external predictions or a panel, in place of the workspace's.
 
     Raises
     ------
@@ -48,12 +52,12 @@ def write(workspace: Workspace, path: Path | None = None, *, folder: Path | None
     members = {name: card for name, card in found.items() if card is not None}
     gammas = _gammas(folder_of / "test.json")
     target = path or folder_of / "report.html"
-    atomic.write_bytes(target, render(built, members, gammas).encode())
+    atomic.write_bytes(target, render(built, members, gammas).encode("utf-8", "replace"))
     return target
 
 
 def render(built: Ensemble, members: Mapping[str, MemberCard], gammas: Mapping[str, float]) -> str:
-    """The report as one HTML text: no script, nothing fetched, the same bytes for the same ensemble.
+    """The report as one HTML text: nothing fetched, the same bytes for the same ensemble.
 
     Parameters
     ----------
@@ -65,29 +69,36 @@ def render(built: Ensemble, members: Mapping[str, MemberCard], gammas: Mapping[s
         Name → factor that sharpens the fold-averaged test predictions; empty if there are none.
     """
     card = built.card
+    member = "judge" if card.judges else "member"
+    found: list[Section | None] = [
+        ladder(built.table, member=member),
+        calibration(card, member=member),
+        judges(card),
+        contribution(card, member=member),
+        likeness(card, member=member),
+        position(card),
+        sharpening(gammas),
+        provenance(card, members),
+    ]
+    style, script = (Markup(_asset(name)) for name in ("page.css", "page.js"))
     return _template().render(
-        headline=_headline(built),
-        warnings=_warnings(card, members),
-        loss_chart=loss_chart(built.table),
-        scores=tables.score_table(built.table),
-        reliability=[reliability_chart(name, bins) for name, bins in card.reliability.items()],
-        judges=tables.judge_table(card.judges),
-        member="judge" if card.judges else "member",
-        contribution=tables.contribution_table(
-            card.contributions, full_advice=True, judges=bool(card.judges)
-        ),
-        greedy=tables.greedy_steps(card.contributions),
-        likeness=[_heat_table(matrix) for matrix in tables.likeness(card.contributions)],
-        gammas=_table([_NAME, Column("gamma")], [[name, f"{gamma:.3f}"] for name, gamma in gammas.items()]),
-        sources=_sources(card),
-        members=_members(members),
+        title="arena-ensemble: panel" if card.judges else "arena-ensemble: ensemble",
+        kind="A panel of judges, out of fold" if card.judges else "An ensemble, out of fold",
+        summary=headline.summary(built.table, card, built.stacker.selection_frequency_, member=member),
+        warnings=headline.warnings(card, members),
+        sections=[one for one in found if one is not None],
+        footer=f"arena-ensemble {versions()['arena-ensemble']}",
+        style=style,
+        style_hash=_sha256(style),
+        script=script,
+        script_hash=_sha256(script),
     )
 
 
 @cache
 def _template() -> Template:
     environment = Environment(
-        loader=PackageLoader(__package__, "."),
+        loader=PackageLoader(__package__, _TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -97,85 +108,18 @@ def _template() -> Template:
     return environment.get_template("page.html.j2")
 
 
+@cache
+def _asset(name: str) -> str:
+    return (files(__package__) / _TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _sha256(text: str) -> str:
+    """As a content security policy wants it: the browser runs this script and no other."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
 def _gammas(file: Path) -> dict[str, float]:
     """Gammas of the last test predictions, from a file that a person could have edited."""
     if not file.is_file():
         return {}
     return cards.read_model(file, GammaNote).gammas
-
-
-def _headline(built: Ensemble) -> dict[str, Any]:
-    own = next(row for row in built.table if row.kind == "choice")
-    prior = next(row for row in built.table if row.kind == "baseline")
-    return {
-        "count": len(built.members),
-        "loss": f"{own.log_loss:.4f} ± {own.se:.4f}",
-        "prior": f"{prior.log_loss:.4f}",
-        "best": _best_member(built.table),
-        "gap": tables.percent(own.gap_closed),
-        "shares": "; ".join(
-            f"{name} {share:.0%}" for name, share in built.stacker.selection_frequency_.items()
-        ),
-        "by_group": built.card.folds_verified,
-    }
-
-
-def _best_member(rows: Sequence[ScoreRow]) -> dict[str, str] | None:
-    members = [row for row in rows if row.kind == "member"]
-    if not members:
-        return None
-    best = min(members, key=lambda row: row.log_loss)
-    difference = f"{best.difference:+.4f} ± {best.difference_se:.4f}"
-    return {"name": best.name, "loss": f"{best.log_loss:.4f}", "difference": difference}
-
-
-def _warnings(card: EnsembleCard, members: Mapping[str, MemberCard]) -> list[str]:
-    warnings = [
-        f"{suspicion['member']} looks leaked: {'; '.join(suspicion['reasons'])}"
-        for suspicion in card.suspicions
-    ]
-    if card.key is None and not card.judges:
-        warnings.append("all members are external; whether their own training saw these rows is unverified")
-    warnings += [f"{name} {alarm}" for name, alarms in card.alarms.items() for alarm in alarms]
-    for name, member in members.items():
-        warnings += [f"{name}: {alarm}" for alarm in member.alarms]
-        if not member.folds_verified:
-            warnings.append(f"{name} is external; its folds are unverified")
-    return warnings
-
-
-def _heat_table(matrix: tables.Matrix) -> dict[str, Any]:
-    """A matrix with short names and, for each cell, its text and the opacity of its background."""
-    rows = [
-        [{"text": f"{value:.2f}", "opacity": f"{max(0.0, min(1.0, value)) * 0.6:.2f}"} for value in row]
-        for row in matrix.values
-    ]
-    names = [shortened(name) for name in matrix.names]
-    return {"caption": matrix.caption, "names": names, "rows": list(zip(names, rows, strict=True))}
-
-
-def _sources(card: EnsembleCard) -> TextTable:
-    key = card.key
-    rows = [["data", "" if key is None else key.data], ["folds", "" if key is None else key.folds]]
-    rows += [["seed", str(card.seed)]]
-    rows += [[name, version] for name, version in ({} if key is None else key.versions).items()]
-    return _table([_NAME, Column("sha-256 or version", numeric=False)], rows)
-
-
-def _members(members: Mapping[str, MemberCard]) -> TextTable:
-    rows = []
-    for name, card in members.items():
-        recipe = "" if card.key is None else card.key.recipe
-        rows.append([name, *(_value(value) for value in (card.backbone, card.rows, card.seconds, recipe))])
-    columns = [Column("member", numeric=False), *(Column(key) for key in _MEMBER_FACTS)]
-    return _table(columns, rows)
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)[:_LONGEST_VALUE]
-
-
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> TextTable:
-    return TextTable(tuple(columns), tuple(Row(tuple(row)) for row in rows))

@@ -16,6 +16,8 @@ from .selection import CandidateSet
 
 PRIOR_ROW: Final = "prior"
 ENSEMBLE_ROW: Final = "ensemble"
+TEMPERED: Final = ", temperature"
+"""behind the name of a member: after its temperature"""
 
 
 def score_entries(
@@ -33,7 +35,7 @@ def score_entries(
         name = f"{member} (member)" if member in taken else member
         entries.append(ScoreEntry(name, "member", log_probs))
         tempered = tempered_out_of_fold(log_probs, y, folds)
-        entries.append(ScoreEntry(f"{name}, temperature", "member", tempered))
+        entries.append(ScoreEntry(f"{name}{TEMPERED}", "member", tempered))
     rank = {name: place for place, name in enumerate(candidates.order)}
     for name, log_probs in found.candidate_log_probs.items():
         if name != PRIOR_ROW:
