@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .battle_formats import FORMATS, Format
     from .battles import LoadedBattles, load_battles, read_battles
     from .best_votes import BestVotes, read_best_votes
+    from .chunks import BattleChunks, RawChunk, open_chunks
     from .columns import read_columns
     from .frames import BattlesLike, as_battles
     from .judgements import LoadedJudgements, load_judgements, read_judgements
@@ -38,6 +39,7 @@ _HOME: Final = {
     "COLUMNS": "submission",
     "FORMATS": "battle_formats",
     "WINNER_COLUMNS": "submission",
+    "BattleChunks": "chunks",
     "BattlesLike": "frames",
     "BattlesReport": "validation",
     "BestVotes": "best_votes",
@@ -47,6 +49,7 @@ _HOME: Final = {
     "LoadedJudgements": "judgements",
     "LoadedPredictions": "predictions",
     "PanelVotes": "panel_votes",
+    "RawChunk": "chunks",
     "SuspiciousRows": "validation",
     "as_battles": "frames",
     "average_seeds": "repeated_rows",
@@ -56,6 +59,7 @@ _HOME: Final = {
     "load_battles": "battles",
     "load_judgements": "judgements",
     "load_predictions": "predictions",
+    "open_chunks": "chunks",
     "read_battles": "battles",
     "read_best_votes": "best_votes",
     "read_columns": "columns",
@@ -76,6 +80,7 @@ __all__ = [
     "FORMAT_NAMES",
     "RESULT_NAMES",
     "WINNER_COLUMNS",
+    "BattleChunks",
     "BattlesLike",
     "BattlesReport",
     "BestVotes",
@@ -85,6 +90,7 @@ __all__ = [
     "LoadedJudgements",
     "LoadedPredictions",
     "PanelVotes",
+    "RawChunk",
     "SuspiciousRows",
     "as_battles",
     "average_seeds",
@@ -94,6 +100,7 @@ __all__ = [
     "load_battles",
     "load_judgements",
     "load_predictions",
+    "open_chunks",
     "read_battles",
     "read_best_votes",
     "read_columns",

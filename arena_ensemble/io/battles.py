@@ -107,7 +107,7 @@ def load_battles(
     notes += [note] if note else []
     frame = pl.concat(rows.parts, rechunk=True).insert_column(0, ids)
     if groups is not None or rows.judged:
-        frame, note = _judged_turns(frame, rows.turns)
+        frame, note = judged_turns(frame, rows.turns)
         notes += [note] if note else []
     if found.form.paired or (found.layout.question and found.layout.question.kind != LIST):
         _check_questions(table, found, frame)
@@ -173,11 +173,11 @@ def _read_rows(table: Table, found: Detected) -> _Rows:
         if with_turn:
             result.turns += [row[len(lead) - 1] for row in batch]
         if not bad:
-            part, replaced = _frame_of(good, outcomes if has_votes else [row.outcome for row in good])
+            part, replaced = frame_of(good, outcomes if has_votes else [row.outcome for row in good])
             result.parts.append(part)
             result.surrogates += replaced
     if bad:
-        raise InputError(_bad_rows(table.name, problems, bad, rows))
+        raise InputError(bad_rows(table.name, problems, bad, f"{rows}"))
     if not rows:
         raise InputError(f"{table.path} has a header but no rows; fetch it again")
     return result
@@ -198,7 +198,7 @@ def _ids_of(table: Table, found: Detected, ids: list[Any]) -> tuple[pl.Series, p
     return numbers, series.cast(pl.String).alias("group"), note
 
 
-def _judged_turns(frame: pl.DataFrame, turns: list[Any]) -> tuple[pl.DataFrame, str | None]:
+def judged_turns(frame: pl.DataFrame, turns: list[Any]) -> tuple[pl.DataFrame, str | None]:
     """Only the turns up to the judged one; ``turn`` counts from 1."""
     judged = [_whole_turn(turn) for turn in turns]
     if not any(judged):
@@ -234,7 +234,7 @@ def _check_questions(table: Table, found: Detected, frame: pl.DataFrame) -> None
     raise InputError(f"{table.name}: {where}; its columns are {columns}; fill in the question, or {MAKE}")
 
 
-def _frame_of(rows: Sequence[BattleRow], outcomes: Sequence[int | None]) -> tuple[pl.DataFrame, int]:
+def frame_of(rows: Sequence[BattleRow], outcomes: Sequence[int | None]) -> tuple[pl.DataFrame, int]:
     """Rows as columns, and how many lone surrogates were replaced."""
     replaced = 0
     data: dict[str, pl.Series] = {}
@@ -285,7 +285,8 @@ def _check_outcomes(table: Table, battles: Battles, *, several: bool) -> None:
         )
 
 
-def _bad_rows(name: str, problems: list[str], bad: int, rows: int) -> str:
+def bad_rows(name: str, problems: list[str], bad: int, rows: str) -> str:
+    """The first few rows that cannot be used, and how many of which ``rows``."""
     if bad == 1:
         return f"{name} {problems[0]}"
     rest = f"; and {bad - len(problems)} more" if bad > len(problems) else ""

@@ -47,7 +47,7 @@ def checked_id(value: Any) -> Any:
 
 
 def id_column(
-    table: Table, ids: list[Any], *, column: str = "id", unique: bool = True
+    table: Table, ids: list[Any], *, column: str = "id", unique: bool = True, first_row: int = 1
 ) -> tuple[pl.Series, str | None]:
     """Ids as one Series, Int64 or String, and a note where whole floats were read as integers.
 
@@ -57,16 +57,16 @@ def id_column(
         An id is empty or of another type than the rest, too large a float, or (``unique``) repeats; named
         by row.
     """
-    for row, value in enumerate(ids, start=1):
+    for row, value in enumerate(ids, start=first_row):
         try:
             checked_id(value)
         except RowProblem as problem:
             raise InputError(f"{table.name} row {row} (id {value}): {problem}") from None
     limit = EXACT_FLOAT32 if column in table.float32 else EXACT_FLOAT
-    ids, note = _from_floats(table, ids, limit)
+    ids, note = _from_floats(table, ids, limit, first_row)
     whole = all(type(value) is int and -_INT64 <= value < _INT64 for value in ids)
     if not whole and table.kind == "csv":
-        ids, whole = _from_text(table.name, ids)
+        ids, whole = _from_text(table.name, ids, first_row)
     if not whole:
         row = next((row for row, value in enumerate(ids) if not isinstance(value, str)), -1)
         if row >= 0:
@@ -74,15 +74,16 @@ def id_column(
                 "an integer among strings" if any(isinstance(v, str) for v in ids) else "too large an integer"
             )
             raise InputError(
-                f"{table.name} row {row + 1} (id {ids[row]}): the id is {kind}; use one type for all ids"
+                f"{table.name} row {row + first_row} (id {ids[row]}): the id is {kind}; use one type for all "
+                "ids"
             )
     if unique:
-        check_unique(table.name, ids)
+        check_unique(table.name, ids, first_row=first_row)
     dtype: Any = pl.Int64 if whole else pl.String
     return pl.Series("id", ids if whole else [replaced_surrogates(value) for value in ids], dtype=dtype), note
 
 
-def check_unique(file: str, ids: list[Any], *, remedy: str = "") -> None:
+def check_unique(file: str, ids: list[Any], *, remedy: str = "", first_row: int = 1) -> None:
     """Stop at the first id that repeats.
 
     Raises
@@ -93,7 +94,9 @@ def check_unique(file: str, ids: list[Any], *, remedy: str = "") -> None:
     if len(set(ids)) == len(ids):
         return
     seen: dict[Any, int] = {}
-    repeats = [(row, value) for row, value in enumerate(ids, start=1) if seen.setdefault(value, row) != row]
+    repeats = [
+        (row, value) for row, value in enumerate(ids, start=first_row) if seen.setdefault(value, row) != row
+    ]
     row, value = repeats[0]
     more = f" ({len(repeats)} rows repeat an id)" if len(repeats) > 1 else ""
     remedy = remedy or "remove the doubled rows, or number the rows anew"
@@ -102,10 +105,10 @@ def check_unique(file: str, ids: list[Any], *, remedy: str = "") -> None:
     )
 
 
-def _from_floats(table: Table, ids: list[Any], limit: int) -> tuple[list[Any], str | None]:
+def _from_floats(table: Table, ids: list[Any], limit: int, first_row: int) -> tuple[list[Any], str | None]:
     """Whole floats as integers, where all ids are numbers, or texts of whole numbers with ``.0``."""
     if any(type(value) is float for value in ids):
-        for row, value in enumerate(ids, start=1):
+        for row, value in enumerate(ids, start=first_row):
             if type(value) is float and abs(value) >= limit:
                 raise InputError(
                     f"{table.name} row {row} (id {value:.0f}): the id is a float beyond {limit:,}, where "
@@ -122,7 +125,7 @@ def _from_floats(table: Table, ids: list[Any], limit: int) -> tuple[list[Any], s
     return ids, None
 
 
-def _from_text(file: str, ids: list[Any]) -> tuple[list[Any], bool]:
+def _from_text(file: str, ids: list[Any], first_row: int) -> tuple[list[Any], bool]:
     """Ids of CSV, which are texts: integers where every one is a plain whole number."""
     if all(_WHOLE_NUMBER.match(value) and -_INT64 <= int(value) < _INT64 and value != "-0" for value in ids):
         return [int(value) for value in ids], True
@@ -130,7 +133,7 @@ def _from_text(file: str, ids: list[Any]) -> tuple[list[Any], bool]:
     if floats and all(_WHOLE_NUMBER.match(value) or _FLOAT.match(value) for value in ids):
         row = floats[0]
         raise InputError(
-            f"{file} row {row + 1} (id {ids[row]}): the id is a float; another tool re-typed "
+            f"{file} row {row + first_row} (id {ids[row]}): the id is a float; another tool re-typed "
             "the ids, write them as the integers or strings that they were"
         )
     return ids, False

@@ -76,14 +76,37 @@ class Table:
         """
         with explained(self.path):
             if self.kind == "parquet":
-                # glob: a name such as train[1].parquet is a name and no pattern
-                frame = pl.read_parquet(self.path, columns=list(dict.fromkeys(columns)), glob=False)
-                for part in frame.iter_slices(BATCH_ROWS):
+                for part in self.frames(columns, BATCH_ROWS):
                     yield list(zip(*(part[name].to_list() for name in columns), strict=True))
                 return
             rows = self._text_rows(columns)
             while batch := list(islice(rows, BATCH_ROWS)):
                 yield batch
+
+    def frames(self, columns: Sequence[str], rows: int) -> Iterator[pl.DataFrame]:
+        """The given columns of parquet, exactly ``rows`` rows at a time but for the last, in file order.
+
+        The file is decoded as it is read: at most a few of its row groups are in memory.
+        """
+        # glob: a name such as train[1].parquet is a name and no pattern
+        scan = pl.scan_parquet(self.path, glob=False).select(list(dict.fromkeys(columns)))
+        held: list[pl.DataFrame] = []
+        count = 0
+        for batch in scan.collect_batches(chunk_size=rows, maintain_order=True):
+            start = 0
+            while count + batch.height - start >= rows:
+                held.append(batch.slice(start, rows - count))
+                yield pl.concat(held)
+                start, held, count = start + rows - count, [], 0
+            if start < batch.height:
+                held.append(batch.slice(start))
+                count += batch.height - start
+        if held:
+            yield pl.concat(held)
+
+    def cells(self, columns: Sequence[str]) -> Iterator[Row]:
+        """Rows of CSV or JSON one by one, as :meth:`batches` has them."""
+        return self._text_rows(columns)
 
     def _text_rows(self, columns: Sequence[str]) -> Iterator[Row]:
         try:

@@ -10,7 +10,7 @@ vocabulary and settings are JSON, numbers are safetensors.
 from __future__ import annotations
 
 import json
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,20 +21,19 @@ import polars as pl
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from scipy.special import log_softmax
-from sklearn.model_selection import StratifiedGroupKFold
 
 from ...battles import Battles
 from ...deadline import Deadline
 from ...errors import ArtifactError
 from ...features import Features, extract
-from ...folds import group_keys
-from ...metrics import standard_error
 from ...predictions import Floats
 from ...recipes import LexicalSettings, Recipe
 from ..base import Progress, labels_of
 from .equivariant_linear import Coefficients, FeatureBlocks, RandomFourierFeatures, Scaler
 from .equivariant_linear import fit as fit_coefficients
+from .strength import choose_strength
 from .tfidf import Tfidf
+from .together import Scales, Together
 
 VOCABULARY: Final = "vocabulary.json"
 WEIGHTS: Final = "weights.safetensors"
@@ -47,10 +46,6 @@ WORD_SCALE: Final = {"odd": 1.0, "even": 0.5}
 FEATURE_SCALE: Final = 0.06
 WAVE_SCALE: Final = 1.0
 WAVE_WIDTH: Final = 0.7
-STRENGTHS: Final = (0.25, 1.0, 4.0)
-"""Multiples of the recipe's ``C`` (a variance) that inner folds choose from."""
-INNER_ROWS: Final = 4000
-"""Rows that the choice of strength reads at most: more change it little and take minutes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +98,7 @@ def fit(
     tell(2, steps, "features")
     target = _targets(train, soft_targets, recipe)
     outcomes = labels_of(train, soft_targets)[0]
-    strength, losses = _choose_strength(train, design, target, outcomes, weights, recipe)
+    strength, losses = choose_strength(train, design, target, outcomes, weights, recipe)
     tell(3, steps, f"C = {strength:g}")
     scale = float(np.sqrt(strength))
     coefficients = fit_coefficients(design.scaled(scale), target, weights=weights).times(scale)
@@ -124,10 +119,26 @@ def fit(
 
 def predict(fitted: Lexical, battles: Battles, *, on_progress: Progress | None = None) -> Floats:
     """Log-probabilities (n, 3), float64, rows normalised; exactly equivariant under a swap."""
-    design = _design(battles, extract(battles), fitted.words, fitted.scaler, fitted.fourier)
+    found = predict_together((fitted,), battles)[0]
     if on_progress:
         on_progress(1, 1, "")
-    return fitted.coefficients.log_probs(design)
+    return found
+
+
+def predict_together(
+    fits: Sequence[Lexical], battles: Battles, *, features: Features | None = None
+) -> list[Floats]:
+    """As :func:`predict` of each fit, to the bit, with the texts cut into words once for all.
+
+    ``features`` are those of the battles, where they are known already.
+    """
+    a, b = (side_text(battles, column) for column in ("response_a", "response_b"))
+    return joined(fits).log_probs(a, b, extract(battles) if features is None else features)
+
+
+def joined(fits: Sequence[Lexical]) -> Together:
+    """Fits that predict the same battles side by side."""
+    return Together.of(fits, Scales(WORD_SCALE["odd"], WORD_SCALE["even"], FEATURE_SCALE, WAVE_SCALE))
 
 
 def load(folder: Path, *, recipe: Recipe, cache: Path) -> Lexical:
@@ -202,64 +213,6 @@ def _targets(train: Battles, soft_targets: Floats | None, recipe: Recipe) -> Flo
     share = np.where(voted[taught], recipe.soft.weight, 1.0)[:, None]
     votes[taught] = (1 - share) * votes[taught] + share * teacher
     return votes
-
-
-def _choose_strength(
-    train: Battles,
-    design: FeatureBlocks,
-    target: Floats,
-    outcomes: npt.NDArray[np.int64],
-    weights: Floats | None,
-    recipe: Recipe,
-) -> tuple[float, dict[str, float]]:
-    """The recipe's ``C``, or a multiple that beats it over grouped inner folds; and every loss.
-
-    Another strength must win by more than one paired standard error: the folds of a thousand rows
-    are noisy, and on real votes the plain minimum was worse than no choice at all.
-    """
-    settings = recipe.lexical
-    groups = group_keys(train, near_duplicates=None)
-    rows = _some_rows(groups, recipe.seed)
-    folds = min(settings.inner_folds, len(np.unique(groups[rows])))
-    if folds < 2 or len(rows) < 10 * folds:
-        return settings.C, {}
-    design, target, outcomes = design.take(rows), target[rows], outcomes[rows]
-    weights = np.ones(len(rows)) if weights is None else weights[rows]
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=recipe.seed)
-    losses = np.empty((len(rows), len(STRENGTHS)))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # a rare outcome is no error here
-        parts = list(splitter.split(np.zeros(len(rows)), outcomes, groups[rows]))
-    for inner, outer in parts:
-        seen, held = design.take(inner), design.take(outer)
-        start: Coefficients | None = None
-        for place, factor in enumerate(STRENGTHS):  # from the stiffest on: each starts from the one before
-            scale = float(np.sqrt(factor * settings.C))
-            start = fit_coefficients(
-                seen.scaled(scale),
-                target[inner],
-                weights=weights[inner],
-                start=None if start is None else start.times(1 / scale),
-                tolerance=1e-5,
-            ).times(scale)
-            losses[outer, place] = -np.sum(target[outer] * start.log_probs(held), axis=1)
-    losses *= (weights / weights.mean())[:, None]
-    mean = losses.mean(axis=0)
-    best, usual = int(np.argmin(mean)), STRENGTHS.index(1.0)
-    doubt = standard_error(losses[:, best] - losses[:, usual], groups[rows]) if best != usual else 0.0
-    chosen = best if mean[usual] - mean[best] > doubt else usual
-    losses_by_c = {f"{f * settings.C:g}": round(float(m), 6) for f, m in zip(STRENGTHS, mean, strict=True)}
-    return STRENGTHS[chosen] * settings.C, losses_by_c
-
-
-def _some_rows(groups: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
-    """At most ``INNER_ROWS`` rows (and one group more), whole groups in random order."""
-    if len(groups) <= INNER_ROWS:
-        return np.arange(len(groups))
-    order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)
-    sizes = np.bincount(groups)[order]
-    taken = order[: int(np.searchsorted(np.cumsum(sizes), INNER_ROWS)) + 1]
-    return np.flatnonzero(np.isin(groups, taken))
 
 
 _BLOCKS: Final = ("words", "features", "waves")

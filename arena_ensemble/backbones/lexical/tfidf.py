@@ -77,11 +77,11 @@ class Tfidf:
         return sparse.csr_matrix(sparse.vstack(parts, format="csr"))
 
     def _rows(self, texts: pl.Series) -> sparse.csr_matrix:
-        row, code = _coded(texts, self.words)
+        row, code = coded(texts, self.words)
         size = len(self.words)
         rows, columns = [row[code >= 0]], [code[code >= 0]]
         if len(self.pairs):
-            where, pair = _neighbours(row, code, size)
+            where, pair = neighbours(row, code, size)
             names = self.pairs[:, 0] * size + self.pairs[:, 1]
             order = np.argsort(names)
             place = np.minimum(np.searchsorted(names[order], pair), len(names) - 1)
@@ -107,7 +107,7 @@ def _tokens(texts: pl.Series) -> pl.DataFrame:
     return found.explode("token")
 
 
-def _coded(texts: pl.Series, words: Sequence[str] | pl.Series) -> tuple[Ints, Ints]:
+def coded(texts: pl.Series, words: Sequence[str] | pl.Series) -> tuple[Ints, Ints]:
     """Every token's row and its place in ``words``, -1 for one that is not there."""
     return _places(_tokens(texts), words)
 
@@ -118,7 +118,7 @@ def _places(tokens: pl.DataFrame, words: Sequence[str] | pl.Series) -> tuple[Int
     return tokens["row"].to_numpy(), code.to_numpy()
 
 
-def _neighbours(row: Ints, code: Ints, size: int) -> tuple[Ints, Ints]:
+def neighbours(row: Ints, code: Ints, size: int) -> tuple[Ints, Ints]:
     """Known words that follow one another in one text: their row, and ``first * size + second``."""
     both = (row[:-1] == row[1:]) & (code[:-1] >= 0) & (code[1:] >= 0)
     return row[:-1][both], code[:-1][both] * size + code[1:][both]
@@ -147,7 +147,7 @@ def _pair_frequency(texts: pl.Series, words: Sequence[str], min_count: int) -> p
     """``term`` (``first * len(words) + second``) and ``df``, most frequent first, then by the words."""
     parts: list[pl.DataFrame] = []
     for i in range(0, len(texts), CHUNK_TEXTS):
-        row, pair = _neighbours(*_coded(texts.slice(i, CHUNK_TEXTS), words), len(words))
+        row, pair = neighbours(*coded(texts.slice(i, CHUNK_TEXTS), words), len(words))
         names, place = np.unique(pair, return_inverse=True)
         _, column, _ = _counted(row, place.astype(np.int64), max(len(names), 1))
         parts.append(pl.DataFrame({"term": names, "df": np.bincount(column, minlength=len(names))}))
