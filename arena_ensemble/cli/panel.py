@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -14,6 +13,7 @@ import typer
 from ..errors import InputError
 from ..io.format_names import FORMAT_NAMES, RESULT_NAMES
 from . import options as o
+from .best_of_n import fit_best_of_n, predict_best_of_n, without
 from .runner import Result
 
 if TYPE_CHECKING:
@@ -72,24 +72,31 @@ def panel(
     ] = None,
     numbers: NumbersOption = None,
     first: FirstOption = "a",
+    best_of_n: Annotated[
+        bool | None,
+        typer.Option(
+            "--best-of-n/--pairs",
+            help="learn the best of each item's answers, or who wins each pair",
+            show_default="the best, where answers are scored and votes name the best",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="seed of the folds and the stacker")] = 0,
     all_rows: o.AllRowsOption = False,
 ) -> Result:
     """Learn from votes what judges mean, calibrate them as one panel."""
+    from ..io.judgements import load_all
     from ..panels.folder import check_out
-    from ..pipeline.panel import fit_panel, read_panel_data
+    from ..pipeline.best_of_n import votes_for_best
+    from ..pipeline.panel import fit_panel, panel_data
 
     check_out(out)  # not after the work
-    data = read_panel_data(
-        judgements,
-        votes,
-        text=text,
-        text_format=text_format,
-        groups=groups,
-        numbers=numbers,
-        first=first_seen(first),
-        format=result_format(format),
-    )
+    loaded = load_all(judgements, numbers=numbers, first=first_seen(first), format=result_format(format))
+    best = votes_for_best(loaded, votes, asked=best_of_n)
+    if best is not None:
+        if text is not None:
+            raise InputError("--text: the best of several answers is learned without features; leave it out")
+        return fit_best_of_n(loaded, best, votes, out, groups=groups, seed=seed)
+    data = panel_data(loaded, votes, text=text, text_format=text_format, groups=groups)
     fitted = fit_panel(data, out, seed=seed)
     pairs = len(data.votes.ids)
     facts = {
@@ -155,12 +162,17 @@ class PanelOptions:
 
 def predict_panel(given: PanelOptions, out: Path | None, format: str | None) -> Result:
     """Predict new judgements with a panel."""
+    from ..panels.choice_files import is_best_of_n
     from ..pipeline import panel as work
 
     assert given.panel is not None
     if not given.judgements or out is None:
         raise InputError("--panel needs --judgements FILE and --out FILE")
     o.check_target(out)
+    if is_best_of_n(given.panel):
+        if unused := o.given(given, but=("panel", "judgements")):
+            raise InputError(f"{', '.join(unused)}: of no use with a best-of-N panel; leave it out")
+        return predict_best_of_n(given.panel, given.judgements, out, result_format(format))
     prediction = work.predict_panel(
         given.panel,
         given.judgements,
@@ -176,11 +188,7 @@ def predict_panel(given: PanelOptions, out: Path | None, format: str | None) -> 
         "rows": len(prediction.ids),
         "absent": list(prediction.absent),
     }
-    return Result(facts, f"{out}: {len(prediction.ids):,} pairs{_absent(prediction.absent)}")
-
-
-def _absent(names: Sequence[str]) -> str:
-    return f", without {', '.join(names)}" if names else ""
+    return Result(facts, f"{out}: {len(prediction.ids):,} pairs{without(prediction.absent)}")
 
 
 def result_format(name: str | None) -> str | None:

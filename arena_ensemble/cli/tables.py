@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..metrics import ScoreRow
+from ..panels.best_of_n import ChoiceRow
 from ..report import tables as layout
 from .terminal import WIDTH
 
@@ -33,6 +34,33 @@ def contribution_table(card: Mapping[str, Any]) -> str:
 def judge_table(judges: Sequence[Mapping[str, Any]]) -> str:
     """What each judge of a panel is worth alone, from the panel's card."""
     return _rendered_layout(layout.judge_table(judges), title="each judge alone, its verdicts calibrated")
+
+
+def choice_table(rows: Sequence[ChoiceRow], *, title: str) -> str:
+    """Ways to choose the best of several answers, one a line."""
+    names = [
+        "",
+        "log-loss",
+        "±",
+        "best found",
+        "±",
+        *(["ties"] if rows[-1].ties is not None else []),
+        "minus panel",
+    ]
+    columns = tuple(layout.Column(name, numeric=k not in (0, len(names) - 1)) for k, name in enumerate(names))
+    lines = []
+    for row in rows:
+        ties = [] if row.ties is None else [f"{row.ties:.3f}"]
+        against = "" if row is rows[-1] else f"{row.difference:+.4f} ± {row.difference_se:.4f}"
+        cells = (
+            row.name,
+            f"{row.log_loss:.4f}",
+            f"{row.se:.4f}",
+            f"{row.accuracy:.3f}",
+            f"{row.accuracy_se:.3f}",
+        )
+        lines.append(layout.Row((*cells, *ties, against), emphasised=row is rows[-1]))
+    return _rendered_layout(layout.TextTable(columns, tuple(lines)), title=title)
 
 
 def facts_table(pairs: Sequence[tuple[str, Any]], *, title: str) -> str:

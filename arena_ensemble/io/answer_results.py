@@ -24,8 +24,6 @@ _UNREAD: Final = -1.0
 """what graders write where they found no grade in the judge's answer"""
 _GRADES: Final = (1.0, 10.0)
 
-Key = tuple[str, str]
-
 
 def rewardbench(table: Table) -> AnswerScores:
     """RewardBench 1: the answers ``chosen`` and ``rejected`` of each item."""
@@ -98,23 +96,16 @@ def _answer_scores(judge: str, cells: Sequence[tuple[str, str, float]]) -> Answe
 
 def _joined(by_judge: dict[str, list[tuple[str, str, float]]]) -> AnswerScores:
     """Judges' scores on the union of their answers; several of one answer are samples."""
-    keys: dict[Key, int] = {}
-    for cells in by_judge.values():
-        for item, name, _ in cells:
-            keys.setdefault((item, name), len(keys))
-    # items stand together, as in a file of one judge
-    order = {key: place for place, key in enumerate(sorted(keys, key=_by_item(keys)))}
     parts = []
-    for cells in by_judge.values():
-        places = [order[item, name] for item, name, _ in cells]
-        parts.append(folded(places, np.array([[value] for _, _, value in cells]).reshape(-1, 1), len(order)))
-    mean, spread = (np.hstack([part[k] for part in parts]) for k in (0, 1))
-    items, answers = (pl.Series(name, [key[k] for key in order]) for k, name in enumerate(("item", "answer")))
-    return AnswerScores(items, answers, tuple(by_judge), mean, spread)
-
-
-def _by_item(keys: dict[Key, int]) -> Any:
-    first: dict[str, int] = {}
-    for (item, _), place in keys.items():
-        first.setdefault(item, place)
-    return lambda key: (first[key[0]], keys[key])
+    for judge, cells in by_judge.items():
+        keys = {
+            key: place for place, key in enumerate(dict.fromkeys((item, name) for item, name, _ in cells))
+        }
+        values = np.array([[value] for _, _, value in cells]).reshape(-1, 1)
+        mean, spread = folded([keys[item, name] for item, name, _ in cells], values, len(keys))
+        items, answers = (
+            pl.Series(name, [key[k] for key in keys], dtype=pl.String)
+            for k, name in enumerate(("item", "answer"))
+        )
+        parts.append(AnswerScores(items, answers, (judge,), mean, spread))
+    return AnswerScores.joined(parts)

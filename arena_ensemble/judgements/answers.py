@@ -66,6 +66,37 @@ class AnswerScores:
         counts = np.isnan(self.mean).sum(axis=0)
         return {name: int(count) for name, count in zip(self.judges, counts, strict=True)}
 
+    @classmethod
+    def joined(cls, parts: Sequence[AnswerScores]) -> AnswerScores:
+        """Several tables of different judges as one, on the union of their answers, items standing together.
+
+        Raises
+        ------
+        InputError
+            A judge that two tables hold.
+        """
+        judges = [name for part in parts for name in part.judges]
+        if twice := [name for name in judges if judges.count(name) > 1]:
+            raise InputError(f"two tables hold the judge {twice[0]!r}; rename one of them")
+        keys = pl.concat([pl.DataFrame({"item": part.items, "answer": part.answers}) for part in parts])
+        keys = keys.unique(maintain_order=True)
+        first = keys.select(pl.col("item").unique(maintain_order=True)).with_row_index("place")
+        keys = keys.join(first, on="item", maintain_order="left").sort("place", maintain_order=True)
+        rows = [part.rows_of(keys["item"], keys["answer"]) for part in parts]
+        tables = []
+        for name in ("mean", "spread"):
+            padded = [np.vstack([getattr(part, name), np.full(len(part.judges), np.nan)]) for part in parts]
+            tables.append(np.hstack([one[place] for one, place in zip(padded, rows, strict=True)]))
+        return cls(keys["item"], keys["answer"], tuple(judges), *tables)
+
+    def with_judges(self, judges: Sequence[str]) -> AnswerScores:
+        """The given judges, in the given order; one that is not here has no scores."""
+        place = {name: k for k, name in enumerate(self.judges)}
+        columns = [place.get(name, len(place)) for name in judges]
+        lost = np.full((len(self), 1), np.nan)
+        mean, spread = (np.hstack([one, lost])[:, columns] for one in (self.mean, self.spread))
+        return AnswerScores(self.items, self.answers, tuple(judges), mean, spread)
+
     def take(self, rows: npt.NDArray[np.integer[Any]] | Sequence[int]) -> AnswerScores:
         """The given rows, in the given order."""
         index = np.asarray(rows, dtype=np.int64)
@@ -73,9 +104,19 @@ class AnswerScores:
             self.items[index], self.answers[index], self.judges, self.mean[index], self.spread[index]
         )
 
-    def rows_of(self, items: pl.Series, answers: pl.Series) -> npt.NDArray[np.int64]:
-        """(len(items),) the row of each answer; -1 where it is not here."""
+    def rows_of(
+        self, items: pl.Series, answers: pl.Series, *, as_text: bool = False
+    ) -> npt.NDArray[np.int64]:
+        """(len(items),) the row of each answer; -1 where it is not here.
+
+        Parameters
+        ----------
+        as_text
+            Whether items and answers are the texts of those here, where these are numbers.
+        """
         keys = pl.DataFrame({"item": self.items, "answer": self.answers, "row": np.arange(len(self))})
+        if as_text:
+            keys = keys.with_columns(pl.col("item", "answer").cast(pl.String))
         wanted = pl.DataFrame({"item": items, "answer": answers})
         found = wanted.join(keys, on=["item", "answer"], how="left", maintain_order="left")
         return found["row"].fill_null(-1).to_numpy().astype(np.int64)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-from scipy.optimize import minimize
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold
@@ -18,10 +16,24 @@ from ..errors import InputError
 from ..judgements import AnswerScores
 from ..losses import Floats, standard_error
 from ..metrics import paired_difference
+from .choice_model import (
+    INNER,
+    Codes,
+    Rows,
+    choice_log_probs,
+    chosen_ridge,
+    columns_of,
+    features,
+    item_codes,
+    penalties,
+    scales,
+    solve_choice,
+    tied_top,
+    ties_score,
+)
 
-_RIDGES: Final = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""penalties that inner folds choose among, in items"""
-_INNER: Final = 4
+_LIGHT: float = 1.0
+PANEL = "panel"
 
 
 @dataclass(frozen=True)
@@ -32,21 +44,25 @@ class ChoiceRow:
     log_loss: float
     se: float
     accuracy: float
-    """a tie for the top among k answers, the best among them, counts 1/k (as in RewardBench 2)"""
+    """share of items whose best answer is found; it counts 1/k where it is among k answers tied for the top,
+    as in RewardBench 2; of several best answers, their share of those tied"""
+    accuracy_se: float
     difference: float
     """of log-loss to the panel's"""
     difference_se: float
+    ties: float | None = None
+    """RewardBench 2's score of its subset Ties, where its items are there"""
 
 
 class BestOfN(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     """P(answer is the best of its item), from judges' scores of each answer.
 
     The utility of an answer is a weighted sum of each judge's score against the item's mean, on the judge's
-    own scale, and of the same saturated (tanh); the choice follows from utilities by a softmax over the
-    item's answers (McFadden's conditional logit; the first place of a Plackett-Luce ranking). Exchanging
-    answers exchanges probabilities; for two answers it is the logistic form. An answer that a judge did not
-    score stands at the item's mean for that judge. Weights are shrunk to zero by a ridge that inner folds
-    choose.
+    own scale and of the same saturated (tanh); the choice follows from utilities by a softmax over the item's
+    answers (McFadden's conditional logit; the first place of a Plackett-Luce ranking). Exchanging answers
+    exchanges probabilities; for two answers it is the logistic form. Where several answers are best, each is
+    the target by its share of the vote. An answer that a judge did not score stands at the item's mean for
+    that judge. Weights are shrunk to those of a pool of all judges alike, by a ridge that inner folds choose.
 
     Parameters
     ----------
@@ -58,9 +74,11 @@ class BestOfN(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
     table_ : list of `ChoiceRow`
         Uniform, each judge alone, the mean of standardised scores, the panel; all out of fold.
     oof_log_proba_ : (n,) array
-        Out-of-fold log-probability of each answer.
+        Out-of-fold log-probability of each answer; NaN in items without a vote.
+    candidate_oof_ : dict
+        Row of the table → the same of that way to choose.
     weights_ : dict
-        Judge → (linear, saturated) weight.
+        Judge → weights of its score and of the saturated one.
     """
 
     def __init__(self, n_folds: int = 5, random_state: int = 0) -> None:
@@ -75,7 +93,8 @@ class BestOfN(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         Parameters
         ----------
         best
-            Item → name of its best answer; items without one are only left out.
+            Item → name of its best answer, or answer → share of the vote (shares sum to 1); items without
+            one are only left out.
         groups
             Item → group, of items that must stay in one fold.
 
@@ -84,49 +103,59 @@ class BestOfN(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         InputError
             An item's best answer is not among its answers, or there are fewer items than folds.
         """
-        items, codes, right = _labelled(scores, best)
-        if len(items) < max(self.n_folds, 2 * _INNER):
-            raise InputError(f"{len(items)} items with a best answer; give at least {2 * _INNER}")
-        rows = np.flatnonzero(codes >= 0)
+        rows, share = _labelled(scores, best)
+        codes = item_codes(scores.items[rows].to_list())
+        count = int(codes.max(initial=-1)) + 1
+        if count < max(self.n_folds, 2 * INNER):
+            raise InputError(f"{count} items with a best answer; give at least {2 * INNER}")
         part = scores.take(rows)
-        codes = codes[rows]
-        where = np.array([k for k, row in enumerate(rows) if row in right])
-        keys = np.arange(len(items)) if groups is None else _codes([groups[item] for item in items])
-        out = np.empty((len(rows), 0))
-        names = ["uniform", *scores.judges, "mean of judges", "panel"]
-        columns = [[] if k == 0 else [k - 1] for k in range(len(scores.judges) + 1)]
+        share = share[rows]
+        first = np.unique(codes, return_index=True)[1]
+        items = [part.items[int(row)] for row in first]
+        keys = np.arange(count) if groups is None else item_codes([groups[item] for item in items])
+        names = ["uniform", *scores.judges, "mean of judges", PANEL]
         out = np.empty((len(rows), len(names)))
         folds = GroupKFold(
             min(self.n_folds, len(np.unique(keys))), shuffle=True, random_state=self.random_state
         )
-        for train, held in folds.split(keys, groups=keys):
+        self.folds_ = np.full(len(scores), -1)
+        without = {name: np.empty(len(rows)) for name in scores.judges if len(scores.judges) > 1}
+        for fold, (train, held) in enumerate(folds.split(keys, groups=keys)):
             learned, wanted = np.isin(codes, train), np.isin(codes, held)
-            scale = _scales(part.take(np.flatnonzero(learned)))
-            x = _features(part, scale, codes)
-            for place, judges in enumerate(columns):
-                out[wanted, place] = _one(x, judges, len(scores.judges), codes, learned, wanted, where)
-            mean = x[:, : len(scores.judges)].mean(axis=1, keepdims=True)
-            out[wanted, -2] = _one(mean, [0], 1, codes, learned, wanted, where)
-            weights = _chosen(
-                x[learned], codes[learned], _inside(learned, where), keys[train], self.random_state
-            )
-            out[wanted, -1] = _log_probs(x[wanted] @ weights, codes[wanted])
-        self.table_ = _table(names, out, codes, where, keys)
-        self.oof_log_proba_ = np.full(len(scores), np.nan)
-        self.oof_log_proba_[rows] = out[:, -1]
+            self.folds_[rows[wanted]] = fold
+            scale = scales(part.take(np.flatnonzero(learned)), codes[learned])
+            x = features(part, scale, codes)
+            seen = _Fold(x, codes, share, learned, wanted, len(scores.judges))
+            for place in range(len(names) - 2):
+                out[wanted, place] = seen.alone([place - 1] if place else [])
+            out[wanted, -2] = seen.pool()
+            ridge = chosen_ridge(x[learned], codes[learned], share[learned], keys[train], self.random_state)
+            everyone = list(range(len(scores.judges)))
+            out[wanted, -1] = seen.panel(everyone, ridge)
+            for k, name in enumerate(scores.judges):
+                if name in without:
+                    without[name][wanted] = seen.panel([j for j in everyone if j != k], ridge)
+        self.table_ = choice_table(names, out, items, codes, share, keys)
+        self.without_ = _without(without, out[:, -1], codes, share, keys)
+        self.candidate_oof_ = {name: _spread(out[:, k], rows, len(scores)) for k, name in enumerate(names)}
+        self.oof_log_proba_ = self.candidate_oof_[PANEL]
         self.judges_ = scores.judges
-        self.scales_ = _scales(part)
-        x = _features(part, self.scales_, codes)
-        self.coef_ = _chosen(x, codes, where, keys, self.random_state)
+        self.scales_ = scales(part, codes)
+        x = features(part, self.scales_, codes)
+        self.ridge_ = chosen_ridge(x, codes, share, keys, self.random_state)
+        self.coef_ = solve_choice(x, codes, share, penalties(x.shape[1], self.ridge_))
         return self
 
     @property
     def weights_(self) -> dict[str, tuple[float, float]]:
-        """Judge → weights of its standardised score and of the saturated one."""
-        half = len(self.judges_)
-        return {
-            name: (float(self.coef_[k]), float(self.coef_[half + k])) for k, name in enumerate(self.judges_)
-        }
+        """Judge → weights of its standardised score and of the saturated one.
+
+        The weight that the pool of all judges has is shared out among their standardised scores.
+        """
+        count = len(self.judges_)
+        linear, soft = self.coef_[: 2 * count].reshape(2, count)
+        linear = linear + self.coef_[-1] / count
+        return {name: (float(linear[k]), float(soft[k])) for k, name in enumerate(self.judges_)}
 
     def predict_log_proba(self, scores: AnswerScores) -> Floats:
         """(n,) log-probability of each answer to be its item's best; they sum to one within an item.
@@ -143,146 +172,114 @@ class BestOfN(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
                 f"judges {', '.join(scores.judges)}; fitted on {', '.join(self.judges_)}: "
                 "give the same in this order"
             )
-        codes = _codes(scores.items.to_list())
-        return _log_probs(_features(scores, self.scales_, codes) @ self.coef_, codes)
+        codes = item_codes(scores.items.to_list())
+        return choice_log_probs(features(scores, self.scales_, codes) @ self.coef_, codes)
 
     def predict_proba(self, scores: AnswerScores) -> Floats:
         """(n,) probabilities, see `predict_log_proba`."""
         return np.asarray(np.exp(self.predict_log_proba(scores)))
 
 
-def _codes(values: list[Any]) -> npt.NDArray[np.int64]:
-    places = {value: k for k, value in enumerate(dict.fromkeys(values))}
-    return np.array([places[value] for value in values], dtype=np.int64)
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """Features, targets, and which rows one fold learns from and predicts."""
+
+    x: Floats
+    codes: Codes
+    share: Floats
+    learned: Rows
+    wanted: Rows
+    judges: int
+
+    def _held(self, x: Floats, ridge: float | Floats) -> Floats:
+        weights = solve_choice(x[self.learned], self.codes[self.learned], self.share[self.learned], ridge)
+        return choice_log_probs(x[self.wanted] @ weights, self.codes[self.wanted])
+
+    def alone(self, judges: Sequence[int]) -> Floats:
+        """A few judges, lightly shrunk; none: uniform."""
+        return self._held(self.x[:, columns_of(judges, self.judges)], _LIGHT)
+
+    def pool(self) -> Floats:
+        """The mean of the standardised scores, on one scale."""
+        return self._held(self.x[:, -1:], _LIGHT)
+
+    def panel(self, judges: Sequence[int], ridge: float) -> Floats:
+        """Some of the judges, shrunk to their pool."""
+        pool = self.x[:, list(judges)].mean(axis=1, keepdims=True)
+        x = np.concatenate([self.x[:, columns_of(judges, self.judges)], pool], axis=1)
+        return self._held(x, penalties(x.shape[1], ridge))
 
 
-def _labelled(
-    scores: AnswerScores, best: Mapping[Any, Any]
-) -> tuple[list[Any], npt.NDArray[np.int64], set[int]]:
-    """Items with a best answer, each row's place among them (-1: none), and the rows of best answers."""
-    items = [item for item in dict.fromkeys(scores.items.to_list()) if item in best]
-    wanted = pl.DataFrame({"item": items, "answer": [best[item] for item in items]})
+def _spread(values: Floats, rows: Codes, n: int) -> Floats:
+    found = np.full(n, np.nan)
+    found[rows] = values
+    return found
+
+
+def _labelled(scores: AnswerScores, best: Mapping[Any, Any]) -> tuple[Codes, Floats]:
+    """Rows of the items with a vote, and (n,) share of the vote of every answer."""
+    table = {str(item): value if isinstance(value, Mapping) else {value: 1.0} for item, value in best.items()}
+    share = np.zeros(len(scores))
+    names = [str(item) for item in scores.items.to_list()]
+    kept = np.array([name in table for name in names], dtype=bool)
+    there = set(names)
+    wanted = [(item, answer) for item in table if item in there for answer in table[item]]
     rows = scores.rows_of(
-        wanted["item"].cast(scores.items.dtype), wanted["answer"].cast(scores.answers.dtype)
+        pl.Series([item for item, _ in wanted], dtype=pl.String),
+        pl.Series([str(answer) for _, answer in wanted], dtype=pl.String),
+        as_text=True,
     )
     if (lost := np.flatnonzero(rows < 0)).size:
-        item = items[int(lost[0])]
+        item, answer = wanted[int(lost[0])]
         raise InputError(
-            f"item {item!r}: its best answer {best[item]!r} is none of its answers; name one of them"
+            f"item {item!r}: its best answer {answer!r} is none of its answers; name one of them"
         )
-    places = {item: k for k, item in enumerate(items)}
-    codes = np.array([places.get(item, -1) for item in scores.items.to_list()], dtype=np.int64)
-    return items, codes, set(rows.tolist())
+    share[rows] = [float(table[item][answer]) for item, answer in wanted]
+    return np.flatnonzero(kept), share
 
 
-def _scales(scores: AnswerScores) -> Floats:
-    """(J,) spread of each judge's scores around the mean of their item; 1 where it has none."""
-    codes = _codes(scores.items.to_list())
-    centred = _centred(scores.mean, codes)
-    with np.errstate(invalid="ignore"):
-        found = np.sqrt(np.nanmean(np.where(np.isnan(scores.mean), np.nan, centred**2), axis=0))
-    return np.where(np.isfinite(found) & (found > 0), found, 1.0)
-
-
-def _centred(values: Floats, codes: npt.NDArray[np.int64]) -> Floats:
-    """(n, J) scores less the mean of their item's known ones; 0 where a score is missing."""
-    known = ~np.isnan(values)
-    filled = np.where(known, values, 0.0)
-    counts, sums = np.zeros((codes.max() + 1, values.shape[1])), np.zeros((codes.max() + 1, values.shape[1]))
-    np.add.at(counts, codes, known)
-    np.add.at(sums, codes, filled)
-    means = sums / np.maximum(counts, 1)
-    return np.where(known, values - means[codes], 0.0)
-
-
-def _features(scores: AnswerScores, scales: Floats, codes: npt.NDArray[np.int64]) -> Floats:
-    """(n, 2 J): standardised scores around their item's mean, then the same saturated."""
-    z = _centred(scores.mean, codes) / scales
-    return np.concatenate([z, np.tanh(z)], axis=1)
-
-
-def _one(x: Floats, judges: list[int], count: int, codes: npt.NDArray[np.int64],
-         learned: npt.NDArray[np.bool_], wanted: npt.NDArray[np.bool_],
-         where: npt.NDArray[np.int64]) -> Floats:  # fmt: skip
-    """Held-out log-probabilities of a few judges, lightly shrunk; of none: uniform."""
-    columns = [*judges, *([k + count for k in judges] if x.shape[1] > count else [])]
-    part = x[:, columns]
-    weights = _solve(part[learned], codes[learned], _inside(learned, where), 1.0)
-    return _log_probs(part[wanted] @ weights, codes[wanted])
-
-
-def _inside(rows: npt.NDArray[np.bool_], where: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Places of the best answers among the chosen rows."""
-    return (np.cumsum(rows) - 1)[where[rows[where]]]
-
-
-def _log_probs(utility: Floats, codes: npt.NDArray[np.int64]) -> Floats:
-    """(n,) utilities less the log-sum-exp of their item."""
-    order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
-    return _less_total(utility, order, starts)
-
-
-def _less_total(utility: Floats, order: npt.NDArray[np.int64], starts: npt.NDArray[np.int64]) -> Floats:
-    """The same for rows whose items stand together in ``order``, from ``starts`` on."""
-    totals = np.logaddexp.reduceat(utility[order], starts)
-    out = np.empty(len(utility))
-    out[order] = utility[order] - np.repeat(totals, np.diff(np.r_[starts, len(order)]))
-    return out
-
-
-def _solve(x: Floats, codes: npt.NDArray[np.int64], where: npt.NDArray[np.int64], ridge: float) -> Floats:
-    """Weights of least negative log-likelihood plus ``ridge / 2`` times their squares."""
-    if not x.shape[1]:
-        return np.zeros(0)
-
-    order = np.argsort(codes, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
-
-    def objective(weights: Floats) -> tuple[float, Floats]:
-        log_probs = _less_total(x @ weights, order, starts)
-        gradient = x.T @ np.exp(log_probs) - x[where].sum(axis=0) + ridge * weights
-        return float(-log_probs[where].sum() + ridge / 2 * weights @ weights), gradient
-
-    found = minimize(objective, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"gtol": 1e-8})
-    return np.asarray(found.x, dtype=np.float64)
-
-
-def _chosen(x: Floats, codes: npt.NDArray[np.int64], where: npt.NDArray[np.int64],
-            keys: npt.NDArray[np.int64], seed: int) -> Floats:  # fmt: skip
-    """Weights with the ridge of least loss over inner folds of items."""
-    items = np.unique(codes)
-    losses = np.zeros(len(_RIDGES))
-    folds = GroupKFold(min(_INNER, len(np.unique(keys))), shuffle=True, random_state=seed)
-    for train, held in folds.split(items, groups=keys):
-        learned, wanted = np.isin(codes, items[train]), np.isin(codes, items[held])
-        for k, ridge in enumerate(_RIDGES):
-            weights = _solve(x[learned], codes[learned], _inside(learned, where), ridge)
-            losses[k] -= _log_probs(x[wanted] @ weights, codes[wanted])[_inside(wanted, where)].sum()
-    return _solve(x, codes, where, _RIDGES[int(losses.argmin())])
-
-
-def _table(names: list[str], out: Floats, codes: npt.NDArray[np.int64], where: npt.NDArray[np.int64],
-           keys: npt.NDArray[np.int64]) -> list[ChoiceRow]:  # fmt: skip
-    item = codes[where]
-    losses = -out[where]
-    clusters = keys[item]
+def choice_table(
+    names: Sequence[str], out: Floats, items: Sequence[Any], codes: Codes, share: Floats, keys: Codes
+) -> list[ChoiceRow]:
+    """A row for each column of (n, k) log-probabilities, against the last one."""
+    losses = _losses(out, codes, share)
+    ties = np.bincount(codes, weights=share > 0) > 1
+    named = [str(items[code]) for code in codes]
     rows = []
     for k, name in enumerate(names):
-        top = np.full(int(codes.max()) + 1, -np.inf)
-        np.maximum.at(top, codes, out[:, k])
-        tied = np.isclose(out[:, k], top[codes], rtol=0, atol=1e-12)
-        ties = np.bincount(codes, weights=tied, minlength=len(top))
-        credit = tied[where] / ties[item]
-        difference = paired_difference(losses[:, k], losses[:, -1], clusters)
+        credit = np.asarray(
+            np.bincount(codes, weights=tied_top(out[:, k], codes) * (share > 0)), dtype=np.float64
+        )
+        difference = paired_difference(losses[:, k], losses[:, -1], keys)
         rows.append(
             ChoiceRow(
                 name,
                 float(losses[:, k].mean()),
-                standard_error(losses[:, k], clusters),
+                standard_error(losses[:, k], keys),
                 float(credit.mean()),
+                standard_error(credit, keys),
                 difference.mean,
                 difference.se,
+                ties_score(named, out[:, k], share > 0) if ties.any() else None,
             )
         )
     return rows
+
+
+def _losses(out: Floats, codes: Codes, share: Floats) -> Floats:
+    """(items, k) cross-entropy with the shares of the vote."""
+    found = np.zeros((int(codes.max()) + 1, out.shape[1]))
+    np.add.at(found, codes, -share[:, None] * np.where(share[:, None] > 0, out, 0.0))
+    return found
+
+
+def _without(
+    without: Mapping[str, Floats], panel: Floats, codes: Codes, share: Floats, keys: Codes
+) -> dict[str, tuple[float, float]]:
+    """Judge → what the panel's loss gains by it, and the standard error of that."""
+    found = {}
+    whole = _losses(panel[:, None], codes, share)[:, 0]
+    for name, values in without.items():
+        less = paired_difference(_losses(values[:, None], codes, share)[:, 0], whole, keys)
+        found[name] = (less.mean, less.se)
+    return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from ..artifacts import atomic, cards
-from ..artifacts.cards import CARD, EnsembleCard
+from ..artifacts.cards import CARD, Card, EnsembleCard
+from ..artifacts.choice_card import ChoiceCard
 from ..artifacts.files import parquet_bytes
 from ..artifacts.members import OOF
 from ..artifacts.tables import predictions_frame
@@ -22,7 +23,7 @@ REPORT: Final = "report.html"
 
 
 def check_out(out: Path) -> Path:
-    """The folder to write to, absolute: new, empty, or with nothing in it but a panel.
+    """The folder to write to, absolute: new, empty, or with nothing in it but a panel of any kind.
 
     Raises
     ------
@@ -34,14 +35,21 @@ def check_out(out: Path) -> Path:
         return folder
     if not folder.is_dir():
         raise InputError(f"--out {out} is a file; name a folder")
-    card = cards.read_card(folder, EnsembleCard)
-    ours = {*(card.files if card else ()), CARD, REPORT}
+    try:
+        files = _files(cards.read_card(folder, EnsembleCard))
+    except ArtifactError:
+        files = _files(cards.read_card(folder, ChoiceCard))
+    ours = {*files, CARD, REPORT}
     if others := sorted(path.name for path in folder.iterdir() if path.name not in ours):
         raise InputError(
             f"--out {out} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}); "
             "name a new or an empty folder: it is replaced as a whole"
         )
     return folder
+
+
+def _files(card: Card | None) -> Iterable[str]:
+    return () if card is None else card.files
 
 
 def write(

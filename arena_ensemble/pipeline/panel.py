@@ -27,6 +27,7 @@ from ..io import (
     read_panel_votes,
     write_submission,
 )
+from ..io.judgements import LoadedJudgements, load_all
 from ..judgements import First, JudgeColumn, Judgements, LogProbs, Scores, Verdicts
 from ..judgements.pair_names import match_pairs, pair_codes
 from ..panels import Panel
@@ -83,7 +84,20 @@ def read_panel_data(
     InputError
         A file that cannot be read or joined, a judge in two files, or no pair with a vote and a judgement.
     """
-    given = read_judgements(*judgements, numbers=numbers, first=first, format=format)
+    loaded = load_all(judgements, numbers=numbers, first=first, format=format)
+    return panel_data(loaded, votes, text=text, text_format=text_format, groups=groups)
+
+
+def panel_data(
+    loaded: Sequence[LoadedJudgements],
+    votes: Path,
+    *,
+    text: Path | None = None,
+    text_format: str | None = None,
+    groups: str | None = None,
+) -> PanelData:
+    """The same of judgements that were read already."""
+    given = Judgements.joined([one.as_pairs() for one in loaded])
     best = read_best_votes(votes)
     read = read_panel_votes(votes) if best is None else best.pair_votes(given.ids, votes)
     common = _judged(given, read, votes)
