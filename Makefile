@@ -74,4 +74,4 @@ bench: $(READY)
 
 # What runs leave behind. Recipes, and .venv, stay.
 clean:
-	rm -rf "$(WORKSPACE)"/models/*/fold-* "$(WORKSPACE)"/oof/*/ "$(WORKSPACE)"/oof/folds.* "$(WORKSPACE)/cache" "$(WORKSPACE)/sample" "$(WORKSPACE)/submission.csv" "$(WORKSPACE)/.arena-lock"
+	rm -rf "$(WORKSPACE)"/models/*/fold-* "$(WORKSPACE)"/oof/*/ "$(WORKSPACE)"/oof/folds.* "$(WORKSPACE)"/oof/events.* "$(WORKSPACE)/cache" "$(WORKSPACE)/sample" "$(WORKSPACE)/submission.csv" "$(WORKSPACE)/.arena-lock"

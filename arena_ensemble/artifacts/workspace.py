@@ -71,6 +71,18 @@ class Workspace:
             return []
         return sorted(p.parent.name for p in self.oof.glob(f"*/{CARD}") if p.parent.name != ENSEMBLE)
 
+    def is_held(self) -> bool | None:
+        """Whether a run holds the workspace; None where the system does not say. The lock is left alone."""
+        try:
+            inode = (self.root / _LOCK).stat().st_ino
+        except OSError:
+            return False
+        try:
+            locks = Path("/proc/locks").read_text(encoding="ascii")
+        except OSError:
+            return None
+        return any("FLOCK" in line and f":{inode} " in line for line in locks.splitlines())
+
     @contextlib.contextmanager
     def locked(self, what: str) -> Iterator[None]:
         """Hold the workspace while writing; a second run is told who holds it.

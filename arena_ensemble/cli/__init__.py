@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
-from . import audit, data, doctor, export, judge, kaggle, panel, pipeline
+from . import audit, data, doctor, export, judge, kaggle, panel, pipeline, status
 from .runner import Result, verb
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
@@ -20,6 +21,7 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "stack": pipeline.stack,
     "submission": pipeline.submission,
     "predict": pipeline.predict,
+    "status": status.status,
     "panel": panel.panel,
     "import": data.import_member,
     "export": export.export,
@@ -32,7 +34,20 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "doctor": doctor.doctor,
 }
 
+
+class _Verbs(TyperGroup):
+    """The verbs with their whole first sentence: it wraps where a line is too short."""
+
+    def format_commands(self, context: Any, formatter: Any) -> None:
+        """The list of verbs in ``--help``."""
+        commands = [(name, self.get_command(context, name)) for name in self.list_commands(context)]
+        rows = [(name, one.get_short_help_str(limit=200)) for name, one in commands if one is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 app = typer.Typer(
+    cls=_Verbs,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -53,7 +53,7 @@ def stack(
     truth: o.TruthOption = None,
     all_rows: o.AllRowsOption = False,
 ) -> Result:
-    """Combine the members, score every candidate out of fold, choose."""
+    """Combine the members, score candidates out of fold, choose."""
     if (data is None) == (external.labels is None):
         raise typer.BadParameter("give one of --data (train here) and --labels (predictions made elsewhere)")
     if data is None:

@@ -52,6 +52,8 @@ class Bars:
     def __call__(self, label: str, done: float, total: float, text: str) -> None:
         """One event: ``label`` has done ``done`` of ``total``; text FAILED, or DONE and more, ends it."""
         if text == PLANNED:
+            if label:
+                return
             self._total, self._start = round(total), time.monotonic()
             self._progress.update(self._overall, total=max(total, 1))
         elif text.startswith((DONE, FAILED)):

@@ -33,6 +33,7 @@ from ..stacking.stacker import fold_codes
 from .ensemble import FALLBACK, Ensemble, restore, write_folder
 from .fallback import fit_fallback
 from .guards import check_members
+from .recording import record_ensemble
 from .tasks import versions
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def build(
     honest = honest.without_ties() if n_classes == 2 else honest
     fallback = fit_fallback(loaded.oof, y, n_classes=n_classes)
     new = write_folder(workspace.oof / ENSEMBLE, honest, stacker, table, new, fallback)
+    record_ensemble(workspace, choice=new.choice, loss=new.log_loss, seconds=new.seconds)
     return Ensemble(stacker, table, new, workspace, fallback)
 
 

@@ -23,8 +23,9 @@ from ..folds import Folds
 from ..predictions import Predictions
 from ..recipes import Recipe
 from . import distillation, starts, tasks
-from .executors import DONE, FAILED, PLANNED, Event, cheapest_first, default_jobs, run_tasks, with_label
-from .finishing import finish_member
+from .executors import PLANNED, Event, cheapest_first, default_jobs, run_tasks, with_label
+from .finishing import finish_member, held_out_loss
+from .recording import Recorder
 from .second_orders import first_orders, second_orders
 from .tasks import FoldTask, Job
 
@@ -151,22 +152,26 @@ def run_job(
     result = RunResult(job.workspace)
     waves = distillation.in_teaching_order(dict(recipes))
     left = _tasks_left(job, recipes)
-    if on_event is not None:
-        on_event("", 0, left, PLANNED)
     tell = on_finished if left and on_finished is not None else (lambda members: None)
-    tell([])
-    for wave in waves:  # teachers before their pupils
-        ready = {}
-        for name, recipe in wave.items():
-            # what is fitted predicts without them
-            needed = distillation.needed_members(recipe) if job.train is not None else set()
-            if failed := sorted(needed & result.failed.keys()):
-                result.failed[name] = f"its {starts.role(recipe, failed[0])} {failed[0]} failed"
-            elif late := sorted(needed & result.late.keys()):
-                result.late[name] = f"its {starts.role(recipe, late[0])} {late[0]} is not finished"
-            else:
-                ready[name] = recipe
-        _run_wave(job, ready, result, jobs, on_event, tell)
+    what = "prediction" if job.train is None else "training"
+    with Recorder(job.workspace, what, list(recipes), len(left), on_event) as record:
+        for label in left:
+            record(label, 0, 0, PLANNED)
+        tell([])
+        for wave in waves:  # teachers before their pupils
+            ready = {}
+            for name, recipe in wave.items():
+                # what is fitted predicts without them
+                needed = distillation.needed_members(recipe) if job.train is not None else set()
+                if failed := sorted(needed & result.failed.keys()):
+                    result.failed[name] = f"its {starts.role(recipe, failed[0])} {failed[0]} failed"
+                elif late := sorted(needed & result.late.keys()):
+                    result.late[name] = f"its {starts.role(recipe, late[0])} {late[0]} is not finished"
+                else:
+                    ready[name] = recipe
+            _run_wave(job, ready, result, jobs, record, tell)
+        for name, why in result.failed.items():
+            record.member_ended(name, None, why)
     return result
 
 
@@ -175,7 +180,7 @@ def _run_wave(
     recipes: Mapping[str, Recipe],
     result: RunResult,
     jobs: int | None,
-    on_event: Event | None,
+    record: Recorder,
     tell: Finished,
 ) -> None:
     """One wave of members, none of which waits for another; the cheapest end first."""
@@ -194,6 +199,7 @@ def _run_wave(
             result.alarms[name] = list(card.alarms)
         if name not in result.failed:
             done.add(name)
+            record.member_ended(name, card)
 
     fitted = {
         task.label
@@ -203,7 +209,7 @@ def _run_wave(
     }
     left = {name: [task for task in part if not tasks.is_done(job, task)] for name, part in planned.items()}
     for name in [name for name, part in left.items() if part]:
-        prepare = partial(tasks.prepare, job, recipes[name], with_label(on_event, name))
+        prepare = partial(tasks.prepare, job, recipes[name], with_label(record, name))
         _guarded(result, name, prepare)
     for name in [name for name, part in left.items() if not part]:
         finish(name)
@@ -218,25 +224,24 @@ def _run_wave(
     waiting = {name: len(part) for name, part in left.items()}
     # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
     workers = jobs or default_jobs(recipes.values())
+    record.workers(workers)
     seconds: dict[str, float] = {}
 
     def perform(todo: Sequence[FoldTask], *, last: bool) -> None:
         """Run tasks; those of which more is to come are not ``last``."""
-        for task, error in run_tasks(job, todo, workers, on_event, seconds):
+        for task, error in run_tasks(job, todo, workers, record, seconds):
             if isinstance(error, OutOfTime):
                 result.late.setdefault(task.member, str(error))
-                if on_event is not None:
-                    on_event(task.label, 1, 1, DONE + " stopped, out of time")
+                record.ended(task.label, error)
                 continue
             if error is not None:
                 result.fail(task.member, task.label, error)
             elif by_fold:
                 begun.add(task.member)
             whole = task in left[task.member]
-            if on_event is not None and (whole or last or error is not None):
-                was_fitted = task.label in fitted
-                where = " predicted" if was_fitted else tasks.where_fitted(job, task)
-                on_event(task.label, 1, 1, FAILED if error is not None else DONE + where)
+            if whole or last or error is not None:
+                where = " predicted" if task.label in fitted else tasks.where_fitted(job, task)
+                record.ended(task.label, error, where=where, loss=held_out_loss(job, task, error))
             waiting[task.member] -= whole
             if not waiting[task.member]:
                 finish(task.member)
@@ -293,15 +298,17 @@ def _described(error: Exception) -> str:
     return str(error) if isinstance(error, ArenaError) else f"{type(error).__name__}: {error}"
 
 
-def _tasks_left(job: Job, recipes: Mapping[str, Recipe]) -> int:
-    left = 0
+def _tasks_left(job: Job, recipes: Mapping[str, Recipe]) -> list[str]:
+    """Labels of what is left to do."""
+    left: list[str] = []
     for name, recipe in recipes.items():
         needed = distillation.needed_members(recipe) & recipes.keys()
         waits = any(job.artifacts(one).card() is None for one in needed)
         if waits and job.folds is not None:
             # cannot be planned before its teachers and its start are finished
-            left += job.folds.n_folds + job.refit
+            places = [*range(job.folds.n_folds), *([REFIT] if job.refit else [])]
+            left += [tasks.label_of(name, fold) for fold in places]
         else:
             with contextlib.suppress(_UnplannedError):  # named when its turn comes
-                left += sum(not tasks.is_done(job, task) for task in _planned(job, name, recipe))
+                left += [task.label for task in _planned(job, name, recipe) if not tasks.is_done(job, task)]
     return left

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from .. import metrics
 from ..artifacts.cards import REFIT, MemberCard
 from ..diagnostics import collapse
+from ..errors import ArenaError
 from ..predictions import Predictions
 from . import starts
 from .extra_data import learned_unverified
@@ -31,6 +32,18 @@ def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
         member.commit_oof(predictions, _member_card(job, folds, predictions, unverified))
     member.remove_shards([task.fold for task in planned])
     return member.card()
+
+
+def held_out_loss(job: Job, task: FoldTask, error: Exception | None = None) -> float | None:
+    """Log-loss of a trained fold's held-out rows; None after an error, and where nothing is held out."""
+    if error is not None or job.train is None or job.folds is None or task.fold == REFIT:
+        return None
+    held = job.train.take(job.folds.rows(task.fold))
+    try:
+        predictions = job.artifacts(task.member).merged_oof([task.oof_key], held.ids)
+    except ArenaError:  # predicted earlier, and merged since
+        return None
+    return float(metrics.row_losses(predictions.combined().log_probs, held.outcomes()).mean())
 
 
 def _member_card(

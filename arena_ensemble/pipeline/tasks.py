@@ -81,7 +81,12 @@ class FoldTask:
     @property
     def label(self) -> str:
         """How a person names the task."""
-        return f"{self.member} {'refit' if self.fold == REFIT else f'fold {self.fold}'}"
+        return label_of(self.member, self.fold)
+
+
+def label_of(member: str, fold: int) -> str:
+    """How a person names a member's fold, or its model of all rows."""
+    return f"{member} {'refit' if fold == REFIT else f'fold {fold}'}"
 
 
 def versions() -> dict[str, str]:

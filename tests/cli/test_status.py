@@ -1,0 +1,139 @@
+"""``status`` from another terminal: what runs, what is done, losses, time left; and what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from arena_ensemble import cli, sample
+from arena_ensemble.artifacts.run_log import LOG, read_log
+
+RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
+LONG = (
+    'backbone = "classify"\nbase = "tiny:encoder"\n[prompt]\ntemplate = "short-1"\nmax_tokens = 64\n'
+    '[train]\nepochs = 500\ncheckpoint_minutes = 0\n[adapter]\nkind = "full"\n[tiny]\nhidden = 16\n'
+    "layers = 1\n"
+)
+
+
+def arena(folder: Path) -> Path:
+    for name, text in sample.files(60, 6, seed=3).items():
+        (folder / name).write_text(text)
+    for name, recipe in (("mine", RECIPE), ("long", LONG)):
+        path = folder / "w" / "models" / name / "recipe.toml"
+        path.parent.mkdir(parents=True)
+        path.write_text(recipe)
+    return folder
+
+
+def command(folder: Path, verb: str, members: str) -> list[str]:
+    return [
+        verb, "--data", str(folder / "train.csv"), "--models", members, "--folds", "3", "--jobs", "1",
+        "--workspace", str(folder / "w"),
+    ]  # fmt: skip
+
+
+def told(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+    assert cli.run(["status", "--workspace", str(folder / "w"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_finished_run_and_its_ensemble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = arena(tmp_path)
+    assert cli.run(command(folder, "stack", "mine")) in (0, 4)
+    capsys.readouterr()
+    found = told(folder, capsys)
+    assert (found["state"], found["what"], found["tasks_done"], found["tasks"]) == ("done", "training", 3, 3)
+    assert found["left"] is None
+    (member,) = found["members"]
+    card = json.loads((folder / "w" / "oof" / "mine" / "card.json").read_text())
+    assert member["state"] == "done"
+    assert (member["folds_done"], member["folds"]) == (3, 3)
+    assert member["log_loss"] == card["log_loss"]
+    # the folds' losses come with their folds, and their mean over rows is the member's
+    lines = read_log(folder / "w" / "oof" / LOG)
+    losses = [one["loss"] for one in lines if one["kind"] == "task" and one["outcome"] == "done"]
+    assert len(losses) == 3
+    assert min(losses) <= card["log_loss"] <= max(losses)
+    assert found["ensemble"]["log_loss"] == pytest.approx(lines[-1]["loss"], abs=1e-6)
+    assert {"time", "kind", "outcome"} <= set(lines[-1])
+    assert "\n" not in found["summary"]
+    assert f"mine {card['log_loss']:.4f}" in found["summary"]
+    assert cli.run(["status", "--workspace", str(folder / "w")]) == 0
+    text = capsys.readouterr().out
+    assert text.rstrip().endswith(found["summary"])
+    before = (folder / "w" / "oof" / LOG).read_bytes()
+    assert cli.run(command(folder, "stack", "mine")) in (0, 4)  # nothing is left to do, and nothing is logged
+    assert (folder / "w" / "oof" / LOG).read_bytes() == before
+
+
+def test_a_run_at_work_and_after_its_kill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = arena(tmp_path)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "arena_ensemble", *command(folder, "oof", "mine,long")],
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        log = folder / "w" / "oof" / LOG
+        for _ in range(600):
+            if any(
+                one.get("kind") == "progress" and one.get("loss") and one["seconds"] for one in read_log(log)
+            ):
+                break
+            assert run.poll() is None
+            time.sleep(0.1)
+        found = told(folder, capsys)
+        assert (found["state"], found["pid"]) == ("running", run.pid)
+        states = {one["name"]: one["state"] for one in found["members"]}
+        assert states == {"mine": "done", "long": "running"}
+        (going,) = found["running"]
+        assert going["label"] == "long fold 0"
+        assert going["loss"] > 0
+        assert found["left"] > 0
+        assert "left" in found["summary"]
+    finally:
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+    with log.open("ab") as stream:
+        stream.write(b'{"kind": "ta')
+    found = told(folder, capsys)
+    assert (found["state"], found["left"], found["running"]) == ("stopped", None, [])
+    assert {one["name"]: one["state"] for one in found["members"]}["mine"] == "done"
+
+
+def test_a_member_that_fails_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = arena(tmp_path)
+    path = folder / "w" / "models" / "long" / "recipe.toml"
+    path.write_text(LONG.replace("epochs = 500", "epochs = 1\nlearning_rate = 1e30"))
+    assert cli.run(command(folder, "oof", "mine,long")) == 4
+    capsys.readouterr()
+    found = told(folder, capsys)
+    (failed,) = [one for one in found["members"] if one["name"] == "long"]
+    assert (found["state"], failed["state"]) == ("partly", "failed")
+    assert failed["error"]
+    assert "long failed" in found["summary"]
+
+
+def test_where_nothing_is_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["status", "--workspace", str(tmp_path)]) == 1
+    assert "holds no run" in capsys.readouterr().err
+    assert cli.run(["status", "--workspace", str(tmp_path / "absent")]) == 1
+    assert "is no folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_of_verbs_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--help"]) == 0
+    text = " ".join(capsys.readouterr().out.partition("Commands:")[2].split())
+    assert "..." not in text
+    for function in cli.VERBS.values():
+        assert " ".join((function.__doc__ or "").split("\n\n")[0].split()) in text
