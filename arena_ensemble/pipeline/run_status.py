@@ -271,7 +271,7 @@ def _members(
             state = "done"
         else:
             state = RUNNING if any(t.started is not None and t.seconds is None for t in tasks) else "waiting"
-        scores = (None, None, None)
+        scores: tuple[float | None, float | None, float | None] = (None, None, None)
         if card is not None and state == "done":
             scores = (card.log_loss, card.standard_error, card.prior_log_loss)
         found.append(MemberStatus(name, state, done, folds, losses.get(name, {}), *scores, errors.get(name)))
