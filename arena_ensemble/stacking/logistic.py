@@ -93,6 +93,48 @@ def terms_of(design: Design, terms: Terms, *, lean: bool) -> tuple[Floats, Float
     return np.hstack([empty, *odd]), np.hstack([empty, *even]), base
 
 
+def member_owners(count: int) -> tuple[Floats, Floats]:
+    """Which members each of `member_terms` is due to: (k, M) and (m, M), rows that sum to one."""
+    one, everyone = np.eye(count), np.full((1, count), 1.0 / count)
+    half = (one + everyone) / 2  # a product of one member's and the mean's
+    if count > _MAX_RICH_MEMBERS:
+        return np.repeat(everyone, 5, axis=0), np.repeat(everyone, 7, axis=0)
+    odd, even = [one] * 3, [one] * 6
+    if count <= _MAX_PAIRED_MEMBERS:
+        for i in range(count):
+            odd.append((one[i] + one) / 2)
+            odd += [(one[[i]] + one[[j]]) / 2 for j in range(count) if j != i]
+            even += [(one[[i]] + one[[j]]) / 2 for j in range(i)] * 2
+    else:
+        odd += [one, half, half, everyone]
+        even += [everyone, everyone, half, everyone, everyone]
+    return np.vstack(odd), np.vstack(even)
+
+
+def term_owners(design: Design, terms: Terms, *, lean: bool) -> tuple[Floats, Floats]:
+    """Whose each of `terms_of` is, (k, S) and (m, S): `parts.Parts` names the S columns. Rows sum to 1."""
+    count, size = len(design.members), len(design.members) + design.n_features + 3
+    k = design.odd.shape[1]
+    own = np.eye(size)
+    odd, even = [own[:count]], [own[:count]]
+    if terms in ("features", "length"):
+        odd, even = [], []
+    if terms == "rich" and count:
+        for found, owners in zip((odd, even), member_owners(count), strict=True):
+            found.append(np.hstack([owners, np.zeros((len(owners), size - count))]))
+    if terms in ("features", "all"):
+        odd.append(own[count : count + k])
+        even.append(own[count + k : -3])
+    if terms == "length":
+        odd.append(own[[count + place for place in length_columns(design.odd_names)]])
+        even.append(own[[count + k + place for place in length_columns(design.even_names)]])
+    if lean:
+        for found, columns in zip((odd, even), design.lean_terms, strict=True):
+            found.append(np.repeat(own[[-3]], columns.shape[1], axis=0))
+    empty = np.empty((0, size))
+    return np.vstack([empty, *odd]), np.vstack([empty, *even])
+
+
 class LogisticState(FrozenState):
     """A saved `LogisticModel`."""
 

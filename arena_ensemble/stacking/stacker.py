@@ -19,6 +19,7 @@ from ..predictions import Floats
 from .candidates import candidates_for
 from .design import Design, DesignSource, Members, first_signs, make_design
 from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, select_nested
+from .parts import Parts, decision_parts
 from .pooling import PooledModel
 from .score_table import ENSEMBLE_ROW, score_entries
 from .selection import CandidateSet, decision_log_probs
@@ -256,6 +257,13 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """Likeliest outcome of new rows, (n,); ``first`` as in `fit`."""
         found = self.predict_log_proba(members, features, first=first)
         return np.asarray(np.argmax(found, axis=1), dtype=np.int64)
+
+    def parts(
+        self, members: Members, features: Features | None = None, *, first: npt.ArrayLike | None = None
+    ) -> Parts:
+        """What each member and feature adds to delta and tau of new rows; arguments as in `predict_proba`."""
+        fitted = self._checked_fitted()
+        return decision_parts(fitted, _matching_design(fitted, members, features, first))
 
     def dump(self) -> dict[str, bytes]:
         """File name → content of what prediction needs: one JSON, and LightGBM texts hashed in it."""
