@@ -183,6 +183,8 @@ class Battles:
 
     def without_outcomes(self) -> Battles:
         """The same battles with every outcome null: what a model may see when it predicts."""
+        if self.frame["outcome"].null_count() == len(self):
+            return self
         return Battles(self.frame.with_columns(pl.lit(None, dtype=pl.Int8).alias("outcome")))
 
     def swapped(self) -> Battles:

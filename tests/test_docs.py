@@ -14,6 +14,7 @@ from arena_ensemble.io import check_submission, read_battles
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, PANELS, USING = DOCS / "python.md", DOCS / "panels.md", DOCS / "using-panels.md"
+EXPLAINING = DOCS / "explaining.md"
 
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="docs/ is not part of this copy")
 
@@ -78,3 +79,17 @@ def test_what_a_panel_is_used_for_runs(capsys: pytest.CaptureFixture[str]) -> No
     rows = {row.name: row for row in namespace["model"].table_}
     assert rows["panel"].log_loss < rows["uniform"].log_loss
     assert "weight of the panel" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_explanation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    namespace, count = run_blocks(EXPLAINING)
+    assert count == 1
+    why = namespace["why"]
+    assert len(why.nearest) == 5
+    total = sum(part.delta for part in [*why.members, *why.features, why.order, why.rest])
+    assert total == pytest.approx(why.delta, abs=1e-9)
+    assert "lexical adds" in capsys.readouterr().out

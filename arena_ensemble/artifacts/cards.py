@@ -211,10 +211,12 @@ class EnsembleCard(Card):
 
 
 class GammaNote(_Model):
-    """Beside an ensemble: how much its last test predictions were sharpened."""
+    """Beside an ensemble: how much test predictions were sharpened."""
 
     test: str
     rows: int
+    folds: dict[str, int] = {}
+    """member → how many fold models predicted"""
     gammas: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 
 

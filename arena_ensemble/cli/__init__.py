@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from . import audit, data, doctor, export, judge, kaggle, panel, pipeline, status
+from . import audit, data, doctor, explain, export, judge, kaggle, panel, pipeline, status
 from .runner import Result, verb
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
@@ -23,6 +23,7 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "predict": pipeline.predict,
     "status": status.status,
     "panel": panel.panel,
+    "explain": explain.explain,
     "import": data.import_member,
     "export": export.export,
     "validate": data.validate,

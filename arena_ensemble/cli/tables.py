@@ -73,6 +73,27 @@ def facts_table(pairs: Sequence[tuple[str, Any]], *, title: str) -> str:
     return rendered(table)
 
 
+Cells = tuple[str, ...]
+
+
+def plain_table(header: Cells, rows: Sequence[Cells]) -> str:
+    """A table of ready texts, numbers to the right; the last column is cut to fit the line."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths[-1] = max(WIDTH - sum(widths[:-1]) - _GAP * len(widths[:-1]), _REMARK)
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(header):
+        numeric = all(_is_number(row[place]) for row in rows)
+        justify: Literal["left", "right"] = "right" if numeric else "left"
+        table.add_column(Text(name), justify=justify, no_wrap=True, max_width=widths[place])
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return rendered(table, width=sum(widths) + _GAP * len(widths))
+
+
+def _is_number(text: str) -> bool:
+    return not text or text[0] in "+-0123456789"
+
+
 def rendered(table: Table, *, width: int = WIDTH, colours: bool = False) -> str:
     """A rich table as text, with the codes of colours where they are wanted."""
     stream = io.StringIO()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,8 @@ Kind = Literal["count", "share"]
 CHUNK_ROWS: Final = 4096
 """Rows measured at a time: word lists of this many answers are held at once (about 100 MB)."""
 
+_KEPT_ROWS: Final = 256
+_KEPT: Final[WeakKeyDictionary[Battles, Features]] = WeakKeyDictionary()
 _NEWLINE: Final = pl.lit("\n")
 
 
@@ -71,6 +74,12 @@ class Features:
         index = np.asarray(rows, dtype=np.int64)
         return Features(self.odd[index], self.even[index], self.odd_names, self.even_names)
 
+    def level(self) -> Features:
+        """As if both answers had the same length and format: odd columns and gaps are zero."""
+        gaps = [name.endswith(".gap") for name in self.even_names]
+        even = np.where(np.array(gaps, dtype=bool), 0.0, self.even)
+        return Features(np.zeros_like(self.odd), even, self.odd_names, self.even_names)
+
     def swapped(self) -> Features:
         """The features of the swapped battles."""
         # Adding zero turns -0.0 into 0.0, so that equality holds for the bytes too.
@@ -82,8 +91,18 @@ def extract(battles: Battles) -> Features:
 
     Counts become ``log`` = ln(1+a) - ln(1+b) and ``rel`` = (a-b)/(a+b+1), odd, and ``sum`` =
     ln(1+a+b) and ``gap`` = abs(log), even. Shares become ``diff`` = a - b, odd, ``mean`` = (a+b)/2
-    and ``gap`` = abs(diff), even. Measures of the prompt and of the pair are even.
+    and ``gap`` = abs(diff), even. Measures of the prompt and of the pair are even. Small tables are measured
+    once: several fold models ask for the same battles.
     """
+    kept = _KEPT.get(battles)
+    if kept is None:
+        kept = _extracted(battles)
+        if len(battles) <= _KEPT_ROWS:
+            _KEPT[battles] = kept
+    return kept
+
+
+def _extracted(battles: Battles) -> Features:
     table = side_counts(battles)
     odd: dict[str, Floats] = {}
     even: dict[str, Floats] = {}

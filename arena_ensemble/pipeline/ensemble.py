@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,49 +14,28 @@ import numpy as np
 import polars as pl
 from lightgbm.basic import LightGBMError
 
-from .. import backbones
 from ..artifacts import atomic, cards
-from ..artifacts.cards import EnsembleCard
+from ..artifacts.cards import EnsembleCard, GammaNote
 from ..artifacts.files import parquet_bytes
 from ..artifacts.members import OOF, MemberArtifacts
 from ..artifacts.tables import predictions_frame
 from ..artifacts.workspace import ENSEMBLE, Workspace
-from ..battles import Battles
-from ..calibration import Temperature, ensemble_gamma, fold_average_gamma
 from ..errors import ArtifactError, InputError, StaleError
 from ..features import Features, extract
 from ..io import BattlesLike, as_battles
 from ..metrics import ScoreRow
-from ..predictions import Floats, Predictions, average_folds, without_ties
-from ..recipes import load_recipe
+from ..predictions import Floats, Predictions
 from ..stacking import Stacker
-from . import equivalence, orders, tasks
+from ..stacking.parts import Parts
+from . import explaining, fold_models, gammas
+from .combining import ByFold, EnsemblePrediction, combine_folds
+from .explanation import Explanation
 from .fallback import Fallback
-from .tasks import Job
+from .fold_models import FoldModel
+from .neighbours import TrainingPrompts
 
 TABLE: Final = "table.json"
 FALLBACK: Final = "fallback.json"
-
-
-@dataclass(frozen=True)
-class EnsemblePrediction:
-    """The ensemble's natural-log probabilities (n, 3) of some battles, and how much was sharpened."""
-
-    ids: pl.Series
-    log_probs: Floats
-    gammas: dict[str, float]
-    """Each member's gamma, and under ``"ensemble"`` the ensemble's own, on top of them."""
-    n_classes: int = 3
-    left_out: dict[str, str] = field(default_factory=dict)
-    """member → why it has no part in this prediction; a pool of the others took the stacker's place"""
-    fewer_folds: dict[str, str] = field(default_factory=dict)
-    """member → how many of its fold models predicted in time"""
-    late: dict[str, str] = field(default_factory=dict)
-    """member → what of it the time was not enough for"""
-    second_order: dict[str, float] = field(default_factory=dict)
-    """member → the share of rows that it predicted in the second order, where the time cut it"""
-    test: str = ""
-    """digest of the battles, where they were predicted into a workspace"""
 
 
 @dataclass(frozen=True)
@@ -71,6 +51,10 @@ class Ensemble:
     workspace: Workspace | None = None
     fallback: Fallback | None = None
     """pools of fewer members, for when one is missing; None in an ensemble of an earlier version"""
+    held: Mapping[str, Sequence[FoldModel]] | None = None
+    """the members' fold models, see `in_memory`"""
+    note: GammaNote | None = None
+    """the kept gammas, where the fold models are held"""
 
     @classmethod
     def load(cls, workspace: str | Path | Workspace) -> Ensemble:
@@ -118,9 +102,10 @@ class Ensemble:
         Parameters
         ----------
         battles
-            `Battles`, a file, a polars or pandas frame, or dictionaries; see `io.as_battles`. With several
-            folds, how much their average is sharpened (gamma) is estimated from these battles, so that one
-            battle's probabilities depend a little on the others that are given with it.
+            `Battles`, a file, a polars or pandas frame, or dictionaries; see `io.as_battles`. Each battle's
+            probabilities stand for themselves, whatever others are given with it: how much an average of
+            folds is sharpened (gamma) is what the first test file of 20 rows or more gave (`predict`,
+            `predict_test`), and 1 where none was predicted.
 
         Raises
         ------
@@ -133,50 +118,127 @@ class Ensemble:
 
     def predict_log_proba(self, battles: BattlesLike) -> Floats:
         """As :meth:`predict_proba`, natural-log probabilities (n, 3)."""
-        rows = as_battles(battles)
+        rows = as_battles(battles).without_outcomes()
+        self._checked_workspace()
+        by_fold = {name: [model.predict(rows) for model in self._models(name)] for name in self.members}
+        return self.combine(by_fold, extract(rows), self._kept_gammas(by_fold)).log_probs
+
+    def in_memory(self) -> Ensemble:
+        """The same ensemble with all its fold models loaded: it predicts again and again without the disk.
+
+        Its predictions are those of this one, to the bit. Every fold model of every member is held at once.
+
+        Raises
+        ------
+        InputError, ArtifactError, StaleError
+            As `predict_proba`.
+        """
+        place = self._checked_workspace()
+        held = {name: tuple(self._models(name)) for name in self.members}
+        return dataclasses.replace(self, held=held, note=gammas.kept(place))
+
+    def _checked_workspace(self) -> Workspace:
         if self.workspace is None:
             raise InputError("the ensemble was loaded without a workspace: its members' models are not known")
-        refuse_external(self.workspace, self.members)
-        self.check_members(self.workspace)
-        by_fold = {name: self._member_predictions(name, rows) for name in self.members}
-        return self.combine(by_fold, extract(rows)).log_probs
+        if self.held is None:
+            refuse_external(self.workspace, self.members)
+            self.check_members(self.workspace)
+        return self.workspace
 
-    def _member_predictions(self, name: str, battles: Battles) -> list[Predictions]:
-        """Each fold model's predictions of a member."""
+    def _models(self, name: str, only_fold: int | None = None) -> Iterable[FoldModel]:
+        """A member's fold models, held or loaded one by one."""
+        if self.held is not None:
+            return self.held[name]
         assert self.workspace is not None
-        recipe = load_recipe(self.workspace.recipe_path(name))
-        job = Job(self.workspace.root, None, None, battles, n_classes=self.card.n_classes)
-        backbone = backbones.get(recipe.backbone)
-        found = []
-        for task in tasks.plan(job, name, recipe):
-            folder = job.artifacts(name).fitted_folder(task.fit_key)
-            assert folder is not None, "planned from the fitted folds"
-            with backbones.reraise_os_errors(folder):
-                fitted = backbone.load(folder, recipe=recipe, cache=self.workspace.cache)
-            card = job.artifacts(name).fold_card(task.fold)
-            equivalence.check(folder, card, backbone, fitted, recipe)
-            part = orders.predict_fold(
-                backbone,
-                fitted,
-                battles,
-                recipe=recipe,
-                fold=task.fold,
-                n_classes=job.n_classes,
+        return fold_models.load(self.workspace, name, n_classes=self.card.n_classes, only_fold=only_fold)
+
+    def _kept_gammas(self, by_fold: ByFold) -> Mapping[str, float]:
+        assert self.workspace is not None
+        note = self.note if self.held is not None else gammas.kept(self.workspace)
+        return gammas.of_rows(note, by_fold)
+
+    def explain(
+        self,
+        battle: BattlesLike,
+        *,
+        train: BattlesLike | TrainingPrompts | None = None,
+        neighbours: int = 5,
+    ) -> Explanation:
+        """Why one new battle has the probabilities that `predict_proba` gives it alone.
+
+        Parameters
+        ----------
+        battle
+            One battle, in any form that `predict_proba` takes.
+        train
+            Training battles, to name those with the nearest prompts and their votes.
+        neighbours
+            How many of them at most.
+
+        Raises
+        ------
+        InputError
+            More than one battle, or as `predict_proba`.
+        """
+        rows = as_battles(battle)
+        if len(rows) != 1:
+            raise InputError(f"explain takes one battle, given {len(rows)}; choose one by its id")
+        self._checked_workspace()
+        views = {name: explaining.view_of(self._models(name), rows) for name in self.members}
+        used = self._kept_gammas({name: view.shown for name, view in views.items()})
+        prompts = train if isinstance(train, TrainingPrompts | None) else TrainingPrompts(as_battles(train))
+        return explaining.explain(
+            self, rows, views, used, source="fold models", train=prompts, neighbours=neighbours
+        )
+
+    def explain_training(self, train: BattlesLike, id: int | str, *, neighbours: int = 5) -> Explanation:
+        """Why a training battle has its probabilities, from its members' out-of-fold predictions.
+
+        No member saw the battle's group; the stacker's few numbers were fitted on it among all others. At
+        equal length, members with a fitted model here are asked again, by the fold model that never saw it.
+
+        Raises
+        ------
+        InputError
+            The battles are not those that the ensemble was fitted on, or hold no such id.
+        """
+        battles = as_battles(train)
+        if self.workspace is None:
+            raise InputError("explaining a training battle needs the members' predictions: give a workspace")
+        self.check_members(self.workspace)
+        if self.card.key is None or battles.digest() != self.card.key.data:
+            raise InputError(
+                "these are not the training battles that the ensemble was fitted on; give that file, "
+                "or explain the battle as a new one (`explain --test FILE`)"
             )
-            found.append(part)
-        return found
+        found = np.flatnonzero((battles.ids.cast(pl.String) == str(id)).to_numpy())
+        if len(found) != 1:
+            raise InputError(f"no training battle has the id {id!r}; choose one of the file's ids")
+        row = battles.take(found)
+        place, n_classes = self.workspace, self.card.n_classes
+        views = {name: explaining.oof_view(place, name, row, n_classes=n_classes) for name in self.members}
+        return explaining.explain(
+            self,
+            row,
+            views,
+            {},
+            source="out of fold",
+            train=TrainingPrompts(battles) if neighbours else None,
+            neighbours=neighbours,
+        )
 
     def combine(
-        self, by_fold: Mapping[str, Sequence[Predictions]], features: Features | None
+        self, by_fold: ByFold, features: Features | None, gammas: Mapping[str, float] | None = None
     ) -> EnsemblePrediction:
         """The ensemble's prediction from its members' predictions by fold (one where folds are unknown).
 
-        Each member's folds are averaged in (delta, tau) and sharpened by its gamma, since an average of
-        folds is less sharp than the single-fold predictions that the stacker was fitted on; what that
-        leaves to the ensemble is the last gamma.
+        ``gammas`` as in `combining.combine_folds`.
         """
         return combine_folds(
-            by_fold, lambda members: self.stacker_log_probs(members, features), n_classes=self.card.n_classes
+            by_fold,
+            lambda members: self.stacker_log_probs(members, features),
+            n_classes=self.card.n_classes,
+            gammas=gammas,
         )
 
     def stacker_log_probs(self, members: Mapping[str, Predictions], features: Features | None) -> Floats:
@@ -187,43 +249,27 @@ class Ensemble:
         ArtifactError
             The parts of the stacker do not fit each other: its file was made by hand.
         """
-        try:
-            with np.errstate(all="ignore"):  # what is not finite is refused where it is written
-                return self.stacker.predict_log_proba(members, features=features)
-        except (ArithmeticError, AttributeError, LightGBMError, LookupError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"the stacker does not fit together ({type(error).__name__}: {error}); "
-                "run `arena-ensemble stack` again"
-            ) from error
+        with (
+            _fitting_together(),
+            np.errstate(all="ignore"),
+        ):  # what is not finite is refused where it is written
+            return self.stacker.predict_log_proba(members, features=features)
+
+    def stacker_parts(self, members: Mapping[str, Predictions], features: Features | None) -> Parts:
+        """What each member and feature adds to the stacker's delta and tau; errors as `stacker_log_probs`."""
+        with _fitting_together():
+            return self.stacker.parts(members, features=features)
 
 
-def combine_folds(
-    by_fold: Mapping[str, Sequence[Predictions]],
-    combine: Callable[[Mapping[str, Predictions]], Floats],
-    *,
-    n_classes: int,
-) -> EnsemblePrediction:
-    """As :meth:`Ensemble.combine`, with any function from members to log-probabilities (n, 3)."""
-    combined = {name: [one.combined() for one in parts] for name, parts in by_fold.items()}
-    gammas = {name: fold_average_gamma([one.log_probs for one in parts]) for name, parts in combined.items()}
-    sharp = {
-        name: [replace(one, log_probs=Temperature(gammas[name]).apply(one.log_probs)) for one in parts]
-        for name, parts in combined.items()
-    }
-    averages = {name: average_folds(parts) for name, parts in sharp.items()}
-    log_probs = combine(averages)
-    count = max(len(parts) for parts in combined.values())
-    if count > 1:
-        plain, sharpened = (
-            [combine({name: parts[k % len(parts)] for name, parts in given.items()}) for k in range(count)]
-            for given in (combined, sharp)
-        )
-        gammas[ENSEMBLE] = ensemble_gamma(plain, sharpened, log_probs)
-        log_probs = Temperature(gammas[ENSEMBLE]).apply(log_probs)
-    if n_classes == 2:
-        log_probs = without_ties(log_probs)
-    ids = next(iter(averages.values())).ids
-    return EnsemblePrediction(ids, log_probs, gammas, n_classes)
+@contextlib.contextmanager
+def _fitting_together() -> Iterator[None]:
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LightGBMError, LookupError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"the stacker does not fit together ({type(error).__name__}: {error}); "
+            "run `arena-ensemble stack` again"
+        ) from error
 
 
 def refuse_external(workspace: Workspace, members: Sequence[str]) -> None:

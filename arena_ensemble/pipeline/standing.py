@@ -22,7 +22,8 @@ from ..battles import Battles
 from ..errors import ArenaError, InputError
 from ..io import WINNER_COLUMNS, check_sample, check_submission
 from ..predictions import Predictions
-from .ensemble import Ensemble, EnsemblePrediction, combine_folds
+from .combining import EnsemblePrediction, combine_folds
+from .ensemble import Ensemble
 from .fallback import Fallback, fit_pool, outcome_shares
 from .submission import load_begun, load_test_predictions, write
 

@@ -18,8 +18,10 @@ from ..features import Features, extract
 from ..io import write_submission, write_winners
 from ..predictions import Predictions, average_folds
 from ..recipes import load_recipe
+from . import gammas as kept_gammas
 from . import tasks
-from .ensemble import Ensemble, EnsemblePrediction, combine_folds
+from .combining import EnsemblePrediction, combine_folds
+from .ensemble import Ensemble
 from .guards import check_tests
 from .tasks import Job
 
@@ -29,12 +31,18 @@ GAMMAS = "test.json"
 
 
 def combine_test(
-    workspace: Workspace, ensemble: Ensemble, test: Battles, *, train: Battles | None = None
+    workspace: Workspace,
+    ensemble: Ensemble,
+    test: Battles,
+    *,
+    train: Battles | None = None,
+    all_folds: bool = True,
 ) -> EnsemblePrediction:
     """The ensemble's prediction of test battles that every member has predicted.
 
-    The gammas of the fold averages are kept in ``oof/ensemble/test.json``. Columns of external members
-    are held against their out-of-fold predictions, with ``train`` also against the lengths of the answers.
+    The gammas of the fold averages are kept in ``oof/ensemble/test.json``, and those of ``all_folds`` for
+    single battles too, see `gammas.keep`. Columns of external members are held against their out-of-fold
+    predictions, with ``train`` also against the lengths of the answers.
 
     Raises
     ------
@@ -49,8 +57,11 @@ def combine_test(
     _check_external(workspace, by_fold, features, train)
     prediction = ensemble.combine(by_fold, features)
     log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in prediction.gammas.items()))
-    note = GammaNote(test=test.digest(), rows=len(test), gammas=prediction.gammas)
+    folds = {name: len(parts) for name, parts in by_fold.items()}
+    note = GammaNote(test=test.digest(), rows=len(test), folds=folds, gammas=prediction.gammas)
     atomic.write_json(workspace.oof / ENSEMBLE / GAMMAS, note.model_dump())
+    if all_folds:
+        kept_gammas.keep(workspace, note)
     return replace(prediction, test=test.digest(outcomes=False))
 
 

@@ -45,8 +45,9 @@ from .arguments import (
     real_workspace,
 )
 from .build import build
+from .combining import EnsemblePrediction
 from .cross_fit import RunResult, run_job
-from .ensemble import Ensemble, EnsemblePrediction
+from .ensemble import Ensemble
 from .executors import Event
 from .extra_data import ExtraFile, read_extra
 from .imported import check_imported, is_external
@@ -294,7 +295,7 @@ def predict(
                 second_order=result.second_order,
                 use_folds=folds,
             )
-        return submission.combine_test(place, ensemble, battles)
+        return submission.combine_test(place, ensemble, battles, all_folds=folds is None)
 
 
 def predict_test(run: TrainingRun, ensemble: Ensemble) -> EnsemblePrediction:

@@ -40,8 +40,8 @@ class Parts:
         M names of members and k + m of features, odd ones first.
     delta, tau
         (n, S) with S = M + k + m + 3. ``order`` is what members of one order add to the response that
-        they saw first, ``constant`` what is there without any input, ``rest`` what no part explains: rounding, hard
-        zeros that are floored at 1e-15, and interactions in models that are taken apart by difference.
+        they saw first, ``constant`` what is there without any input, ``rest`` what no part explains:
+        rounding, hard zeros that are floored at 1e-15, interactions in models taken apart by difference.
     """
 
     members: tuple[str, ...]

@@ -15,7 +15,8 @@ from arena_ensemble.errors import InputError, OutOfTime
 from arena_ensemble.io import check_submission
 from arena_ensemble.pipeline import workflow
 from arena_ensemble.pipeline.arguments import deadline_of
-from arena_ensemble.pipeline.ensemble import Ensemble, EnsemblePrediction
+from arena_ensemble.pipeline.combining import EnsemblePrediction
+from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.pipeline.standing import StandingSubmission
 from arena_ensemble.pipeline.workflow import TrainingRun, predict_test
 

@@ -16,7 +16,8 @@ from arena_ensemble.deadline import Deadline
 from arena_ensemble.errors import OutOfTime
 from arena_ensemble.io import check_submission
 from arena_ensemble.pipeline import tasks, workflow
-from arena_ensemble.pipeline.ensemble import Ensemble, EnsemblePrediction
+from arena_ensemble.pipeline.combining import EnsemblePrediction
+from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.pipeline.second_orders import CAUTION, STEP, affordable
 from arena_ensemble.pipeline.standing import StandingSubmission
 from arena_ensemble.pipeline.submission import load_begun

@@ -14,7 +14,8 @@ from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.io import read_battles
 from arena_ensemble.pipeline import workflow
-from arena_ensemble.pipeline.ensemble import Ensemble, EnsemblePrediction
+from arena_ensemble.pipeline.combining import EnsemblePrediction
+from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.predictions import Predictions
 
 

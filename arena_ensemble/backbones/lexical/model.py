@@ -141,6 +141,11 @@ def joined(fits: Sequence[Lexical]) -> Together:
     return Together.of(fits, Scales(WORD_SCALE["odd"], WORD_SCALE["even"], FEATURE_SCALE, WAVE_SCALE))
 
 
+def predict_level(fitted: Lexical, battles: Battles) -> Floats:
+    """As :func:`predict`, at equal length and format: words alone decide who wins."""
+    return predict_together((fitted,), battles, features=extract(battles).level())[0]
+
+
 def load(folder: Path, *, recipe: Recipe, cache: Path) -> Lexical:
     """Read what :func:`fit` wrote.
 

@@ -1,0 +1,152 @@
+"""The verb explain: why one battle has its probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InputError
+from . import options as o
+from .runner import Result, WorkspaceOption
+
+if TYPE_CHECKING:
+    from ..battles import Battles
+    from ..pipeline.explanation import Chances, Explanation, MemberPart, Part
+    from .tables import Cells
+
+_TOP_FEATURES = 4
+
+
+def explain(
+    id: Annotated[
+        str | None, typer.Option(metavar="ID", help="id of the battle; not needed where --test holds one")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="the training battles: without --test the battle is one of them, by what its members "
+            "predicted out of fold; with --test the nearest of them are named",
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="new battles, predicted by the fold models")
+    ] = None,
+    format: o.FormatOption = None,
+    neighbours: Annotated[int, typer.Option(help="nearest training battles to name")] = 5,
+    workspace: WorkspaceOption = Path(),
+) -> Result:
+    """Say why a battle has its probabilities: members, length, format, position bias, neighbours."""
+    if data is None and test is None:
+        raise typer.BadParameter("give --data FILE (a training battle) or --test FILE (a new one)")
+    if not 0 <= neighbours <= 100:
+        raise InputError(f"--neighbours {neighbours}: expected a number from 0 to 100")
+    from ..io import read_battles
+    from ..pipeline.ensemble import Ensemble
+
+    ensemble = Ensemble.load(workspace)
+    train = None if data is None else read_battles(data, format=format)
+    if test is not None:
+        battle = _chosen(read_battles(test, format=format), id, test)
+        found = ensemble.explain(battle, train=train if neighbours else None, neighbours=neighbours)
+    else:
+        assert train is not None
+        if id is None:
+            raise typer.BadParameter("give --id ID: which of the training battles to explain")
+        found = ensemble.explain_training(train, id, neighbours=neighbours)
+    return Result(found.to_dict(), text_of(found))
+
+
+def _chosen(battles: Battles, id: str | None, path: Path) -> Battles:
+    if id is None:
+        if len(battles) != 1:
+            raise InputError(f"{path} holds {len(battles):,} battles; choose one with --id ID")
+        return battles
+    rows = [row for row, name in enumerate(battles.ids) if str(name) == id]
+    if not rows:
+        raise InputError(
+            f"{path} holds no battle with the id {id!r}; choose one of its ids, such as {battles.ids[0]}"
+        )
+    return battles.take(rows)
+
+
+def text_of(found: Explanation) -> str:
+    """The explanation for a terminal."""
+    from .tables import plain_table
+
+    how = {
+        "fold models": "a new battle, by the average of the fold models",
+        "out of fold": "a training battle, by members that never saw it",
+    }
+    vote = "" if found.vote is None else f"; the vote was {found.vote}"
+    tau = "no tie can be voted" if found.tau is None else f"tau {found.tau:+.2f} (how much of a tie)"
+    rows: list[Cells] = [
+        (
+            one.name,
+            *_numbers(one),
+            _percent(one.chances),
+            "one order only" if one.position_bias is None else f"{one.position_bias:+.2f}",
+        )
+        for one in found.members
+    ]
+    others = {
+        "length of the answers": found.length,
+        "format of the answers": found.format,
+        "prompt, likeness of the answers": found.prompt,
+        "what was shown first": found.order,
+    }
+    rows += [(name, *_numbers(part), "", "") for name, part in others.items() if part.delta or part.tau]
+    rows.append(("how common ties are", "", f"{found.constant:+.3f}", "", ""))
+    if max(abs(found.rest.delta), abs(found.rest.tau)) >= 5e-4:
+        rows.append(("left over", *_numbers(found.rest), "", ""))
+    total = f"{0.0 if found.tau is None else found.tau:+.3f}"
+    rows.append(("sum", f"{found.delta:+.3f}", total, _percent(found.chances), ""))
+    header = ("part", "in delta", "in tau", "A / B / tie", "position bias")
+    lines = [
+        f"battle {found.id}: {how[found.source]}{vote}",
+        _verdict(found.chances),
+        f"delta {found.delta:+.2f} (who wins: above 0 is A), {tau}",
+        "",
+        plain_table(header, rows),
+        "",
+        *_feature_lines(found),
+        f"at equal length and format: {_percent(found.level)}",
+        _exchange_line(found),
+    ]
+    if found.nearest:
+        nearest: list[Cells] = [
+            (str(one.id), f"{one.similarity:.2f}", one.vote or "none", one.prompt) for one in found.nearest
+        ]
+        lines += ["", plain_table(("nearest training battle", "similarity", "vote", "prompt"), nearest)]
+    return "\n".join(lines)
+
+
+def _verdict(chances: Chances) -> str:
+    return f"A {chances.a:.1%}   B {chances.b:.1%}   tie {chances.tie:.1%}"
+
+
+def _percent(chances: Chances) -> str:
+    return f"{chances.a:.1%} / {chances.b:.1%} / {chances.tie:.1%}"
+
+
+def _numbers(part: Part | MemberPart) -> tuple[str, str]:
+    return f"{part.delta:+.3f}", f"{part.tau:+.3f}"
+
+
+def _feature_lines(found: Explanation) -> list[str]:
+    top = [one for one in found.features[:_TOP_FEATURES] if abs(one.delta) >= 5e-4]
+    if not top:
+        return []
+    return ["largest features: " + ", ".join(f"{one.name} {one.delta:+.3f}" for one in top)]
+
+
+def _exchange_line(found: Explanation) -> str:
+    if found.exchanged is None:
+        return "with the answers exchanged: not known, a member predicted one order only"
+    pairs = zip(vars(found.chances).values(), vars(found.exchanged).values(), strict=True)
+    apart = max(abs(one - other) for one, other in pairs)
+    if apart < 5e-4:
+        return "with the answers exchanged: the same"
+    return f"with the answers exchanged: {_percent(found.exchanged)}, {apart:.1%} apart"

@@ -1,0 +1,191 @@
+"""Why a battle has these probabilities: the parts of delta and tau, position bias, length, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+from ..artifacts.members import MemberArtifacts
+from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..backbones import head_of
+from ..battles import SWAP, Battles
+from ..features import Features, extract
+from ..predictions import Floats, Predictions, average_folds, delta_tau
+from ..stacking.parts import Parts
+from . import fold_models
+from .combining import EnsemblePrediction, averaged, combine_folds
+from .explanation import Chances, Explanation, FeaturePart, Kind, MemberPart, Part
+from .fold_models import FoldModel
+from .neighbours import VOTES, Neighbour, TrainingPrompts
+
+if TYPE_CHECKING:
+    from .ensemble import Ensemble
+
+LENGTHS: Final = frozenset(
+    (
+        "chars",
+        "words",
+        "vocabulary",
+        "first_turn",
+        "last_turn",
+        "least_turn",
+        "own_words",
+        "sentences",
+        "lines",
+    )
+)
+"""Measures of an answer that say how long it is; all others of an answer are its format."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One member's predictions of one battle, by each fold model."""
+
+    shown: Sequence[Predictions]
+    swapped: Sequence[Predictions] | None
+    """of the battle with its answers exchanged; None where that was not predicted"""
+    level: Sequence[Predictions] | None
+    """at equal length and format; None where the model cannot tell"""
+    equivariant: bool
+
+
+def view_of(models: Iterable[FoldModel], battle: Battles) -> View:
+    """A member's view of a new battle, each of its fold models asked three times."""
+    swapped = battle.swapped()
+    shown, other, level, equivariant = [], [], [], False
+    for model in models:
+        shown.append(model.predict(battle))
+        other.append(model.predict(swapped))
+        level.append(model.predict_level(battle))
+        equivariant = head_of(model.recipe.backbone).swap_equivariant
+    known = [one for one in level if one is not None]
+    return View(shown, other, known or None, equivariant)
+
+
+def oof_view(workspace: Workspace, name: str, battle: Battles, *, n_classes: int) -> View:
+    """A member's out-of-fold prediction of a training battle; at equal length by that fold's model."""
+    predictions, card = MemberArtifacts(workspace, name).load()
+    mine = predictions.aligned_to(battle.ids, name=f"member {name!r}")
+    mine = mine.without_ties() if n_classes == 2 else mine
+    equivariant = not card.is_external and head_of(card.backbone).swap_equivariant
+    fold, level = int(mine.fold[0]), []
+    if not card.is_external and MemberArtifacts(workspace, name).fold_folder(fold).is_dir():
+        models = fold_models.load(workspace, name, n_classes=n_classes, only_fold=fold)
+        level = [one for model in models if (one := model.predict_level(battle)) is not None]
+    whole = equivariant or mine.swap_log_probs is not None
+    return View([mine], [mine.swapped()] if whole else None, level or None, equivariant)
+
+
+def explain(
+    ensemble: Ensemble,
+    battle: Battles,
+    views: Mapping[str, View],
+    gammas: Mapping[str, float],
+    *,
+    source: Literal["fold models", "out of fold"],
+    train: TrainingPrompts | None,
+    neighbours: int,
+) -> Explanation:
+    """Explain the prediction of the one battle from its members' views of it."""
+    features = extract(battle)
+
+    def predicted(by_fold: Mapping[str, Sequence[Predictions]], seen: Features) -> EnsemblePrediction:
+        return combine_folds(
+            by_fold,
+            lambda members: ensemble.stacker_log_probs(members, seen),
+            n_classes=ensemble.card.n_classes,
+            gammas=gammas,
+        )
+
+    shown = {name: view.shown for name, view in views.items()}
+    prediction = predicted(shown, features)
+    level = predicted({name: view.level or view.shown for name, view in views.items()}, features.level())
+    exchanged = None
+    swapped = {name: view.swapped for name, view in views.items() if view.swapped is not None}
+    if len(swapped) == len(views):
+        exchanged = _chances(predicted(swapped, features.swapped()).log_probs[:, list(SWAP)])
+    members = averaged(shown, {name: prediction.gammas[name] for name in shown})
+    parts = ensemble.stacker_parts(members, features)
+    last = prediction.gammas.get(ENSEMBLE, 1.0)
+    two = ensemble.card.n_classes == 2
+    deltas, taus = last * parts.delta[0], (0.0 if two else last) * parts.tau[0]
+    delta, tau = (float(one[0]) for one in delta_tau(prediction.log_probs))
+    by_kind, found = _features(parts, deltas, taus)
+    left = Part(delta - float(deltas[:-1].sum()), 0.0 if two else tau - float(taus[:-1].sum()))
+    outcome = battle.frame["outcome"][0]
+    return Explanation(
+        id=battle.ids[0],
+        source=source,
+        chances=_chances(prediction.log_probs),
+        delta=delta,
+        tau=None if two else tau,
+        members=[
+            _member(name, views[name], float(deltas[place]), float(taus[place]))
+            for place, name in enumerate(parts.members)
+        ],
+        features=found,
+        length=by_kind["length"],
+        format=by_kind["format"],
+        prompt=by_kind["prompt"],
+        order=Part(float(deltas[-3]), float(taus[-3])),
+        constant=float(taus[-2]),
+        rest=left,
+        level=_chances(level.log_probs),
+        exchanged=exchanged,
+        choice=ensemble.stacker.selection_frequency_,
+        gammas=dict(prediction.gammas),
+        vote=None if outcome is None else VOTES[outcome],
+        nearest=_nearest(train, battle, neighbours, leave_out=source == "out of fold"),
+    )
+
+
+def kind_of(feature: str) -> Kind:
+    """Of which kind a feature is, by its name."""
+    measure = feature.split(".", maxsplit=1)[0]
+    if measure.startswith(("prompt_", "pair_")) and "." not in feature:
+        return "prompt"
+    return "length" if measure in LENGTHS else "format"
+
+
+def _features(parts: Parts, deltas: Floats, taus: Floats) -> tuple[dict[Kind, Part], list[FeaturePart]]:
+    """Sums by kind, and every feature that has a part."""
+    first = len(parts.members)
+    found = [
+        FeaturePart(name, kind_of(name), float(deltas[first + place]), float(taus[first + place]))
+        for place, name in enumerate(parts.features)
+        if deltas[first + place] or taus[first + place]
+    ]
+    kinds: tuple[Kind, ...] = ("length", "format", "prompt")
+    sums = {
+        kind: Part(
+            float(sum(one.delta for one in found if one.kind == kind)),
+            float(sum(one.tau for one in found if one.kind == kind)),
+        )
+        for kind in kinds
+    }
+    return sums, sorted(found, key=lambda one: (-abs(one.delta), -abs(one.tau), one.name))
+
+
+def _member(name: str, view: View, delta: float, tau: float) -> MemberPart:
+    biases = [bias[0] for one in view.shown if (bias := one.position_bias()) is not None]
+    return MemberPart(
+        name,
+        delta,
+        tau,
+        _chances(average_folds(list(view.shown)).log_probs),
+        0.0 if view.equivariant else float(np.mean(biases)) if biases else None,
+        None if view.level is None else _chances(average_folds(list(view.level)).log_probs),
+    )
+
+
+def _nearest(
+    train: TrainingPrompts | None, battle: Battles, count: int, *, leave_out: bool
+) -> list[Neighbour]:
+    return [] if train is None else train.nearest(battle, count, leave_out=leave_out)
+
+
+def _chances(log_probs: Floats) -> Chances:
+    return Chances(*np.exp(log_probs[0]).tolist())
