@@ -44,7 +44,7 @@ INSIDE = {
     "backbones": "registry base sixteen_bits language.base_folder language.notices "
     "language.gguf_base language.hub language.base_identity "
     "language.template_tokens language.adapters language.hidden_head language.unsloth_loader "
-    "language.optimizers language.loading language.peft_import language.batching "
+    "language.optimizers language.loading language.peft_import language.batching language.ahead "
     "language.out_of_memory language.trainer_state language.token_cache language.speedups.last_layer "
     "language.speedups.fused_lora language.reporting language.objective language.tiny "
     "language.sequences language.checkpoints language.heads language.encoder language.hidden_cache "

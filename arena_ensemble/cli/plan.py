@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_WIDTH: Final = 132
 KAGGLE_ROWS: Final = 57_477
 KAGGLE_TEST_ROWS: Final = 25_000
 """of the hidden test of the LMSYS competition, about"""
@@ -101,9 +102,10 @@ def _plan_text(estimates: list[Any], title: str, facts: dict[str, Any]) -> str:
         "all",
         "fits",
         "MFU",
+        "batch",
     ):
         table.add_column(name, justify="right", no_wrap=True)
-    units = ["", "B", "M", "GB", "GB", "GB", "GB peak", "GB peak", "fit+read", "GPU-h", "", ""]
+    units = ["", "B", "M", "GB", "GB", "GB", "GB peak", "GB peak", "fit+read", "GPU-h", "", "", "tokens"]
     table.add_row(*(Text(unit, style="dim") for unit in units))
     for one in estimates:
         states = one.trained_bytes + one.gradient_bytes + one.optimizer_bytes
@@ -121,14 +123,18 @@ def _plan_text(estimates: list[Any], title: str, facts: dict[str, Any]) -> str:
             f"{one.gpu_hours:.3g}",
             "no" if not one.fits_reading else "yes" if one.fits_training or not trains else "read only",
             f"{one.implied_mfu:.0%}" if trains else "–",
+            f"{one.batch_tokens:,}{' *' if one.gradient_checkpointing else '  '}" if trains else "–  ",
         )
-    lines = [tables.rendered(table), ""]
+    lines = [tables.rendered(table, width=_WIDTH), ""]
     lines.append(
         f"Assumed: {facts['train_utilisation']:.0%} (fit) and {facts['read_utilisation']:.0%} (read) of the "
         "card's dense peak for the operations performed,"
     )
     lines.append(
         "recomputation included; 5 % fragmentation and 0.75 GiB of CUDA context; 4 bytes of text per token."
+    )
+    lines.append(
+        "batch: tokens of a micro-batch; * layers are computed again in the backward pass, for memory."
     )
     lines += [f"{one.name}: {note}" for one in estimates for note in one.notes]
     if facts["skipped"]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from ..backbones.language.gradients import ENOUGH_TOKENS
 from ..backbones.language.heads import HeadModel
 from ..backbones.language.precision import overflows_fp16
 from ..recipes import Recipe
 from . import flops
-from .footprint import footprint, trained_depth
+from .footprint import Footprint, footprint, trained_depth
 from .gpus import GIB, Gpu
 from .meta_model import attention_for, config_of, dtype_on, meta_model
 from .workload import Workload, batch_totals
@@ -40,6 +41,10 @@ class Estimate:
     """the GPU's name"""
     dtype: str
     attention: str
+    gradient_checkpointing: bool
+    """whether layers are computed again in training, as the recipe says or the card's memory wants it"""
+    batch_tokens: int
+    """of a micro-batch in training: the recipe's, or a half of it that spares computing layers again"""
     parameters: int
     """of base and head, adapters not counted"""
     trained_parameters: int
@@ -93,13 +98,14 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
     base: Any = model.model
     fused = base.config._attn_implementation != "eager"  # DeBERTa has no other
     attention = attention_for(recipe, config, dtype) if fused else "eager"
-    memory = footprint(recipe, config, dtype, model)
+    recipe, memory = _as_trained(recipe, config, dtype, model, gpu)
+    checkpointed = recipe.train.gradient_checkpointing is True
     passes = flops.count(
         model.model,
         config,
         causal=model.causal,
         fused=fused,
-        checkpointed=recipe.train.gradient_checkpointing,
+        checkpointed=checkpointed,
     )
     trained, read = batch_totals(recipe, workload)
     needed, performed = passes.training(trained) if recipe.train.epochs else (0.0, 0.0)
@@ -118,6 +124,8 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
         card=gpu.name,
         dtype=dtype,
         attention=attention,
+        gradient_checkpointing=checkpointed,
+        batch_tokens=recipe.train.batch_tokens,
         train_flops=needed,
         performed_flops=performed,
         read_flops=prediction,
@@ -144,6 +152,30 @@ def estimate(recipe: Recipe, gpu: Gpu, workload: Workload) -> Estimate:
     )
 
 
+def _as_trained(
+    recipe: Recipe, config: Any, dtype: str, model: HeadModel, gpu: Gpu
+) -> tuple[Recipe, Footprint]:
+    """The recipe with ``gradient_checkpointing = "auto"`` resolved in the engine's order, and its memory.
+
+    The engine tries it out on the card; here the estimated memory decides.
+    """
+    train = recipe.train
+    if train.gradient_checkpointing != "auto":
+        return recipe, footprint(recipe, config, dtype, model)
+    tokens, choices = train.batch_tokens, []
+    if recipe.loader != "unsloth":  # whose own is always on
+        choices.append((tokens, False))
+        while (tokens := tokens // 2) >= ENOUGH_TOKENS:
+            choices.append((tokens, False))
+    for tokens, again in [*choices, (train.batch_tokens, True)]:
+        update = {"batch_tokens": tokens, "gradient_checkpointing": again}
+        chosen = recipe.model_copy(update={"train": train.model_copy(update=update)})
+        memory = footprint(chosen, config, dtype, model)
+        if needs(memory.train) <= gpu.memory or not train.epochs:
+            break
+    return chosen, memory
+
+
 def eager_seconds(recipe: Recipe, config: Any, gpu: Gpu, model: HeadModel) -> tuple[float, float]:
     """Seconds per squared row length, in training and in prediction, that unfused attention adds.
 
@@ -151,7 +183,7 @@ def eager_seconds(recipe: Recipe, config: Any, gpu: Gpu, model: HeadModel) -> tu
     """
     traffic = EAGER_TRAFFIC * int(config.num_attention_heads) / (gpu.bandwidth * BANDWIDTH_SHARE)
     layers, depth = int(config.num_hidden_layers), trained_depth(recipe, config, model)
-    often = layers + depth * (3 if recipe.train.gradient_checkpointing else 2)
+    often = layers + depth * (3 if recipe.train.gradient_checkpointing is True else 2)
     return traffic * often, traffic * layers
 
 

@@ -181,7 +181,7 @@ def activation_bytes(recipe: Recipe, config: Any, dtype: str, depth: int) -> int
     if depth == 0:
         return one.kept + one.passing
     period = _period(config)
-    checkpointed = recipe.train.gradient_checkpointing
+    checkpointed = recipe.train.gradient_checkpointing is True
     if checkpointed:
         # what lies between layers is kept; one layer at a time lives through its own step
         first = simulated(1, rows, length, "keep", True).kept

@@ -71,7 +71,8 @@ class TrainSettings(Section):
     2,048, which its caches hold: the gradient is the same)"""
     window: Count = 32
     """optimizer steps per shuffled window, inside which rows are sorted by length"""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """whether backward computes layers again instead of keeping them; ``auto``: where memory is short"""
     optimizer: Literal["adamw", "adamw-8bit", "adamw-paged-8bit", "adamw-kahan"] = "adamw"
     """how AdamW keeps its moments: float32; 8 bits, paged or not; or for bfloat16 weights (full training)"""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0

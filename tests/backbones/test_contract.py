@@ -15,7 +15,7 @@ from architectures import DECODERS, ENCODERS, battles, recipe, save_base
 from safetensors.torch import load_file, save_file
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones.language import adapters, inference
+from arena_ensemble.backbones.language import adapters, inference, loading
 from arena_ensemble.backbones.language import trainer as _training
 from arena_ensemble.backbones.language.model import MemberModel
 from arena_ensemble.backbones.language.opening import open_model
@@ -205,13 +205,19 @@ def test_accumulation_and_checkpointing_change_no_gradient(
 ) -> None:
     fold = folds[case]
     found = []
-    for budget, checkpointing in ((1 << 20, False), (128, False), (1 << 20, True)):
-        member = fold.untrained(train={"gradient_checkpointing": checkpointing})
+    for budget, checkpointing, late in (
+        (1 << 20, False, False), (128, False, False), (1 << 20, True, False), (1 << 20, True, True),
+    ):  # fmt: skip
+        member = fold.untrained(train={"gradient_checkpointing": False if late else checkpointing})
+        if late:
+            loading.recompute_activations(member.head_model.model)
         recomputed = [bool(getattr(m, "gradient_checkpointing", False)) for m in member.head_model.modules()]
         assert any(recomputed) == checkpointing
         found.append(_gradients(member, training_set_of(member.encoder, battles())[0], budget))
-    whole, cut, checkpointed = found
+    whole, cut, checkpointed, late_checkpointed = found
     assert whole.keys() == cut.keys() == checkpointed.keys()
+    for name, gradient in checkpointed.items():
+        assert torch.equal(late_checkpointed[name], gradient), f"{name}: turned on when memory ran out"
     scale = max(float(g.abs().max()) for g in whole.values())
     for name, gradient in whole.items():
         torch.testing.assert_close(cut[name], gradient, atol=1e-5 * scale, rtol=1e-4)

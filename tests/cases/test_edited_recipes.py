@@ -91,7 +91,7 @@ def test_machine_settings_are_settings() -> None:
     for name in Recipe.machine_settings:
         section, key = name.split(".")
         old = plain.settings()[section][key]
-        new = {bool: True, int: 7, float: 3.5, list: ["tensorboard"]}[type(old)]
+        new = {bool: True, str: True, int: 7, float: 3.5, list: ["tensorboard"]}[type(old)]
         other = recipe_from({"backbone": "lexical", section: {key: new}})
         assert other.digest() != plain.digest()
         assert other.fit_digest() == plain.fit_digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -190,6 +191,36 @@ def test_checkpointed_memory_is_that_of_the_real_checkpointed_model(monkeypatch:
     real = memory.measure(head_model, batch, "step", None)
     estimated = footprint.activation_bytes(recipe, config, "fp32", 5)
     assert estimated == pytest.approx(real.kept + real.passing, rel=0.3)
+
+
+def test_auto_recomputes_where_the_card_wants_it(tmp_path: Path) -> None:
+    """Kept whole where it fits, in halves of at least 2,048 tokens else, recomputed as the last way."""
+    shape = {"hidden_size": 512, "intermediate_size": 2048, "max_position_embeddings": 512}
+    tiny_config("llama", **shape).save_pretrained(tmp_path)
+    work = workload.Workload(workload.typical_lengths(400, count=200), 1000)
+
+    def made(memory_bytes: int, checkpointing: Any = "auto") -> Any:
+        train = {"gradient_checkpointing": checkpointing, "batch_tokens": 8192}
+        recipe = a_recipe(base=str(tmp_path), train=train, prompt={"max_tokens": 512})
+        return estimate.estimate(recipe, replace(gpu_named("h100"), memory=memory_bytes), work)
+
+    def choice(found: Any) -> tuple[int, bool]:
+        return found.batch_tokens, found.gradient_checkpointing
+
+    roomy, kept, again = made(1 << 40), made(1 << 40, False), made(1 << 40, True)
+    assert choice(roomy) == (8192, False)
+    assert roomy == kept
+    assert (again.fit_seconds, again.train_peak_bytes) > (kept.fit_seconds, 0)
+    assert again.train_peak_bytes < kept.train_peak_bytes
+    half = made(kept.train_peak_bytes - 1)
+    assert choice(half) == (4096, False)
+    assert half.fits_training
+    assert half.fit_seconds < again.fit_seconds
+    quarter = made(half.train_peak_bytes - 1)
+    assert choice(quarter) == (2048, False)
+    full = made(min(quarter.train_peak_bytes, again.train_peak_bytes) - 1)
+    assert choice(full) == (8192, True)
+    assert full.train_peak_bytes == again.train_peak_bytes
 
 
 def test_an_estimate_adds_up_and_follows_the_recipe(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_rules_of_the_field_hold(name: str) -> None:
     assert (adapter.rslora, adapter.dora) == (False, False), "did not help in the write-ups"
     if adapter.kind == "lora" and not recipe.base.startswith("package:"):  # which is for a CPU
         assert (adapter.target, adapter.r) == ("linear", 64)
-        assert train.gradient_checkpointing, "a 7B base does not fit otherwise on 40 GB"
+        assert train.gradient_checkpointing == "auto", "the card's memory decides"
         assert adapter.dropout == 0, "the fused adapters need none"
     if "gemma" in recipe.base:
         assert train.attention == "auto", "the card decides which kernel knows its soft-cap"

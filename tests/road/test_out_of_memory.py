@@ -11,10 +11,11 @@ import pytest
 import torch
 from architectures import battles, recipe, save_base
 
-from arena_ensemble.backbones.language import out_of_memory
+from arena_ensemble.backbones.language import adapters, gradients, out_of_memory
 from arena_ensemble.backbones.language.model import MemberModel
 from arena_ensemble.backbones.language.opening import open_model
 from arena_ensemble.backbones.language.trainer import Trainer
+from arena_ensemble.backbones.language.training import train_member
 from arena_ensemble.backbones.language.training_data import training_set_of
 from arena_ensemble.errors import MemberError
 
@@ -127,6 +128,115 @@ def test_the_smaller_size_outlives_the_session(base: Path, tmp_path: Path) -> No
     assert card.refused == 0
     assert resumed["batch_tokens"] == facts["batch_tokens"]
     assert all(torch.equal(a, b) for a, b in zip(hit.parameters, again.parameters, strict=True))
+
+
+class Switch:
+    """What turns recomputation on; a card then holds more."""
+
+    def __init__(self, card: Card, most: int) -> None:
+        self.card, self.most, self.tokens = card, most, list[int]()
+
+    def __call__(self) -> None:
+        self.tokens.append(self.card.calls)
+        self.card.most = self.most
+
+
+@pytest.mark.parametrize("rehearse", [False, True])
+@pytest.mark.parametrize(
+    ("enough", "most", "then", "switched", "tokens"),
+    [
+        (100, 1 << 30, 0, False, 800),  # all fits as it is
+        (100, 300, 1 << 30, False, 300),  # halves are large enough: nothing is computed twice
+        (400, 300, 1 << 30, True, 800),  # they are not: whole micro-batches, recomputed
+        (400, 300, 400, True, 400),  # and halves of those
+        (1, 0, 1 << 30, True, 800),  # nothing left to halve
+    ],
+)
+def test_recomputation_comes_after_large_halves_and_before_small_ones(
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    enough: int,
+    most: int,
+    then: int,
+    switched: bool,
+    tokens: int,
+    rehearse: bool,
+) -> None:
+    monkeypatch.setattr(gradients, "ENOUGH_TOKENS", enough)
+    plain = trainer_of(member_of(base, tmp_path))
+    plain.run()
+    hit = trainer_of(member_of(base, tmp_path))
+    card = Card(hit.head_model, most=most)
+    switch = Switch(card, then)
+    hit.gradients.recompute = switch
+    facts = hit.run(rehearse=rehearse)
+    assert len(switch.tokens) == switched == facts["gradient_checkpointing"]
+    assert tokens // 2 < facts["batch_tokens"] <= tokens
+    for name, value in weights(plain).items():
+        np.testing.assert_allclose(weights(hit)[name], value, rtol=0, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("rehearse", [False, True])
+def test_recomputation_outlives_the_session(base: Path, tmp_path: Path, rehearse: bool) -> None:
+    """It is turned on before the first step of the next, which meets no error; nor are halves halved."""
+    for most, then in ((200, 1 << 30), (100, 300)):
+        hit = trainer_of(member_of(base, tmp_path))
+        hit.settings = hit.settings.model_copy(update={"checkpoint_every": 3})
+        card = Card(hit.head_model, most=most)
+        hit.gradients.recompute = Switch(card, then)
+        facts = hit.run(checkpoints=tmp_path / f"{then}")
+        again = trainer_of(member_of(base, tmp_path))
+        again.settings = hit.settings
+        card = Card(again.head_model, most=most)
+        again.gradients.recompute = switch = Switch(card, then)
+        found = again.run(checkpoints=tmp_path / f"{then}", resume=True, rehearse=rehearse)
+        assert card.refused == 0
+        assert switch.tokens == [0]
+        for name in ("batch_tokens", "gradient_checkpointing"):
+            assert found[name] == facts[name]
+        assert all(torch.equal(a, b) for a, b in zip(hit.parameters, again.parameters, strict=True))
+
+
+def test_a_model_that_cannot_recompute_gets_smaller_batches(base: Path, tmp_path: Path) -> None:
+    hit = trainer_of(member_of(base, tmp_path))
+    Card(hit.head_model, most=300)
+
+    def refuse() -> None:
+        raise ValueError("LlamaModel is not compatible with gradient checkpointing.")
+
+    hit.gradients.recompute = refuse
+    facts = hit.run()
+    assert facts["batch_tokens"] <= 300
+    assert facts["gradient_checkpointing"] is False
+
+
+def test_the_recipe_s_auto_turns_the_model_s_own_recomputation_on(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The real switch, through the backbone: the card is full until the layers recompute."""
+    found = []
+    for full in (False, True):
+        member = member_of(base, tmp_path)
+        assert member.encoder.recipe.train.gradient_checkpointing == "auto"
+        layers = [m for m in member.head_model.modules() if hasattr(m, "gradient_checkpointing")]
+        card = Card(member.head_model)
+
+        def forward(*_: Any, card: Card = card, layers: list[Any] = layers, full: bool = full) -> None:
+            card.most = 0 if full and not layers[-1].gradient_checkpointing else 1 << 30
+
+        member.head_model.register_forward_pre_hook(forward)
+        training_set, _ = training_set_of(member.encoder, ROWS)
+        with caplog.at_level(logging.INFO):
+            facts = train_member(
+                member, training_set, ROWS.take(np.arange(0)), folder=tmp_path / "fold-0", resume=False,
+                on_progress=None,
+            )  # fmt: skip
+        assert facts["gradient_checkpointing"] == full == layers[-1].gradient_checkpointing
+        found.append(adapters.trained_parameters(member.head_model))
+    assert sum("computed again" in record.message for record in caplog.records) == 1
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=0, atol=2e-6)
 
 
 def test_a_single_row_too_many_names_the_remedies(base: Path, tmp_path: Path) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from ...losses import Floats
+from .ahead import Ahead
 from .batching import Index
 from .heads import HeadModel
 from .objective import example_loss
 from .out_of_memory import TokenBudget, attempt, random_state, set_random_state
 from .sequences import TrainingSet, collate
+
+_log = logging.getLogger(__name__)
+ENOUGH_TOKENS: Final = 2048
+"""A micro-batch of so many tokens still fills a GPU's matrix products. Down to it halving comes before
+recomputing the layers, which adds half to the work of LoRA training (2N operations a token beside 4N)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +39,18 @@ class Accumulated:
     """tokens"""
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A micro-batch on its device: what the model sees, and what is learned from it."""
+
+    batch: dict[str, torch.Tensor]
+    labels: torch.Tensor
+    weights: torch.Tensor
+    teacher: torch.Tensor | None
+    share: torch.Tensor
+    """of the loss that the teacher has, for each row or for all"""
+
+
 @dataclass(eq=False)
 class Gradients:
     """Runs micro-batches forward and backward; the parameters are as in :class:`.trainer.Trainer`."""
@@ -47,26 +66,34 @@ class Gradients:
     soft_cosine: bool
     parameters: Sequence[torch.nn.Parameter]
     budget: TokenBudget
+    recompute: Callable[[], None] | None = None
+    """makes the layers keep nothing and compute again in the backward pass, where that is left to memory"""
+    recomputes: bool = False
+    """whether it was called"""
 
-    def add(self, micro_batches: Sequence[Index]) -> Accumulated:
+    def __post_init__(self) -> None:
+        self._ahead = Ahead(self._prepared)
+
+    def add(self, micro_batches: Sequence[Index], following: Sequence[Index] = ()) -> Accumulated:
         """Add the gradients of the mean loss over micro-batches of units.
 
-        When memory runs out, all is done again in smaller ones, and so are all later steps.
+        When memory runs out, all is done again in smaller ones, and so are all later steps. The first of the
+        ``following`` ones, those of the next step, is prepared meanwhile.
 
         Raises
         ------
         MemberError
             Memory ran out with a single row.
         """
-        rows = [self.training_set.units[units].reshape(-1) for units in micro_batches]
-        total = float(sum(self.training_set.weights[part].sum() for part in rows)) or 1.0
-        lengths = self.training_set.sequences.lengths
-        if self.budget.shrunk:
-            rows = self.budget.cut(rows, lengths)
+        whole = [self.training_set.units[units].reshape(-1) for units in micro_batches]
+        total = float(sum(self.training_set.weights[part].sum() for part in whole)) or 1.0
+        rows = self._cut(whole)
+        following = following[:1]
+        then = self._cut([self.training_set.units[units].reshape(-1) for units in following])[:1]
         before = random_state(self.policy.device)
-        while (found := attempt(partial(self._accumulate, rows, total))) is None:
+        while (found := attempt(partial(self._accumulate, rows, total, then))) is None:
             self._forget(before)
-            rows = self.budget.smaller(rows, lengths, self._name)
+            rows = self._in_less_memory(rows, whole)
         self.budget.settled()
         return found
 
@@ -85,7 +112,8 @@ class Gradients:
         MemberError
             Memory ran out with a single row.
         """
-        rows = [self.training_set.units[units].reshape(-1) for units in micro_batches]
+        whole = [self.training_set.units[units].reshape(-1) for units in micro_batches]
+        rows = self._cut(whole)
         before = random_state(self.policy.device)
 
         def once() -> bool:
@@ -96,9 +124,43 @@ class Gradients:
 
         while not attempt(once):
             self._forget(before)
-            rows = self.budget.smaller(rows, self.training_set.sequences.lengths, self._name)
+            rows = self._in_less_memory(rows, whole)
         self._forget(before)
         self.budget.settled()
+
+    def start_recomputing(self) -> bool:
+        """Compute layers again from now on; False where that is no choice, or the model cannot.
+
+        Every number stays but for rounding: it is the same forward pass, from the same random state.
+        """
+        if self.recompute is None:
+            return False
+        recompute, self.recompute = self.recompute, None
+        try:
+            recompute()
+        except ValueError as error:  # transformers' word for a model without it
+            _log.info("%s: %s", self.budget.what, str(error).strip().splitlines()[0])
+            return False
+        self.recomputes = True
+        return True
+
+    def _cut(self, whole: list[Index]) -> list[Index]:
+        if not self.budget.shrunk or not whole:
+            return whole
+        return self.budget.cut(whole, self.training_set.sequences.lengths)
+
+    def _in_less_memory(self, rows: list[Index], whole: list[Index]) -> list[Index]:
+        """The same rows: in halves while those are large, then whole and recomputed, then in halves."""
+        lengths = self.training_set.sequences.lengths
+        if self.budget.next(rows, lengths) < ENOUGH_TOKENS and self.start_recomputing():
+            self.budget.restore()
+            _log.info(
+                "%s: out of memory; from here on layers are computed again in the backward pass, which "
+                "changes no result but by rounding",
+                self.budget.what,
+            )
+            return whole
+        return self.budget.smaller(rows, lengths, self._name)
 
     def _name(self, row: int) -> str:
         return str(self.training_set.names[row])
@@ -108,17 +170,17 @@ class Gradients:
             parameter.grad = None
         set_random_state(before, self.policy.device)
 
-    def _accumulate(self, rows: list[Index], total: float) -> Accumulated:
-        logits, losses, shapes = zip(*(self._backward(part, total) for part in rows), strict=True)
+    def _accumulate(self, rows: list[Index], total: float, then: Sequence[Index] = ()) -> Accumulated:
+        after = [*rows[1:], *then, None][: len(rows)]
+        prepared = (self._ahead.get(part, later) for part, later in zip(rows, after, strict=True))
+        logits, losses, shapes = zip(*(self._backward(part, total) for part in prepared), strict=True)
         values = torch.stack(losses).cpu()  # the step's only wait for the device
         real = sum(int(self.training_set.sequences.real_tokens[part].sum()) for part in rows)
         return Accumulated(rows, torch.cat(logits).double().cpu().numpy(), values, real, sum(shapes))
 
-    def _backward(self, rows: Index, total: float) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """Add one micro-batch's gradients; its logits (n, 3), its part of the loss, its padded tokens."""
+    def _prepared(self, rows: Index) -> Prepared:
         training_set, device = self.training_set, self.policy.device
         batch = self._batch(rows)
-        # copied ahead of the forward pass, which then has nothing to wait for
         labels = _to(torch.from_numpy(training_set.labels[rows]), device)
         weights = _to(torch.from_numpy(training_set.weights[rows]).float(), device)
         teacher, share = None, torch.tensor(self.soft_share)
@@ -126,18 +188,22 @@ class Gradients:
             teacher = _to(torch.from_numpy(training_set.teacher[rows]).float(), device)
         if training_set.voted is not None:
             share = torch.where(torch.from_numpy(training_set.voted[rows]), share, 1.0)
-        share = _to(share, device)
+        return Prepared(batch, labels, weights, teacher, _to(share, device))
+
+    def _backward(self, given: Prepared, total: float) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Add one micro-batch's gradients; its logits (n, 3), its part of the loss, its padded tokens."""
+        batch = given.batch
         with self.policy.context():
             logits = self.head_model(batch)
         each = example_loss(
             logits,
-            labels,
-            teacher,
+            given.labels,
+            given.teacher,
             temperature=self.soft_temperature,
-            share=share,
+            share=given.share,
             cosine=self.soft_cosine,
         )
-        loss = (each * weights).sum() / total
+        loss = (each * given.weights).sum() / total
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         shape = batch["input_ids"] if "input_ids" in batch else batch["features"][:, :1]
         return logits.detach(), loss.detach(), int(shape.numel())

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from .ahead import Ahead
 from .batching import Index, plan_prediction
 from .heads import HeadModel
 from .out_of_memory import TokenBudget, attempt
@@ -94,8 +95,8 @@ def _in_batches(
     budget = TokenBudget(batch_tokens, what) if isinstance(batch_tokens, int) else batch_tokens
     lengths, done = sequences.lengths, 0
 
-    def read(rows: Index) -> torch.Tensor:
-        batch = collate(
+    def made(rows: Index) -> dict[str, torch.Tensor]:
+        return collate(
             sequences,
             rows,
             pad_id=pad_id,
@@ -105,12 +106,17 @@ def _in_batches(
             left=left,
             packed=packed,
         )
+
+    ahead = Ahead(made)
+
+    def read(rows: Index, then: Index | None) -> torch.Tensor:
+        batch = ahead.get(rows, then)
         with torch.inference_mode(), policy.context():
             return head_model.features(batch) if features else head_model(batch)
 
     waiting = deque(plan_prediction(lengths, budget.tokens))
     while waiting:
-        output = attempt(partial(read, waiting[0]))
+        output = attempt(partial(read, waiting[0], waiting[1] if len(waiting) > 1 else None))
         if output is None:
             parts = budget.smaller([waiting[0]], lengths, lambda row: row + 1)
             waiting = deque([*parts, *(budget.cut(list(waiting)[1:], lengths) if len(waiting) > 1 else ())])

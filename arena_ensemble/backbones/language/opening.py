@@ -95,7 +95,7 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     if policy.autocast:
         adapters.float32_head(model, head)
         adapters.leave_casts_to_autocast(model)
-    if recipe.train.gradient_checkpointing and not unsloth:  # its own was turned on with the adapters
+    if recipe.train.gradient_checkpointing is True and not unsloth:  # its own was turned on with the adapters
         loading.recompute_activations(model)
     head_model = build(model, recipe, encoder.tokenizer).to(policy.device)
     if not unsloth:

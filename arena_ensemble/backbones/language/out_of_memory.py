@@ -79,6 +79,7 @@ class TokenBudget:
 
     def __init__(self, tokens: int, what: str) -> None:
         self.tokens, self.what = tokens, what
+        self._allowed = tokens
         self.shrunk = False
         self._new = False
 
@@ -92,18 +93,29 @@ class TokenBudget:
         """
         parts = list(parts)
         fullest = max(parts, key=lambda rows: int(lengths[rows].max()) * len(rows))
-        several = [rows for rows in parts if len(rows) > 1]
-        if not several:
+        if not self._padded(parts, lengths):
             raise MemberError(
                 f"{self.what}: out of memory with a single row (id {names(int(fullest[0]))!r}, "
                 f"{int(lengths[fullest].max()):,} tokens){_free()}: set prompt.max_tokens lower, "
-                "train.gradient_checkpointing = true or adapter.quantise = '4bit', take a smaller base, or "
+                "train.gradient_checkpointing = 'auto' or adapter.quantise = '4bit', take a smaller base, or "
                 "end what else uses the memory"
             )
-        padded = max(int(lengths[rows].max()) * len(rows) for rows in several)
-        self.tokens = max(1, min(self.tokens, padded) // 2)
+        self.tokens = max(1, self.next(parts, lengths))
         self.shrunk = self._new = True
         return self.cut(parts, lengths)
+
+    @staticmethod
+    def _padded(parts: Iterable[Index], lengths: Index) -> int:
+        """Tokens of the fullest part of several rows; 0 where every part is one row."""
+        return max((int(lengths[rows].max()) * len(rows) for rows in parts if len(rows) > 1), default=0)
+
+    def next(self, parts: Iterable[Index], lengths: Index) -> int:
+        """What :meth:`smaller` would come to; 0 where nothing is left to cut."""
+        return min(self.tokens, self._padded(parts, lengths)) // 2
+
+    def restore(self) -> None:
+        """Back to what was allowed at first: something else has made room."""
+        self.tokens, self.shrunk, self._new = self._allowed, False, False
 
     def cut(self, parts: Iterable[Index], lengths: Index) -> list[Index]:
         """The rows of ``parts``, in their order, in micro-batches of the budget."""

@@ -29,7 +29,7 @@ from .optimizers import build_optimizer, state_bytes
 from .out_of_memory import TokenBudget, remedied
 from .pace import Pace
 from .sequences import TrainingSet
-from .trainer_state import TrainerState
+from .trainer_state import TrainerState, exchange
 from .watch import Log, Watch
 
 _log = logging.getLogger(__name__)
@@ -55,6 +55,9 @@ class Trainer:
         Needs ``device``, ``context()`` and ``scaled``.
     head
         Names of the head's parameters, which get the head's learning rate.
+    recompute
+        Turns on that layers are computed again in the backward pass; called when memory runs out and smaller
+        micro-batches would be inefficient. None where it is on already, or never shall be.
     name
         How warnings call what is trained.
     """
@@ -72,14 +75,11 @@ class Trainer:
         soft_temperature: float = 1.0,
         soft_share: float = 0.0,
         soft_cosine: bool = False,
+        recompute: Callable[[], None] | None = None,
         name: str = "a member in training",
     ) -> None:
-        self.head_model, self.training_set, self.settings, self.policy = (
-            head_model,
-            training_set,
-            settings,
-            policy,
-        )
+        self.head_model, self.training_set = head_model, training_set
+        self.settings, self.policy = settings, policy
         self.seed, self.name = seed, name
         self.named = trained_parameters(head_model)
         self.parameters = list(self.named.values())
@@ -105,6 +105,8 @@ class Trainer:
             soft_cosine,
             self.parameters,
             TokenBudget(settings.batch_tokens, f"training of {name}"),
+            recompute,
+            getattr(settings, "gradient_checkpointing", False) is True,
         )
         self.watch = Watch(training_set, name)
         self.seen_logits = self.watch.seen_logits
@@ -170,6 +172,8 @@ class Trainer:
         if resume and checkpoints is not None:
             _checkpoints.restore(self, checkpoints)
         budget = self.gradients.budget
+        if state.recomputes:
+            self.gradients.start_recomputing()
         if state.batch_tokens is not None:
             budget.tokens, budget.shrunk = state.batch_tokens, True
         self.head_model.train()
@@ -207,10 +211,8 @@ class Trainer:
                         f"{GO_ON}"
                     )
                 pace.step_begins()
-                loss = self.train_step(
-                    plan[state.step], rate_at(state.done, steps, settings.warmup, settings.schedule)
-                )
-                at = state.step
+                at, rate = state.step, rate_at(state.done, steps, settings.warmup, settings.schedule)
+                loss = self.train_step(plan[at], rate, following=next(iter(plan[at + 1 :]), ()))
                 state.step, state.done = state.step + 1, state.done + 1
                 self._report(loss, steps, on_progress, on_log)
                 if evaluate is not None and settings.early_stopping and at in marks:
@@ -227,8 +229,10 @@ class Trainer:
         self._settle()
         return self._facts(steps, stopped)
 
-    def train_step(self, micro_batches: list[Index], relative_rate: float) -> float:
-        """One optimizer step over micro-batches of units; returns its loss.
+    def train_step(
+        self, micro_batches: list[Index], relative_rate: float, following: Sequence[Index] = ()
+    ) -> float:
+        """One optimizer step over micro-batches of units; returns its loss. ``following``: the next step's.
 
         Raises
         ------
@@ -238,7 +242,7 @@ class Trainer:
         training_set = self.training_set
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * relative_rate
-        found = self.gradients.add(micro_batches)
+        found = self.gradients.add(micro_batches, following)
         self._remember_budget()
         self.state.real, self.state.padded = self.state.real + found.real, self.state.padded + found.padded
         if not bool(torch.isfinite(found.losses).all()):
@@ -263,8 +267,9 @@ class Trainer:
         self._remember_budget()
 
     def _remember_budget(self) -> None:
-        if self.gradients.budget.shrunk:
-            self.state.batch_tokens = self.gradients.budget.tokens
+        budget = self.gradients.budget
+        self.state.batch_tokens = budget.tokens if budget.shrunk else None
+        self.state.recomputes = self.gradients.recomputes
 
     def _update(self) -> None:
         """Clip the gradients, move the parameters, and follow them with the moving average."""
@@ -293,7 +298,7 @@ class Trainer:
 
     def _evaluate(self, evaluate: Evaluate, on_log: Log | None) -> bool:
         """Whether to stop: no better validation loss for ``early_stopping`` evaluations."""
-        live = self._exchange(self.ema) if self.ema is not None else None
+        live = exchange(self.parameters, self.ema) if self.ema is not None else None
         self.head_model.eval()
         value = evaluate()
         self.head_model.train()
@@ -304,25 +309,17 @@ class Trainer:
         else:
             state.stale += 1
         if live is not None:
-            self._exchange(live)
+            exchange(self.parameters, live)
         if on_log:
             on_log(state.done, {"refined_validation_loss": value})
         return bool(state.stale >= self.settings.early_stopping)
 
-    def _exchange(self, values: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Put ``values`` into the parameters; returns what was there."""
-        before = [p.detach().clone() for p in self.parameters]
-        with torch.no_grad():
-            for parameter, value in zip(self.parameters, values, strict=True):
-                parameter.copy_(value)
-        return before
-
     def _settle(self) -> None:
         """The weights that are kept: the best evaluated, else the average, else the last."""
         if self.best is not None:
-            self._exchange(self.best)
+            exchange(self.parameters, self.best)
         elif self.ema is not None and self.state.done:
-            self._exchange(self.ema)
+            exchange(self.parameters, self.ema)
         self.head_model.eval()
 
     def _facts(self, steps: int, stopped: bool) -> dict[str, Any]:
@@ -337,6 +334,7 @@ class Trainer:
             "padding_share": round(1 - state.real / state.padded, 4) if state.padded else 0.0,
             "epoch_losses": state.losses,
             "batch_tokens": self.gradients.budget.tokens,
+            "gradient_checkpointing": self.gradients.recomputes,
             **self.watch.facts(),
         }
         if math.isfinite(state.best):

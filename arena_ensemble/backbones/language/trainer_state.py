@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,8 +26,18 @@ class TrainerState:
     real: int = 0
     padded: int = 0
     batch_tokens: int | None = None  # of a micro-batch, once memory has run out
+    recomputes: bool = False  # layers in the backward pass, since memory has run out
     losses: list[float] | None = None  # mean loss of each finished epoch
     seconds: float = 0.0
+
+
+def exchange(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Put ``values`` into the parameters; returns what was there."""
+    before = [p.detach().clone() for p in parameters]
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)
+    return before
 
 
 class Resumable(Protocol):

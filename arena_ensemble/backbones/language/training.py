@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ...calibration import fit_temperature
 from ...deadline import Deadline
 from ...metrics import log_loss
 from ..base import Progress
+from . import loading
 from .adapters import unmoved
 from .model import MemberModel
 from .reporting import reporter
@@ -42,12 +44,17 @@ def train_member(
         Where checkpoints lie; its name also tells the runs of one member apart in reports.
     """
     recipe, fold = member.encoder.recipe, folder.name.removesuffix(".partial")
+    machine: dict[str, Any] = {"batch_tokens": member.policy.micro_batch(recipe.train.batch_tokens)}
+    recompute = None
+    if recipe.train.gradient_checkpointing == "auto":
+        if recipe.loader == "unsloth":
+            machine["gradient_checkpointing"] = True  # its own, on since the adapters were inserted
+        else:
+            recompute = partial(loading.recompute_activations, member.head_model.model)
     trainer = Trainer(
         member.head_model,
         replace(training_set, sequences=member.from_frozen(training_set.sequences, on_progress)),
-        recipe.train.model_copy(
-            update={"batch_tokens": member.policy.micro_batch(recipe.train.batch_tokens)}
-        ),
+        recipe.train.model_copy(update=machine),
         policy=member.policy,
         seed=recipe.seed,
         pad_id=member.encoder.pad_id,
@@ -55,6 +62,7 @@ def train_member(
         soft_temperature=recipe.soft.temperature,
         soft_share=recipe.soft.weight,
         soft_cosine=recipe.soft.loss == "kl+cosine",
+        recompute=recompute,
         name=f"{recipe.name or 'a member'} {fold}",
     )
     log = close = None

@@ -142,4 +142,5 @@ def insert_adapters(model: Any, recipe: Recipe, head: Collection[str]) -> None:
 
 
 def _checkpointing(recipe: Recipe) -> str | bool:
+    """``auto`` is on: unsloth's own costs little, and cannot be turned on later."""
     return "unsloth" if recipe.train.gradient_checkpointing else False
