@@ -32,7 +32,8 @@ def plan_recipes(workspace: Workspace, options: PlanOptions) -> Result:
     """What each recipe would need on a GPU, estimated from shapes."""
     from ..planning.estimate import estimate
     from ..planning.gpus import gpus_named
-    from ..planning.workload import Workload, lengths_of, typical_lengths
+    from ..planning.lengths import lengths_of
+    from ..planning.workload import Workload, typical_lengths
 
     usual = KAGGLE_ROWS if options.hours is None else KAGGLE_TEST_ROWS
     rows = usual if options.rows is None else options.rows

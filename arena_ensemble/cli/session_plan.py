@@ -146,7 +146,7 @@ def _no_room(plan: SessionPlan, gpu: Gpu, cards: int) -> str:
 
 def _assumptions(gpu: Gpu, workload: Workload, hours: float) -> list[str]:
     from ..planning import session
-    from ..planning.workload import BYTES_PER_TOKEN
+    from ..planning.lengths import BYTES_PER_TOKEN
 
     rate = session.rate_of(gpu, "fp16", workload.read_utilisation)
     why = f"{workload.read_utilisation:.0%} of its dense peak of {gpu.half / 1e12:.0f}"

@@ -20,12 +20,14 @@ from ..artifacts.workspace import Workspace
 from ..battles import Battles
 from ..errors import ArenaError, OutOfTime, StaleError
 from ..folds import Folds
+from ..planning.costs import MemberCost
 from ..predictions import Predictions
 from ..recipes import Recipe
 from . import distillation, starts, tasks
-from .executors import PLANNED, Event, cheapest_first, default_jobs, run_tasks, with_label
+from .executors import PLANNED, Event, default_jobs, run_tasks, with_label
 from .finishing import finish_member, held_out_loss
 from .recording import Recorder
+from .run_costs import fitting_workers, in_order, job_costs, with_costs
 from .second_orders import first_orders, second_orders
 from .tasks import FoldTask, Job
 
@@ -155,8 +157,9 @@ def run_job(
     tell = on_finished if left and on_finished is not None else (lambda members: None)
     what = "prediction" if job.train is None else "training"
     with Recorder(job.workspace, what, list(recipes), len(left), on_event) as record:
-        for label in left:
-            record(label, 0, 0, PLANNED)
+        costs = job_costs(job, recipes, jobs or default_jobs(recipes.values())) if left else {}
+        for label, tokens, seconds in with_costs(job, costs, left):
+            record(label, tokens, seconds, PLANNED)
         tell([])
         for wave in waves:  # teachers before their pupils
             ready = {}
@@ -169,7 +172,7 @@ def run_job(
                     result.late[name] = f"its {starts.role(recipe, late[0])} {late[0]} is not finished"
                 else:
                     ready[name] = recipe
-            _run_wave(job, ready, result, jobs, record, tell)
+            _run_wave(job, ready, costs, result, jobs, record, tell)
         for name, why in result.failed.items():
             record.member_ended(name, None, why)
     return result
@@ -178,12 +181,13 @@ def run_job(
 def _run_wave(
     job: Job,
     recipes: Mapping[str, Recipe],
+    costs: Mapping[str, MemberCost],
     result: RunResult,
     jobs: int | None,
     record: Recorder,
     tell: Finished,
 ) -> None:
-    """One wave of members, none of which waits for another; the cheapest end first."""
+    """One wave of members, none of which waits for another; the cheap ones first where that costs little."""
     planned: dict[str, list[FoldTask]] = {}
     for name, recipe in recipes.items():
         try:
@@ -215,16 +219,15 @@ def _run_wave(
         finish(name)
     if done:
         tell([*earlier, *(name for name in recipes if name in done)])
-    order = cheapest_first(recipes)
-    order = [name for name in order if name in left and name not in result.failed]
-    ready = [task for name in order for task in left[name]]
+    # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
+    workers = jobs or fitting_workers(default_jobs(recipes.values()), recipes, costs)
+    record.workers(workers)
+    ready = [task for name, part in left.items() if name not in result.failed for task in part]
+    ready = in_order(job, ready, costs, fitted, workers)
     by_fold = job.train is None and job.deadline is not None
     if by_fold:  # whatever comes, every member's first fold before any second one
         ready.sort(key=lambda task: task.fold)
     waiting = {name: len(part) for name, part in left.items()}
-    # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
-    workers = jobs or default_jobs(recipes.values())
-    record.workers(workers)
     seconds: dict[str, float] = {}
 
     def perform(todo: Sequence[FoldTask], *, last: bool) -> None:

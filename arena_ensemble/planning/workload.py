@@ -10,13 +10,11 @@ import numpy.typing as npt
 
 from ..backbones import head_of
 from ..backbones.language.batching import plan_epoch, plan_prediction
-from ..battles import Battles
-from ..prompts import get_template, template_of, turns_of
+from ..prompts import template_of
 from ..recipes import Recipe
 from .flops import BatchTotals
+from .lengths import BYTES_PER_TOKEN, Lengths
 
-BYTES_PER_TOKEN: Final = 4.0
-"""UTF-8 bytes of text per token, an assumption: tokenizers of these bases give 3.5 to 4.5 on English"""
 TEXT_SHARES: Final = (0.12, 0.47, 0.41)
 """prompt, response A, response B in a battle's tokens: the first 100 rows of Kaggle's train.csv"""
 LENGTH_SPREAD: Final = 1.0
@@ -24,9 +22,6 @@ LENGTH_SPREAD: Final = 1.0
 TRAIN_UTILISATION: Final = 0.40
 READ_UTILISATION: Final = 0.50
 _MOST_ROWS: Final = 6000
-
-Lengths = npt.NDArray[np.float64]
-"""(n, 3) tokens of prompt, response A, response B, before any cut"""
 
 
 @dataclass(frozen=True)
@@ -59,16 +54,6 @@ def typical_lengths(mean_tokens: float, count: int = 2000) -> Lengths:
     total = draws * mean_tokens / draws.mean()
     order = np.random.default_rng(0).permutation(count)
     return np.asarray(total[order, None] * np.asarray(TEXT_SHARES))
-
-
-def lengths_of(battles: Battles, template: str = "plain-1") -> Lengths:
-    """Token counts (n, 3) of real battles, from their bytes (:data:`BYTES_PER_TOKEN`)."""
-    columns = turns_of(battles, get_template(template))
-    sizes = [
-        [sum(len(turn.encode("utf-8", "replace")) for turn in turns) / BYTES_PER_TOKEN for turns in column]
-        for column in columns
-    ]
-    return np.asarray(sizes, dtype=np.float64).T.reshape(-1, 3)
 
 
 def batch_totals(recipe: Recipe, workload: Workload) -> tuple[BatchTotals, BatchTotals]:

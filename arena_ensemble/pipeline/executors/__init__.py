@@ -2,7 +2,7 @@
 
 from .events import DONE, FAILED, PLANNED, Event, Finished, with_label
 from .local import run_tasks
-from .slots import cheapest_first, default_jobs, gpu_count
+from .slots import default_jobs, gpu_count
 
 __all__ = [
     "DONE",
@@ -10,7 +10,6 @@ __all__ = [
     "PLANNED",
     "Event",
     "Finished",
-    "cheapest_first",
     "default_jobs",
     "gpu_count",
     "run_tasks",

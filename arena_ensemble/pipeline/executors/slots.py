@@ -1,10 +1,10 @@
-"""How many tasks one machine runs side by side, and which member comes first."""
+"""How many tasks one machine runs side by side."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from ...backbones import head_of
@@ -48,19 +48,3 @@ def default_jobs(recipes: Iterable[Recipe]) -> int:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         workers = max(1, min(workers, memory // _BYTES_PER_SMALL_BASE))
     return workers
-
-
-def cheapest_first(recipes: Mapping[str, Recipe]) -> list[str]:
-    """Members, those without a base first, then by the size of their base: so that some are finished early.
-
-    The order changes no number, only which members are there when a run ends before its time.
-    """
-
-    def cost(name: str) -> tuple[int, int]:
-        recipe = recipes[name]
-        if not head_of(recipe.backbone).needs_base:
-            return 0, 0
-        size = 0 if recipe.is_tiny else hub.weight_bytes(recipe)
-        return (1, size) if size is not None else (2, 0)
-
-    return sorted(recipes, key=cost)
