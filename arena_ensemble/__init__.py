@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .panels import Panel
     from .pipeline.cross_fit import cross_fit
     from .pipeline.ensemble import Ensemble
+    from .pipeline.streaming import predict_shards
     from .pipeline.workflow import build_ensemble, predict, predict_test, train_members, write_submission
     from .predictions import Predictions
     from .recipes import load_recipe
@@ -40,6 +41,7 @@ _HOME: Final = {
     "load_recipe": "recipes",
     "make_folds": "folds",
     "predict": "pipeline.workflow",
+    "predict_shards": "pipeline.streaming",
     "predict_test": "pipeline.workflow",
     "read_battles": "io",
     "read_judgements": "io",
@@ -63,6 +65,7 @@ __all__ = [
     "load_recipe",
     "make_folds",
     "predict",
+    "predict_shards",
     "predict_test",
     "read_battles",
     "read_judgements",

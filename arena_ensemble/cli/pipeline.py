@@ -15,6 +15,7 @@ from . import options as o
 from .experiments import OnlyFoldOption, RowsOption, experiment
 from .panel import PanelOptions, predict_panel
 from .runner import OUT_OF_TIME, PARTLY, Result, WorkspaceOption
+from .shards import ShardOptions, predict_shards
 
 if TYPE_CHECKING:
     from ..pipeline.workflow import TrainingRun
@@ -114,6 +115,7 @@ def submission(
 
 def predict(
     panel: PanelOptions,
+    sharded: ShardOptions,
     test: o.TestOption = None,
     format: Annotated[
         str | None,
@@ -142,6 +144,22 @@ def predict(
         raise typer.BadParameter("give --test FILE, or --panel DIR with --judgements FILE")
     if unused := o.given(panel):
         raise InputError(f"{', '.join(unused)}: of no use without --panel DIR; add it")
+    if sharded.shards is not None:
+        wrong = {"--out": out, "--sample-submission": sample_submission, "--hours": hours, "--strict": strict}
+        if unused := [name for name, value in wrong.items() if value]:
+            raise InputError(f"{', '.join(unused)}: not with --shards, which is strict; leave them out")
+        return predict_shards(
+            sharded,
+            test,
+            workspace,
+            format=format,
+            jobs=jobs,
+            offline=offline,
+            base=base,
+            use_folds=use_folds,
+        )
+    if unused := o.given(sharded):
+        raise InputError(f"{', '.join(unused)}: of no use without --shards DIR; add it")
     from ..io import read_battles
     from ..pipeline import workflow
     from ..pipeline.ensemble import Ensemble

@@ -91,6 +91,14 @@ def at_index(path: Floats, index: PathIndex) -> Floats:
     return np.stack([path[winner, :, 0], path[tie, :, 1]], axis=1)
 
 
+def path_at(model: Model, design: Design, index: PathIndex) -> Floats:
+    """A path that serves at this index: of one point where a model can stop there, else the whole one."""
+    at = getattr(model, "predict_at", None)
+    if at is None:
+        return model.predict_path(design)
+    return np.asarray(at(design, index), dtype=np.float64)[None]
+
+
 def extended(path: Floats, length: int) -> Floats:
     """A path (V, n, 2) with its last point repeated up to ``length`` points."""
     return path if len(path) == length else path[np.minimum(np.arange(length), len(path) - 1)]

@@ -8,7 +8,7 @@ members' logits (``init_score``), which LightGBM does not add when it predicts: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -18,7 +18,7 @@ from pydantic import Field, NonNegativeInt
 
 from ..metrics import Labels
 from ..predictions import Floats
-from .base import MANY_ROWS, FrozenState
+from .base import MANY_ROWS, FrozenState, PathIndex
 from .design import Design
 from .logistic import LogisticCandidate, LogisticModel, LogisticState
 
@@ -97,29 +97,43 @@ class BoostedTrees:
     def predict_path(self, design: Design) -> Floats:
         """(V, n, 2): delta and the logit of a tie after each number of rounds."""
         design = design if self.members else design.without_members()
-        delta, tie = _start(self.base, self.base_tie, design)
-        for_ties = tie_columns(design, features=self.features)
-        shown = winner_columns(design, features=self.features)
-        other = winner_columns(design.swapped(), features=self.features)
-        out = np.empty((len(self.rounds), len(design), 2))
-        out[:, :, 0], out[:, :, 1] = delta, tie
-        previous = 0
-        added = np.zeros((len(design), 2))
-        for v, stop in enumerate(self.rounds):
-            if stop > previous:
-                span: dict[str, Any] = {
-                    "raw_score": True,
-                    "start_iteration": previous,
-                    "num_iteration": stop - previous,
-                }
-                for booster in self.winner_boosters:
-                    added[:, 0] += _raw(booster, shown, span) / (2 * len(self.winner_boosters))
-                    added[:, 0] -= _raw(booster, other, span) / (2 * len(self.winner_boosters))
-                for booster in self.tie_boosters:
-                    added[:, 1] += _raw(booster, for_ties, span) / len(self.tie_boosters)
-                previous = stop
-            out[v] += added
-        return out
+        last = len(self.rounds) - 1
+        winner, tie = self._winner_path(design, last), self._tie_path(design, last)
+        start = np.stack(_start(self.base, self.base_tie, design), axis=1)
+        return start + np.stack([winner, tie], axis=2)
+
+    def predict_at(self, design: Design, index: PathIndex) -> Floats:
+        """(n, 2): the columns of :meth:`predict_path` at an index, to the bit; later rounds are not run."""
+        design = design if self.members else design.without_members()
+        winner, tie = (min(place, len(self.rounds) - 1) for place in index)
+        start = np.stack(_start(self.base, self.base_tie, design), axis=1)
+        added = self._winner_path(design, winner)[-1], self._tie_path(design, tie)[-1]
+        return np.asarray(start + np.stack(added, axis=1), dtype=np.float64)
+
+    def _winner_path(self, design: Design, last: int) -> Floats:
+        """(last + 1, n): what the boosters add to delta after each number of rounds."""
+        count = 2 * len(self.winner_boosters)
+        shown = other = np.empty((0, 0))
+        if self.rounds[last] > 0:
+            shown = winner_columns(design, features=self.features)
+            other = winner_columns(design.swapped(), features=self.features)
+        path, added = [], np.zeros(len(design))
+        for span in _spans(self.rounds[: last + 1]):
+            for booster in self.winner_boosters if span is not None else ():
+                added = added + _raw(booster, shown, span) / count
+                added = added - _raw(booster, other, span) / count
+            path.append(added)
+        return np.stack(path)
+
+    def _tie_path(self, design: Design, last: int) -> Floats:
+        """(last + 1, n): what the boosters add to the logit of a tie after each number of rounds."""
+        columns = tie_columns(design, features=self.features) if self.rounds[last] > 0 else np.empty((0, 0))
+        path, added = [], np.zeros(len(design))
+        for span in _spans(self.rounds[: last + 1]):
+            for booster in self.tie_boosters if span is not None else ():
+                added = added + _raw(booster, columns, span) / len(self.tie_boosters)
+            path.append(added)
+        return np.stack(path)
 
     def state(self) -> BoostingState:
         """All but the boosters."""
@@ -162,10 +176,19 @@ class BoostedTrees:
         )
 
 
-def _raw(booster: lightgbm.Booster, columns: Floats, span: dict[str, Any]) -> Floats:
+def _spans(rounds: Sequence[int]) -> Iterator[dict[str, Any] | None]:
+    """For each number of rounds, which iterations come after the one before; None for none."""
+    previous = 0
+    for stop in rounds:
+        new = stop - previous
+        yield {"raw_score": True, "start_iteration": previous, "num_iteration": new} if new > 0 else None
+        previous = max(previous, stop)
+
+
+def _raw(booster: lightgbm.Booster, columns: Floats, span: dict[str, Any] | None) -> Floats:
     # LightGBM keeps its number of threads in one global. A predict() without num_threads resets it under
     # a fit that runs on another Python thread with buffers for one: the process dies (SIGSEGV, seen).
-    return np.asarray(booster.predict(columns, num_threads=1, **span), dtype=np.float64)
+    return np.asarray(booster.predict(columns, num_threads=1, **(span or {})), dtype=np.float64)
 
 
 def tie_columns(design: Design, *, features: bool) -> Floats:

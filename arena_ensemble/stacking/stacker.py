@@ -16,6 +16,7 @@ from ..features import Features
 from ..folds.split import stratified_group_folds
 from ..metrics import ScoreRow, checked_labels, group_codes, score_rows
 from ..predictions import Floats
+from .base import path_at
 from .candidates import candidates_for
 from .design import Design, DesignSource, Members, first_signs, make_design
 from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, select_nested
@@ -229,7 +230,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
     def predict_design(self, design: Design) -> Floats:
         """Natural-log probabilities (n, 3) of a design with the members and features fitted on."""
         fitted = self._checked_fitted()
-        paths = {name: model.predict_path(design) for name, model in fitted.models.items()}
+        index = fitted.decision.path_index
+        paths = {name: path_at(model, design, index[name]) for name, model in fitted.models.items()}
         return decision_log_probs(fitted.decision, paths, fitted.predicts_tie_logit)
 
     def predict_log_proba(

@@ -79,7 +79,7 @@ def _in_pool(
     stop = threading.Event()
     listener = threading.Thread(target=_forward, args=(events, on_event, stop), daemon=True)
     listener.start()
-    with _threads_per_worker(workers):
+    with threads_per_worker(workers):
         pool = ProcessPoolExecutor(
             min(workers, len(pieces)),
             mp_context=context,
@@ -87,7 +87,7 @@ def _in_pool(
             initargs=(job, events, devices),
         )
         try:
-            with _interrupts_are_ours(), _script_stays_here():
+            with interrupts_are_ours(), script_stays_here():
                 running: dict[Future[float], tuple[FoldTask, Part | None]] = {
                     pool.submit(worker.work, *piece): piece for piece in pieces
                 }
@@ -113,7 +113,7 @@ def _in_pool(
                 ended.add(task.label)
                 yield task, error
         except BaseException:
-            _end(set(multiprocessing.active_children()) - before)
+            end(set(multiprocessing.active_children()) - before)
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -122,7 +122,7 @@ def _in_pool(
 
 
 @contextlib.contextmanager
-def _script_stays_here() -> Iterator[None]:
+def script_stays_here() -> Iterator[None]:
     """Processes started inside do not run the caller's script again.
 
     A spawned process imports the parent's main script, so that one without ``if __name__ == "__main__":``
@@ -142,7 +142,7 @@ def _script_stays_here() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _interrupts_are_ours() -> Iterator[None]:
+def interrupts_are_ours() -> Iterator[None]:
     """Processes started inside never see Ctrl-C, which reaches a whole terminal: we end them ourselves."""
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -151,7 +151,7 @@ def _interrupts_are_ours() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-def _end(processes: set[Any]) -> None:
+def end(processes: set[Any]) -> None:
     """Ask processes to end, which lets a write in hand finish; insist after a while."""
     for process in processes:
         process.terminate()
@@ -163,7 +163,7 @@ def _end(processes: set[Any]) -> None:
 
 
 @contextlib.contextmanager
-def _threads_per_worker(workers: int) -> Iterator[None]:
+def threads_per_worker(workers: int) -> Iterator[None]:
     """Children inherit their thread count; ours is put back afterwards."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
     before = {name: os.environ.get(name) for name in (*_THREAD_VARIABLES, _WAITING)}

@@ -16,7 +16,7 @@ _worker: dict[str, Any] = {}
 
 def start(job: Job, events: Any, devices: Any) -> None:
     """Set up one worker process: the run's shared data and, where there are GPUs, one of its own."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=die_with_parent, daemon=True).start()
     device = devices.get()
     if device is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -24,7 +24,7 @@ def start(job: Job, events: Any, devices: Any) -> None:
     _worker.update(job=job, events=events)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """End this worker when the parent was killed: it no longer holds the workspace that we write to."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,0 +1,245 @@
+"""A file predicted in chunks: every row once, in order, whatever the chunks, the kills and the processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arena_ensemble import cli, sample
+from arena_ensemble.artifacts import atomic, shard_folder
+from arena_ensemble.errors import ArtifactError, InputError, StaleError
+from arena_ensemble.io import read_battles
+from arena_ensemble.pipeline import workflow
+from arena_ensemble.pipeline.ensemble import Ensemble
+from arena_ensemble.pipeline.seen_ids import SeenIds, id_keys
+from arena_ensemble.pipeline.streaming import predict_shards
+from tests.helpers.workspaces import RECIPE, refusal
+
+ROWS = 61
+ENCODER = """\
+base = "tiny:encoder"
+backbone = "classify"
+[train]
+epochs = 1
+batch_rows = 8
+[prompt]
+max_tokens = 64
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of two lexical members, and files of new battles in three kinds."""
+    folder = tmp_path_factory.mktemp("streamed")
+    (folder / "train.csv").write_text(sample.files(90, 2, seed=3)["train.csv"])
+    for name in ("one", "two"):
+        atomic.write_bytes(folder / "w" / "models" / name / "recipe.toml", RECIPE.encode())
+    arguments = ["--data", str(folder / "train.csv"), "--models", "one,two", "--folds", "3", "--jobs", "1"]
+    assert cli.run(["stack", *arguments, "--workspace", str(folder / "w")]) == 0
+    battles = sample.make_arena(ROWS, seed=8).battles
+    frame = sample.kaggle_frame(battles, labelled=False)
+    frame.write_parquet(folder / "new.parquet", row_group_size=10)
+    frame.write_csv(folder / "new.csv")
+    (folder / "new.jsonl").write_text("".join(json.dumps(row) + "\n" for row in frame.to_dicts()))
+    return folder
+
+
+def shards_of(folder: Path) -> pl.DataFrame:
+    """All shards as one table, each held against the manifest."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    parts = []
+    for shard in manifest["shards"]:
+        assert shard_folder.digest_file(folder / shard["file"]) == shard["sha256"]
+        parts.append(pl.read_parquet(folder / shard["file"]))
+        assert shard["first_row"] == 1 + sum(map(len, parts[:-1]))
+    assert sorted(path.name for path in folder.glob("*.parquet")) == [s["file"] for s in manifest["shards"]]
+    together = pl.concat(parts)
+    assert len(together) == manifest["rows"]
+    return together
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("[!.]*"))}
+
+
+def test_every_row_is_there_once_in_order_and_as_the_ensemble_predicts_it(
+    place: Path, tmp_path: Path
+) -> None:
+    ensemble = Ensemble.load(place / "w")
+    done = predict_shards(ensemble, place / "new.parquet", tmp_path / "o", chunk_rows=25, jobs=1)
+    found = shards_of(tmp_path / "o")
+    battles = read_battles(place / "new.parquet")
+    assert found["id"].equals(battles.ids)
+    assert done.rows == ROWS
+    assert [path.name for path in done.files] == [f"part-{k:05d}.parquet" for k in range(3)]
+    probs = found.drop("id").to_numpy()
+    np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-12)
+    # gamma was estimated from the first chunk alone: the same rows alone predict the same
+    shutil.copytree(place / "w", tmp_path / "w")
+    alone = workflow.predict(ensemble, battles.take(np.arange(25)), workspace=tmp_path / "w", jobs=1)
+    np.testing.assert_allclose(np.log(probs[:25]), alone.log_probs, atol=1e-9)
+    assert set(done.gammas) == {"one", "two", "ensemble"}
+
+
+@settings(max_examples=6)
+@given(data=st.data())
+def test_kind_of_file_and_processes_change_nothing(place: Path, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(["new.csv", "new.jsonl", "new.parquet"]))
+    out = place / f"kind-{kind}"
+    shutil.rmtree(out, ignore_errors=True)
+    predict_shards(Ensemble.load(place / "w"), place / kind, out, chunk_rows=30, jobs=1)
+    first = place / "kind-first"
+    if not first.exists():
+        predict_shards(Ensemble.load(place / "w"), place / "new.csv", first, chunk_rows=30, jobs=2)
+    assert content(out) == content(first)
+
+
+def test_a_second_call_does_nothing_and_a_lost_or_damaged_shard_is_made_again(
+    place: Path, tmp_path: Path
+) -> None:
+    ensemble, out = Ensemble.load(place / "w"), tmp_path / "o"
+
+    def run() -> int:
+        return predict_shards(ensemble, place / "new.jsonl", out, chunk_rows=20, jobs=1).kept
+
+    assert run() == 0
+    before = content(out)
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    assert run() == 4
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("*.parquet")} == times
+    (out / "part-00001.parquet").unlink()
+    (out / "part-00002.parquet").write_bytes(b"PAR1")
+    assert run() == 2
+    assert content(out) == before
+
+
+def test_only_chunks_whose_battles_changed_are_made_again(place: Path, tmp_path: Path) -> None:
+    lines = (place / "new.jsonl").read_text().splitlines()
+    file, out = tmp_path / "new.jsonl", tmp_path / "o"
+
+    def run(rows: list[str]) -> int:
+        file.write_text("\n".join(rows))
+        return predict_shards(Ensemble.load(place / "w"), file, out, chunk_rows=20, jobs=1).kept
+
+    assert run(lines) == 0
+    changed = [*lines[:45], json.dumps({**json.loads(lines[45]), "response_a": '["another answer"]'})]
+    assert run([*changed, *lines[46:]]) == 3
+    assert run(lines[:40]) == 2
+    assert len(shards_of(out)) == 40  # shards of rows that are gone went with them
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_killed_run_goes_on_and_ends_equal_to_the_bit(place: Path, tmp_path: Path, jobs: int) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    predict_shards(Ensemble.load(place / "w"), place / "new.csv", whole, chunk_rows=4, jobs=1)
+    command = [
+        sys.executable, "-m", "arena_ensemble", "predict", "--workspace", str(place / "w"), "--test",
+        str(place / "new.csv"), "--shards", str(out), "--chunk-rows", "4", "--jobs", str(jobs),
+    ]  # fmt: skip
+    running = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    journal = out / "journal.jsonl"
+    while running.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 3):
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    with journal.open("ab") as stream:
+        stream.write(b'{"file": "part-0')  # the line that a kill cuts off
+    done = predict_shards(Ensemble.load(place / "w"), place / "new.csv", out, chunk_rows=4, jobs=1)
+    assert done.kept >= 3
+    assert content(out) == content(whole)
+
+
+def test_an_id_that_repeats_in_another_chunk_is_named_by_both_rows(place: Path, tmp_path: Path) -> None:
+    row = {"prompt": "q", "response_a": "a", "response_b": "b"}
+    ids = [f"x{k}" for k in range(30)]
+    ids[25] = "x3"
+    file = tmp_path / "f.jsonl"
+    file.write_text("".join(json.dumps({"id": name, **row}) + "\n" for name in ids))
+    with pytest.raises(InputError, match=r"row 26 \(id x3\): the id repeats row 4; ids must be unique"):
+        predict_shards(Ensemble.load(place / "w"), file, tmp_path / "o", chunk_rows=10, jobs=2)
+
+
+def test_a_bad_row_is_named_and_the_shards_before_it_stay(place: Path, tmp_path: Path) -> None:
+    lines = (place / "new.jsonl").read_text().splitlines()
+    broken = json.dumps({**json.loads(lines[44]), "response_b": "[1]"})
+    file = tmp_path / "f.jsonl"
+    file.write_text("\n".join([*lines[:44], broken, *lines[45:]]))
+    with pytest.raises(InputError, match=r"f.jsonl row 45 \(id .*response_b"):
+        predict_shards(Ensemble.load(place / "w"), file, tmp_path / "o", chunk_rows=20, jobs=1)
+    file.write_text("\n".join(lines))
+    assert predict_shards(Ensemble.load(place / "w"), file, tmp_path / "o", chunk_rows=20, jobs=1).kept == 2
+
+
+def test_a_folder_of_other_chunks_or_other_files_is_refused(place: Path, tmp_path: Path) -> None:
+    ensemble = Ensemble.load(place / "w")
+    predict_shards(ensemble, place / "new.csv", tmp_path / "o", chunk_rows=40, jobs=1)
+    with pytest.raises(StaleError, match=r"made otherwise \(chunk_rows.* differ\); give another folder"):
+        predict_shards(ensemble, place / "new.csv", tmp_path / "o", chunk_rows=41, jobs=1)
+    (tmp_path / "mine").mkdir()
+    pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "mine" / "data.parquet")
+    with pytest.raises(InputError, match="holds parquet files of something else; give a folder of its own"):
+        predict_shards(ensemble, place / "new.csv", tmp_path / "mine", jobs=1)
+    (tmp_path / "o" / "manifest.json").write_text("{")
+    with pytest.raises(ArtifactError, match="not as written; remove the folder, or give another"):
+        predict_shards(ensemble, place / "new.csv", tmp_path / "o", chunk_rows=40, jobs=1)
+
+
+def test_a_member_on_a_base_is_predicted_fold_after_fold(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(sample.files(48, 2, seed=3)["train.csv"])
+    for name, recipe in (("bert", ENCODER), ("words", RECIPE)):
+        atomic.write_bytes(tmp_path / "w" / "models" / name / "recipe.toml", recipe.encode())
+    arguments = [
+        "--data",
+        str(tmp_path / "train.csv"),
+        "--models",
+        "bert,words",
+        "--folds",
+        "3",
+        "--jobs",
+        "1",
+    ]
+    assert cli.run(["stack", *arguments, "--workspace", str(tmp_path / "w")]) in (0, 4)
+    (tmp_path / "new.csv").write_text(sample.files(2, 30, seed=8)["test.csv"])
+    ensemble, out = Ensemble.load(tmp_path / "w"), tmp_path / "o"
+    predict_shards(ensemble, tmp_path / "new.csv", out, chunk_rows=30, jobs=1)
+    battles = read_battles(tmp_path / "new.csv")
+    expected = workflow.predict(ensemble, battles, workspace=tmp_path / "w", jobs=1).log_probs
+    found = np.log(shards_of(out).drop("id").to_numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert not (out / ".members").exists()
+
+
+def test_the_command(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
+    out = tmp_path / "o"
+    base = ["predict", "--workspace", str(place / "w"), "--test", str(place / "new.csv")]
+    assert cli.run([*base, "--shards", str(out), "--jobs", "1", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["rows"], facts["kept"], len(facts["files"])) == (ROWS, 0, 1)
+    assert len(shards_of(out)) == ROWS
+    assert "--out: not with --shards" in refusal([*base, "--shards", str(out), "--out", "x.csv"], capsys)
+    assert "--chunk-rows: of no use without --shards" in refusal([*base, "--chunk-rows", "9"], capsys)
+    assert "give at least 1" in refusal([*base, "--shards", str(out), "--chunk-rows", "0"], capsys)
+
+
+@given(chunks=st.lists(st.lists(st.integers(-50, 50), unique=True, max_size=30), max_size=20))
+def test_ids_met_before_are_found(chunks: list[list[int]]) -> None:
+    seen, before = SeenIds(), set[int]()
+    for chunk in chunks:
+        found = seen.add(id_keys(pl.Series(chunk, dtype=pl.Int64)))
+        assert found.tolist() == [place for place, name in enumerate(chunk) if name in before]
+        before |= set(chunk)
+    assert len(seen) == sum(map(len, chunks))
