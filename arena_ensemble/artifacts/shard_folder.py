@@ -97,6 +97,16 @@ class ShardFolder:
             if shard.file == shard_name(_number(shard.file)):
                 self._known[_number(shard.file)] = shard
 
+    @staticmethod
+    def key_in(folder: Path) -> dict[str, Any]:
+        """What the numbers of the shards in a folder depend on; empty where there are none, or none whole."""
+        lines = read_content(folder / MANIFEST) or read_content(folder / JOURNAL).partition(b"\n")[0]
+        try:
+            found = json.loads(lines)["key"]
+        except (ValueError, KeyError, TypeError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def known(self, number: int) -> Shard | None:
         """What was noted of a shard that was finished earlier."""
         return self._known.get(number)

@@ -8,7 +8,7 @@ loaded at a time, and its predictions lie in shards of their own until they are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -19,13 +19,13 @@ from .. import backbones
 from ..artifacts import shard_folder
 from ..artifacts.shard_folder import Shard
 from ..artifacts.tables import predictions_frame, to_predictions
-from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..artifacts.workspace import Workspace
 from ..battles import Battles
-from ..calibration import Temperature
 from ..features import Features, extract
 from ..io import BattleChunks, RawChunk
-from ..predictions import Floats, Predictions, average_folds, without_ties
+from ..predictions import Floats, Predictions
 from . import equivalence, orders
+from .combining import ByFold
 from .ensemble import Ensemble
 from .seen_ids import Keys, id_keys
 from .tasks import FoldTask, Job
@@ -33,7 +33,6 @@ from .tasks import FoldTask, Job
 COLUMNS: Final = ("id", "winner_model_a", "winner_model_b", "winner_tie")
 GAMMA_ROWS: Final = 2048
 """Rows that gamma is estimated from: a ratio of two variances, which so many rows fix to 3 %."""
-ByFold = Mapping[str, Sequence[Predictions]]
 
 
 @dataclass(frozen=True)
@@ -158,15 +157,7 @@ class Combined:
     def shard(self, battles: Battles, number: int, gammas: Mapping[str, float]) -> pl.DataFrame:
         """Ids and the ensemble's probabilities; a name that ``gammas`` lacks counts as 1."""
         by_fold, features = self._members(battles, number)
-        averages = {
-            name: average_folds([_sharpened(part, gammas.get(name, 1.0)) for part in parts])
-            for name, parts in by_fold.items()
-        }
-        log_probs = self._ensemble.stacker_log_probs(averages, features)
-        if max(len(parts) for parts in by_fold.values()) > 1:
-            log_probs = Temperature(gammas.get(ENSEMBLE, 1.0)).apply(log_probs)
-        if self._n_classes == 2:
-            log_probs = without_ties(log_probs)
+        log_probs = self._ensemble.combine(by_fold, features, gammas).log_probs
         probs = np.exp(log_probs)
         return pl.DataFrame({"id": battles.ids, **{name: probs[:, k] for k, name in enumerate(COLUMNS[1:])}})
 
@@ -183,11 +174,6 @@ class Combined:
                 ]
                 by_fold[name] = [to_predictions(table).aligned_to(battles.ids) for table in tables]
         return by_fold, features
-
-
-def _sharpened(part: Predictions, gamma: float) -> Predictions:
-    combined = part.combined()
-    return replace(combined, log_probs=Temperature(gamma).apply(combined.log_probs))
 
 
 def work(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import logging
 import os
 import shutil
@@ -33,6 +34,7 @@ from ..artifacts.workspace import Workspace
 from ..backbones import head_of
 from ..errors import InputError
 from ..io import BattleChunks, open_chunks
+from . import gammas as kept_gammas
 from . import tasks
 from .arguments import check_jobs, folds_of
 from .chunk_passes import COLUMNS, Done, EnsemblePass, FoldPass
@@ -90,7 +92,8 @@ def predict_shards(
 
     Every row of the file is in one shard, in the file's order: ``id`` and Kaggle's three probabilities.
     A row's prediction does not depend on the chunk that it is read in. How much averages over folds are
-    sharpened is estimated from the first chunk, once, and noted in the manifest.
+    sharpened (gamma) is what the ensemble keeps from its first test file, as for `Ensemble.predict_proba`;
+    where it keeps none, it is estimated from the first chunk. The manifest notes it.
 
     Parameters
     ----------
@@ -141,10 +144,12 @@ def predict_shards(
         together = {name: planned for name, planned in plan.items() if name not in apart}
         final = EnsemblePass(chunks, folder, place.root, together, apart, _new_run())
         with processes(jobs or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)) as pool:
-            first = next(iter(chunks.raw()))
-            gammas = pool.submit(gammas_of, final, first).result()
+            key = _key(ensemble, plan, chunks)
+            gammas = _known_gammas(place, folder, plan, key)
+            if gammas is None:
+                gammas = pool.submit(gammas_of, final, next(iter(chunks.raw()))).result()
             log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in gammas.items()))
-            shards = ShardFolder(folder, _key(ensemble, plan, chunks) | {"gammas": gammas})
+            shards = ShardFolder(folder, key | {"gammas": gammas})
             done, kept = _over_chunks(pool, final, shards, gammas, on_rows)
         manifest = shards.finish(done, COLUMNS)
         shutil.rmtree(folder / _MEMBERS, ignore_errors=True)
@@ -215,6 +220,19 @@ def _refuse_repeated(given: Pass, finished: list[Shard], places: npt.NDArray[np.
                     f"{shard.first_row + same[0]}; ids must be unique: remove the doubled rows, or number "
                     "the rows anew"
                 )
+
+
+def _known_gammas(
+    place: Workspace, folder: Path, plan: Mapping[str, Sequence[FoldTask]], key: Mapping[str, Any]
+) -> dict[str, float] | None:
+    """Those of the shards that are there already, else those that are kept with the ensemble."""
+    before = ShardFolder.key_in(folder)
+    if isinstance(gammas := before.pop("gammas", None), dict) and before == json.loads(json.dumps(key)):
+        return gammas
+    note = kept_gammas.kept(place)
+    if note is None or note.folds != {name: len(planned) for name, planned in plan.items()}:
+        return None
+    return dict(note.gammas)
 
 
 def _new_run() -> str:

@@ -243,3 +243,16 @@ def test_ids_met_before_are_found(chunks: list[list[int]]) -> None:
         assert found.tolist() == [place for place, name in enumerate(chunk) if name in before]
         before |= set(chunk)
     assert len(seen) == sum(map(len, chunks))
+
+
+def test_kept_gammas_are_used_and_a_folder_keeps_its_own(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "w", tmp_path / "w")
+    ensemble = Ensemble.load(tmp_path / "w")
+    begun = predict_shards(ensemble, place / "new.csv", tmp_path / "o", chunk_rows=20, jobs=1)
+    workflow.predict(ensemble, place / "train.csv", workspace=tmp_path / "w", jobs=1)
+    kept = predict_shards(ensemble, place / "new.csv", tmp_path / "o2", chunk_rows=20, jobs=1)
+    assert kept.gammas != begun.gammas
+    again = predict_shards(ensemble, place / "new.csv", tmp_path / "o", chunk_rows=20, jobs=1)
+    assert (again.kept, again.gammas) == (4, begun.gammas)
+    alone = ensemble.predict_proba(place / "new.csv")
+    np.testing.assert_allclose(shards_of(tmp_path / "o2").drop("id").to_numpy(), alone, atol=1e-12)
