@@ -17,13 +17,13 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
-import itertools
 import json
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +36,7 @@ from arena_ensemble.backbones.language import loading
 from arena_ensemble.backbones.language.heads import ClassificationHeadModel
 from arena_ensemble.backbones.language.inference import predict_logits
 from arena_ensemble.backbones.language.sequences import TokenSequences, TrainingSet
+from arena_ensemble.backbones.language.speedups import liger
 from arena_ensemble.backbones.language.speedups.fused_lora import fuse
 from arena_ensemble.backbones.language.trainer import Trainer as Engine
 
@@ -58,7 +59,9 @@ TINY = {
 WINDOW = 2048
 MEDIAN_TOKENS, SPREAD = 588, 0.83
 """Of kaggle_head100: median tokens of a row, standard deviation of their logarithm (from mean / median)."""
-PEER_ROWS = 8
+PEER_SETTINGS = ((8, False), (4, False), (2, False), (8, True))
+"""Rows a batch and gradient checkpointing that Trainer may have: the fastest that fits is taken."""
+PEER_TRIAL = 32
 
 
 def main() -> None:
@@ -69,6 +72,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=512, help="rows trained on, and rows read")
     parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens of our micro-batches")
     parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing, on both sides")
+    parser.add_argument("--liger", action="store_true", help="Liger kernels on our side")
+    parser.add_argument("--ours", action="store_true", help="our side alone")
+    parser.add_argument("--profile", action="store_true", help="our side alone, and where its time goes")
     parser.add_argument("--json", action="store_true", help="a last line with every figure")
     arguments = parser.parse_args()
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -95,7 +101,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     figures |= {"real_tokens": int(lengths.sum()), "matrix_peak_tflops": peak / 1e12}
     print(f"{name}: {peak / 1e12:.1f} TFLOP/s in matrix products; {rows} rows, {lengths.sum():,} tokens")
     print(f"{'':34}{'seconds':>9}{'tokens/s':>10}{'MFU':>8}{'padding':>9}{'peak GiB':>10}")
-    for side, go in (("ours", ours), ("transformers.Trainer", peer)):
+    alone = arguments.profile or arguments.ours
+    sides = {"ours": ours} if alone else {"ours": ours, "transformers.Trainer": peer}
+    for side, go in sides.items():
         found = go(shape, sequences, device, arguments)
         release(device)
         for act, row in found.items():
@@ -107,7 +115,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 f"{row['mfu']:>8.1%}{row['padding_share']:>9.1%}{row['peak_gib']:>10.2f}"
             )
         figures[side] = found
-    for act in ("training", "prediction"):
+    for act in () if alone else ("training", "prediction"):
         ratio = figures["transformers.Trainer"][act]["seconds"] / figures["ours"][act]["seconds"]
         figures[f"{act}_times_faster"] = round(ratio, 2)
         print(f"{act}: {ratio:.2f} times as fast as transformers.Trainer")
@@ -190,6 +198,7 @@ def act(call: Callable[[], Any], device: torch.device) -> dict[str, Any]:
     found: dict[str, Any] = {"seconds": seconds_of(call, device), "peak_gib": 0.0}
     if device.type == "cuda":
         found["peak_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+        found["allocator_retries"] = torch.cuda.memory_stats(device)["num_alloc_retries"]
     return found
 
 
@@ -216,6 +225,8 @@ def ours(
 ) -> dict[str, Any]:
     """The engine: token ids and plain settings in, seconds out."""
     model = base(shape, device)
+    if arguments.liger:
+        liger.apply(model)
     rank = adapter_rank(arguments)
     plain = {"target": "linear", "dropout": 0.0, "rslora": False, "dora": False, "also": (), "first_layer": 0}
     head = {"score.weight"}
@@ -233,8 +244,7 @@ def ours(
     )
     if policy.autocast:
         _adapters.float32_head(model, head)
-    else:
-        fuse(model)
+    fuse(model)  # as the engine does, in 16 bits too
     if arguments.checkpointing:
         loading.recompute_activations(model)
     head_model = ClassificationHeadModel(model).to(device)
@@ -247,15 +257,44 @@ def ours(
     first = TrainingSet(few, labels[warm], np.ones(len(warm)), warm[:, None], warm.tolist())
     settings: dict[str, Any] = {"policy": policy, "seed": 0, "pad_id": 0, "head": ["model.score.weight"]}
     Engine(head_model, first, train, **settings).run()  # kernels are chosen and memory is taken here
+    if arguments.profile:
+        profile(lambda: Engine(head_model, first, train, **settings).run(rehearse=False), "training")
     engine = Engine(head_model, training_set, train, **settings)
     facts: dict[str, Any] = {}
-    found = {"training": act(lambda: facts.update(engine.run()), device)}
+    moments: list[float] = []
+    run = partial(engine.run, on_progress=lambda *_: moments.append(time.perf_counter()))
+    found = {"training": act(lambda: facts.update(run()), device)}
     found["training"] |= {"padding_share": facts["padding_share"]}
+    found["training"]["median_step_seconds"] = round(float(np.median(np.diff(moments))), 4)
+    found["training"]["longest_step_seconds"] = round(float(np.max(np.diff(moments))), 4)
+    print(
+        f"  steps: median {found['training']['median_step_seconds']} s, "
+        f"longest {found['training']['longest_step_seconds']} s of {len(moments)}"
+    )
     reading: dict[str, Any] = {"policy": policy, "pad_id": 0, "batch_tokens": 2 * arguments.batch_tokens}
     predict_logits(head_model, few, **reading)
+    if arguments.profile:
+        profile(lambda: predict_logits(head_model, few, **reading), "prediction")
     found["prediction"] = act(lambda: predict_logits(head_model, sequences, **reading), device)
     found["prediction"]["padding_share"] = _reading_padding(sequences, reading["batch_tokens"])
     return found
+
+
+def profile(call: Callable[[], Any], what: str) -> None:
+    """The kernels that take most of the device's time."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as watch
+
+    with watch(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as found:
+        call()
+    print(f"--- {what} of 16 rows")
+    for key in ("self_cuda_time_total", "self_cpu_time_total"):
+        rows = sorted(found.key_averages(), key=lambda row: -getattr(row, key.replace("cuda", "device")))
+        total = sum(getattr(row, key.replace("cuda", "device")) for row in rows)
+        print(f"{key}: {total / 1000:.0f} ms")
+        for row in rows[:22]:
+            took = getattr(row, key.replace("cuda", "device")) / 1000
+            print(f"  {took:9.1f} ms {row.count:6} {row.key[:100]}")
 
 
 def _reading_padding(sequences: TokenSequences, budget: int) -> float:
@@ -267,7 +306,49 @@ def _reading_padding(sequences: TokenSequences, budget: int) -> float:
 def peer(
     shape: dict[str, int], sequences: TokenSequences, device: torch.device, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """``transformers.Trainer`` on the same model: eight random rows a batch, padded to the longest."""
+    """``transformers.Trainer`` on the same model: random rows, padded to the longest, by the fastest
+    setting of ``PEER_SETTINGS`` that fits the card (tried on the longest rows)."""
+    settings = PEER_SETTINGS[:1] if device.type == "cpu" else PEER_SETTINGS
+    if arguments.checkpointing:
+        settings = PEER_SETTINGS[3:]
+    best, chosen = float("inf"), settings[-1]
+    longest = np.argsort(sequences.lengths)[::-1][:PEER_TRIAL]
+    order = np.sort(longest)
+    few = TokenSequences(sequences.tokens, sequences.segments, sequences.offsets, sequences.sequence[order])
+    for setting in settings if len(settings) > 1 else ():
+        try:
+            seconds = peer_run(shape, few, device, *setting, arguments)["training"]["seconds"]
+            print(
+                f"  Trainer, {setting[0]} rows, checkpointing {setting[1]}: {seconds:.2f} s of {PEER_TRIAL} rows"
+            )
+        except torch.cuda.OutOfMemoryError:
+            print(f"  Trainer, {setting[0]} rows, checkpointing {setting[1]}: out of memory")
+            seconds = float("inf")
+        release(device)
+        if seconds < best:
+            best, chosen = seconds, setting
+    # what fits the longest rows may not fit all, for the allocator's leftovers grow: then the next setting
+    for setting in [chosen, *(other for other in settings[::-1] if other != chosen)]:
+        try:
+            found = peer_run(shape, sequences, device, *setting, arguments)
+        except torch.cuda.OutOfMemoryError:
+            print(f"  Trainer, {setting[0]} rows, checkpointing {setting[1]}: out of memory in the whole run")
+            release(device)
+            continue
+        found["training"] |= {"rows_a_batch": setting[0], "checkpointing": setting[1]}
+        return found
+    raise SystemExit("transformers.Trainer fits this card with none of its settings")
+
+
+def peer_run(
+    shape: dict[str, int],
+    sequences: TokenSequences,
+    device: torch.device,
+    batch_rows: int,
+    checkpointing: bool,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """One training epoch and one prediction by ``transformers.Trainer``."""
     import peft
     import transformers
 
@@ -277,12 +358,15 @@ def peer(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="SEQ_CLS", lora_dropout=0.0
     )
     model = peft.get_peft_model(model, config)
-    if arguments.checkpointing:
+    if checkpointing:
         model.enable_input_require_grads()
-    starts = sequences.offsets.tolist()
+    own = sequences.sequence[:, 0].tolist()
     rows = [
-        {"input_ids": sequences.tokens[a:b].astype(np.int64), "labels": k % 3}
-        for k, (a, b) in enumerate(itertools.pairwise(starts))
+        {
+            "input_ids": sequences.tokens[sequences.offsets[at] : sequences.offsets[at + 1]].astype(np.int64),
+            "labels": k % 3,
+        }
+        for k, at in enumerate(own)
     ]
     count = {"real": 0, "padded": 0}
 
@@ -300,10 +384,10 @@ def peer(
             output_dir=folder,
             num_train_epochs=1,
             learning_rate=1e-4,
-            per_device_train_batch_size=PEER_ROWS,
-            per_device_eval_batch_size=PEER_ROWS,
-            gradient_accumulation_steps=2,
-            gradient_checkpointing=arguments.checkpointing,
+            per_device_train_batch_size=batch_rows,
+            per_device_eval_batch_size=8,
+            gradient_accumulation_steps=16 // batch_rows,
+            gradient_checkpointing=checkpointing,
             lr_scheduler_type="cosine",
             warmup_steps=0.1,
             weight_decay=0.0,

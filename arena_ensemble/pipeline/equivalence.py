@@ -66,7 +66,8 @@ def check(
     running: dict[str, str] = getattr(fitted, "running", None) or {}
     facts = {} if card is None else card.facts
     # folds of an earlier version did not note how they were quantised: as the recipe says
-    trained = {name: str(facts.get(name, recipe.adapter.quantise)) for name in running}
+    older = {"kernels": "plain", "quantise": recipe.adapter.quantise}  # what cards of then do not say
+    trained = {name: str(facts.get(name, older.get(name))) for name in running}
     if stored := facts.get("stored"):
         trained, running = trained | {"stored": "adapters in float32"}, running | {"stored": str(stored)}
     changes = [f"{name} {trained[name]} → {now}" for name, now in running.items() if now != trained[name]]

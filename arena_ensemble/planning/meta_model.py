@@ -88,7 +88,7 @@ def attention_for(recipe: Recipe, config: Any, dtype: str) -> str:
     bf16 stands for compute capability 8.0 and later; float16 and float32 for older cards, whose fused kernel
     wants keys and values repeated.
     """
-    card = Card((8, 0) if dtype == "bf16" else (7, 5), flex=True)
+    card = Card((8, 0) if dtype == "bf16" else (7, 5))
     chosen: str = recipe.train.attention
     if chosen == "auto":
         chosen = choose_attention("auto", config, _TORCH[dtype], card) or "sdpa"

@@ -87,6 +87,8 @@ class TrainSettings(Section):
     """optimizer steps between checkpoints, besides; 0 keeps none by count"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     attention: Literal["auto", "sdpa", "eager", "flex_attention", "flash_attention_2"] = "auto"
+    kernels: Literal["auto", "plain", "liger"] = "auto"
+    """norms and feed-forward blocks by liger-kernel; ``auto``: on a GPU, where it is installed"""
     packing: bool = False
     """several rows in one sequence, apart from each other by block-diagonal attention"""
     report_to: Words = ()

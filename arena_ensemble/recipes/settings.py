@@ -31,6 +31,7 @@ _PREDICTION_ONLY: Final = ("read_orders", "second_order_share", "predict")
 _MACHINE_SETTINGS: Final = (
     "train.batch_tokens",
     "train.gradient_checkpointing",
+    "train.kernels",
     "train.checkpoint_minutes",
     "train.checkpoint_every",
     "train.report_to",

@@ -10,7 +10,6 @@ values are repeated for every query head first: the same products, and the memor
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import re
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -24,8 +23,6 @@ EXPANDED: Final = "arena_sdpa_expanded"
 """The name of our attention function in transformers' registry."""
 _FUSED_CAPABILITY: Final = (8, 0)
 _FLASH_WITH_SOFT_CAP: Final = (2, 6)
-_FLEX_FROM: Final = (2, 6)
-"""PyTorch's first version whose flex attention trains (transformers works around an error in it)."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,6 @@ class Card:
     capability: tuple[int, int] | None = None
     flash: tuple[int, ...] | None = None
     """major and minor version of the package flash_attn"""
-    flex: bool = False
-    """whether PyTorch can compile flex attention"""
 
     @property
     def new(self) -> bool:
@@ -48,8 +43,7 @@ def card_here() -> Card:
     """The current device's."""
     if not torch.cuda.is_available():
         return Card()
-    compiled = _version(torch.__version__) >= _FLEX_FROM and importlib.util.find_spec("triton") is not None
-    return Card(torch.cuda.get_device_capability(), _flash_version(), compiled)
+    return Card(torch.cuda.get_device_capability(), _flash_version())
 
 
 def choose_attention(requested: str, config: Any, dtype: torch.dtype, card: Card) -> str | None:
@@ -57,7 +51,9 @@ def choose_attention(requested: str, config: Any, dtype: torch.dtype, card: Card
 
     ``auto`` is flash attention where it is installed and the card can run it; else what transformers
     chooses. Where the architecture soft-caps its attention scores (Gemma-2), PyTorch's fused kernels would
-    leave the cap out: then flash attention from 2.6 on, which knows it, else flex attention, else eager.
+    leave the cap out: then flash attention from 2.6 on, which knows it, else eager. Flex attention knows it
+    too and is taken where a recipe asks for it: on the one card where we ran it, compiling it for batches of
+    many shapes took longer than eager took for everything.
 
     Raises
     ------
@@ -77,16 +73,12 @@ def choose_attention(requested: str, config: Any, dtype: torch.dtype, card: Card
     half = dtype is not torch.float32
     if card.flash is not None and card.new and half and (knows_cap or not capped):
         return "flash_attention_2"
-    return next_attention(config, dtype, card)
+    return next_attention(config)
 
 
-def next_attention(config: Any, dtype: torch.dtype, card: Card) -> str | None:
+def next_attention(config: Any) -> str | None:
     """What ``auto`` comes to without flash attention."""
-    if not soft_capped(config):
-        return None
-    # flex attention refuses dropout in training; on older cards and in float32 it was not tried
-    suits = card.flex and card.new and dtype is not torch.float32
-    return "flex_attention" if suits and not getattr(config, "attention_dropout", 0.0) else "eager"
+    return "eager" if soft_capped(config) else None
 
 
 def needs_expanding(dtype: torch.dtype, card: Card) -> bool:

@@ -198,7 +198,7 @@ def load_model(
                 raise
             _log.info("flash attention is not used: %s", str(error).strip().splitlines()[0])
             config = load_config(source)
-            options["attn_implementation"] = next_attention(config, policy.dtype, card_here())
+            options["attn_implementation"] = next_attention(config)
             model, report = loader.from_pretrained(source.name, **options)
     fresh = {*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])}
     if (labels is None or own_head) and fresh:
@@ -249,6 +249,8 @@ def _quantisation(recipe: Recipe, policy: Policy) -> Any:
 
     heads = ["score", "classifier", "pooler", "pooler.dense", "lm_head"]  # whole names or their ends
     if recipe.adapter.quantise == "8bit":
+        # it tells of its cast to float16 at every product of every batch
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=heads)
     return BitsAndBytesConfig(
         load_in_4bit=True,

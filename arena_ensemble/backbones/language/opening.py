@@ -20,10 +20,11 @@ from .heads import HeadModel
 from .hidden_head import HiddenHead
 from .model import MemberModel
 from .reward_base import take_score
+from .speedups import liger
 from .speedups.fused_lora import fuse
 from .text_decoder import refuse_packing, text_config
 
-RUNNING: Final = ("device", "dtype", "attention", "quantise")
+RUNNING: Final = ("device", "dtype", "attention", "kernels", "quantise")
 """Facts of a model that its predictions depend on beside its weights."""
 BuildHead = Callable[[Any, Recipe, Any], HeadModel]
 """``build(model, recipe, tokenizer)``: the head over a loaded model. ``tokenizer`` is None where only shapes
@@ -77,6 +78,11 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     if recipe.train.packing:
         refuse_packing(encoder.config)
     model, fresh = loading.load_model(encoder.source, recipe, policy, labels=encoder.head.labels)
+    fast = not unsloth and liger.wanted(
+        recipe.train.kernels, encoder.config, cuda=policy.device.type == "cuda"
+    )
+    if fast:
+        liger.apply(model)
     head = adapters.head_parameters(model, fresh) if encoder.head.labels is not None else set()
     if recipe.has_weights:
         insert = partial(unsloth_loader.insert_adapters, model, recipe, head) if unsloth else None
@@ -104,6 +110,7 @@ def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     names = [f"model.{name}" for name in head]
     names += [name for name, _ in head_model.named_parameters() if not name.startswith("model.")]
     facts = {**_facts(model, head_model, policy, names), "quantise": recipe.adapter.quantise}
+    facts["kernels"] = recipe.loader if unsloth else "liger" if fast else "plain"
     if own_score:
         facts["score"] = "the base's own"
     running = {name: facts[name] for name in RUNNING}

@@ -44,7 +44,7 @@ def test_same_values_and_gradients_as_peft(bias: bool, rslora: bool) -> None:
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(b, a, atol=1e-5 * float(a.abs().max()), rtol=1e-5)
     with torch.no_grad():
-        assert torch.equal(ours(x), theirs(x)), "reading goes PEFT's way"
+        assert torch.equal(ours(x), theirs(x)), "prediction in float32 goes PEFT's way, on merged weights"
 
 
 @pytest.mark.parametrize("settings", [{"lora_dropout": 0.1}, {"use_dora": True}])
@@ -89,6 +89,8 @@ def test_in_16_bits_it_is_as_near_to_float32_as_peft_is(
         inputs = x.to(given or dtype).clone().requires_grad_(True)
         with torch.autocast("cpu", dtype=dtype):
             predicted = model(inputs)
+            with torch.no_grad():
+                assert torch.equal(model(inputs), predicted), "prediction goes the way of training"
         predicted.float().square().sum().backward()
         assert inputs.grad is not None
         gradients = [p.grad for p in model.parameters() if p.grad is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,9 +23,7 @@ LLAMA = SimpleNamespace(model_type="llama")
 GEMMA = SimpleNamespace(model_type="gemma2", attn_logit_softcapping=50.0)
 
 
-def card(
-    monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: str | None = None, flex: bool = False
-) -> None:
+def card(monkeypatch: pytest.MonkeyPatch, *, bf16: bool, flash: str | None = None) -> None:
     """A card that computes bf16 natively, or one that only emulates it, as a T4 does."""
 
     def supported(including_emulation: bool = True) -> bool:
@@ -36,10 +33,6 @@ def card(
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0) if bf16 else (7, 5))
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: (flex or None) if name == "triton" else find(name)
-    )
     known = importlib.metadata.version
 
     def version(name: str) -> str:
@@ -103,17 +96,14 @@ def test_flash_attention_that_knows_the_soft_cap_is_taken(monkeypatch: pytest.Mo
         policy(GEMMA, attention="sdpa")
 
 
-def test_flex_attention_takes_the_soft_cap_where_it_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    card(monkeypatch, bf16=True, flex=True)
-    assert policy(GEMMA).attention == "flex_attention"
-    assert policy(LLAMA).attention is None, "PyTorch's own kernel needs no compiling"
-    assert policy(GEMMA, precision="fp32").attention == "eager"
-    dropping = SimpleNamespace(**vars(GEMMA), attention_dropout=0.1)
-    assert policy(dropping).attention == "eager", "flex attention refuses dropout"
+def test_flex_attention_is_taken_where_a_recipe_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    card(monkeypatch, bf16=True)
+    assert policy(GEMMA).attention == "eager"
+    assert policy(LLAMA).attention is None, "PyTorch's own kernel"
     assert policy(GEMMA, attention="flex_attention").attention == "flex_attention"
-    card(monkeypatch, bf16=True, flex=True, flash="2.8.3")
+    card(monkeypatch, bf16=True, flash="2.8.3")
     assert policy(GEMMA).attention == "flash_attention_2"
-    card(monkeypatch, bf16=False, flex=True, flash="2.8.3")
+    card(monkeypatch, bf16=False, flash="2.8.3")
     assert policy(GEMMA).attention == "eager", "a T4"
 
 

@@ -6,7 +6,8 @@ r / tokens of a product, and computed again backward, so that nothing is kept bu
 that would round most of the update away (a weight of 16 bits has 8 or 11 binary digits); there the update's
 product is added up inside the second product, which spares the scaling, the sum and an output. The
 arithmetic is the same up to the order of sums and one rounding less. Used where no quantisation, no dropout
-and no variant of LoRA is at work; everything else keeps PEFT's own forward.
+and no variant of LoRA is at work; everything else keeps PEFT's own forward. Prediction takes the way of 16
+bits too: PEFT would copy every activation to float32, the type of the adapters, and autocast back again.
 """
 
 from __future__ import annotations
@@ -117,7 +118,10 @@ def _fused(part: Any, forward: Callable[..., torch.Tensor]) -> Callable[..., tor
         computes = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         plain = dtype is torch.float32 and not torch.is_autocast_enabled(device)
         half = dtype is not torch.float32 and torch.is_autocast_enabled(device)
-        away = rest or named or part.merged or part.disable_adapters or not torch.is_grad_enabled()
+        away = rest or named or part.merged or part.disable_adapters
+        away = away or (
+            plain and not torch.is_grad_enabled()
+        )  # there the adapter is merged once, not per batch
         if away or computes is not dtype or not (plain or half):
             return forward(x, *rest, **named)
         flat = x.reshape(-1, x.shape[-1])
