@@ -318,9 +318,7 @@ def peer(
     for setting in settings if len(settings) > 1 else ():
         try:
             seconds = peer_run(shape, few, device, *setting, arguments)["training"]["seconds"]
-            print(
-                f"  Trainer, {setting[0]} rows, checkpointing {setting[1]}: {seconds:.2f} s of {PEER_TRIAL} rows"
-            )
+            print(f"  Trainer, {setting[0]} rows, checkpointing {setting[1]}: {seconds:.2f} s")
         except torch.cuda.OutOfMemoryError:
             print(f"  Trainer, {setting[0]} rows, checkpointing {setting[1]}: out of memory")
             seconds = float("inf")

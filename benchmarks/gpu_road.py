@@ -200,7 +200,7 @@ def main() -> None:
             ours = facts.pop("log_probs")
             beside = BESIDE.get(name, "plain")
             found[name] = facts
-            if name not in ELSEWHERE and "log_probs" in found.get(beside, {"log_probs": 1}):
+            if name not in ELSEWHERE and (beside == name or "log_probs" in found.get(beside, {})):
                 facts["apart"] = (
                     0.0
                     if beside == name

@@ -177,6 +177,8 @@ class Trainer:
         if state.batch_tokens is not None:
             budget.tokens, budget.shrunk = state.batch_tokens, True
         self.head_model.train()
+        if self.policy.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.policy.device)  # an earlier fold's is not this one's
         if self.policy.device.type == "cuda" if rehearse is None else rehearse:
             self._rehearse()
         start = time.perf_counter() - state.seconds
