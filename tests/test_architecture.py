@@ -38,8 +38,8 @@ INSIDE = {
     "stacking": "design pool_weights base logistic pooling boosting count_table selection candidates "
     "nested_cv serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
-    "panels": "verdict_table margins encoding soft_labels evidence folder panel choice_model best_of_n "
-    "choice_files",
+    "panels": "verdict_table margins encoding soft_labels annotators judge_statistics judge_facts evidence "
+    "folder panel_state panel choice_model best_of_n choice_files",
     "artifacts": "atomic files tables cards shards workspace fold_file members share_shards",
     "backbones": "registry base sixteen_bits language.base_folder language.notices "
     "language.gguf_base language.hub language.base_identity "

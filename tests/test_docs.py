@@ -71,9 +71,13 @@ def test_the_first_half_hour_with_a_panel_runs(
 
 
 @pytest.mark.slow
-def test_what_a_panel_is_used_for_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_panel_is_used_for_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     namespace, count = run_blocks(USING)
-    assert count == 6
+    assert count == 8
+    assert (tmp_path / "used" / "uses.json").is_file()
     assert namespace["found"].error <= 0.3 or namespace["found"].threshold is None
     assert namespace["chances"].reshape(80, 4).sum(axis=1) == pytest.approx(1)
     rows = {row.name: row for row in namespace["model"].table_}

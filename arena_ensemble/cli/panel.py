@@ -14,11 +14,13 @@ from ..errors import InputError
 from ..io.format_names import FORMAT_NAMES, RESULT_NAMES
 from . import options as o
 from .best_of_n import fit_best_of_n, predict_best_of_n, without
+from .panel_uses import UseOptions, character_table, uses_text
 from .runner import Result
 
 if TYPE_CHECKING:
     from ..judgements import First
     from ..panels import Panel
+    from ..pipeline.panel import PanelData
 
 _SHOWN: Final = 12
 """judges shown without ``--all``, the best ones"""
@@ -57,8 +59,11 @@ FirstOption = Annotated[
 
 def panel(
     judgements: JudgementsOption,
-    votes: Annotated[Path, typer.Option(metavar="FILE", help="id and winner, or a column an annotator")],
+    votes: Annotated[
+        Path, typer.Option(metavar="FILE", help="id and winner, a column an annotator, or item and best")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the panel, its OOF and its table")],
+    uses: UseOptions,
     text: Annotated[
         Path | None, typer.Option(metavar="FILE", help="battles of the same ids, for the features")
     ] = None,
@@ -95,9 +100,19 @@ def panel(
     if best is not None:
         if text is not None:
             raise InputError("--text: the best of several answers is learned without features; leave it out")
+        if unused := o.given(uses):
+            raise InputError(f"{', '.join(unused)}: of no use for the best of several answers; leave it out")
         return fit_best_of_n(loaded, best, votes, out, groups=groups, seed=seed)
-    data = panel_data(loaded, votes, text=text, text_format=text_format, groups=groups)
-    fitted = fit_panel(data, out, seed=seed)
+    data = panel_data(loaded, votes, text=text, text_format=text_format, groups=groups, costs=uses.costs)
+    asked = uses.asked()
+    asked.check(data.judgements, text=text is not None)
+    used: dict[str, Any] = {}
+
+    def use(fitted: Panel, data: PanelData) -> dict[str, Any]:
+        used.update(asked.of(fitted, data))
+        return used
+
+    fitted = fit_panel(data, out, seed=seed, uses=use)
     pairs = len(data.votes.ids)
     facts = {
         "pairs": pairs,
@@ -106,11 +121,13 @@ def panel(
         "choice": fitted.choice_,
         "selection_frequency": fitted.selection_frequency_,
         "log_loss": fitted.card_.log_loss,
-        "judges": [dataclasses.asdict(one) for one in fitted.judge_facts_],
+        "judges": [dataclasses.asdict(one) for one in fitted.judges_],
         "table": [dataclasses.asdict(row) for row in fitted.table_],
         "contributions": fitted.card_.contributions,
+        "uses": used,
     }
-    return Result(facts, f"{_text(fitted, pairs, all_rows)}\n\n{_next(out)}")
+    shown = "\n\n".join(filter(None, (_text(fitted, pairs, all_rows), uses_text(used), _next(out))))
+    return Result(facts, shown)
 
 
 def _text(fitted: Panel, pairs: int, all_rows: bool) -> str:
@@ -125,8 +142,9 @@ def _text(fitted: Panel, pairs: int, all_rows: bool) -> str:
         parts = [ladder.ladder(fitted.table_, Terminal.of_stdout(), title=title, member="judge")]
     unseen = "pairs that it did not learn from"
     parts += ["", ladder.headline(fitted.table_, member="judge", unseen=unseen)]
-    judges = [dataclasses.asdict(one) for one in fitted.judge_facts_]
-    parts += ["", tables.judge_table(judges if all_rows else judges[:_SHOWN])]
+    judges = [dataclasses.asdict(one) for one in fitted.judges_]
+    shown = judges if all_rows else judges[:_SHOWN]
+    parts += ["", tables.judge_table(shown), "", character_table(shown)]
     if not all_rows:
         more = f"; {len(judges)} judges" if len(judges) > _SHOWN else ""
         parts.append(f"{len(fitted.table_)} rows, every candidate's among them{more}: --all")
@@ -136,7 +154,7 @@ def _text(fitted: Panel, pairs: int, all_rows: bool) -> str:
 def _next(out: Path) -> str:
     name = shlex.quote(str(out))
     return (
-        f"{out}: panel, out-of-fold predictions and table\n"
+        f"{out}: panel, out-of-fold predictions, table.json, judges.json and uses.json\n"
         f"next: arena-ensemble predict --panel {name} --judgements FILE --out FILE (new pairs); "
         f"arena-ensemble report --external {name} (a page to look at)"
     )
@@ -155,6 +173,13 @@ class PanelOptions:
     text: Annotated[
         Path | None, typer.Option(metavar="FILE", help="with --panel: texts, if it was fitted with texts")
     ] = None
+    equal_style: Annotated[
+        bool,
+        typer.Option(
+            "--equal-style",
+            help="with --panel and --text: the verdict at equal length and style beside",
+        ),
+    ] = False
     text_format: TextFormatOption = None
     numbers: NumbersOption = None
     first: FirstOption = "a"
@@ -181,14 +206,25 @@ def predict_panel(given: PanelOptions, out: Path | None, format: str | None) -> 
         numbers=given.numbers,
         first=first_seen(given.first),
         format=result_format(format),
+        equal_style=given.equal_style,
     )
     prediction.write(out)
     facts: dict[str, Any] = {
         "predictions": str(out),
         "rows": len(prediction.ids),
         "absent": list(prediction.absent),
+        "threshold": prediction.threshold,
+        "kept": None if prediction.threshold is None else prediction.kept,
+        "other_at_equal_style": prediction.turned,
     }
-    return Result(facts, f"{out}: {len(prediction.ids):,} pairs{without(prediction.absent)}")
+    lines = [f"{out}: {len(prediction.ids):,} pairs{without(prediction.absent)}"]
+    if prediction.threshold is not None:
+        lines.append(
+            f"{prediction.kept:,} verdicts of probability {prediction.threshold:.3f} or more: keep these"
+        )
+    if prediction.turned is not None:
+        lines.append(f"{prediction.turned:,} verdicts are others at equal length and style")
+    return Result(facts, "\n".join(lines))
 
 
 def result_format(name: str | None) -> str | None:

@@ -11,6 +11,7 @@ from scipy.stats import false_discovery_control, ttest_1samp
 
 from ..errors import InputError
 
+LEAST_ANNOTATORS: Final = 3
 LEAST_ROWS: Final = 30
 """Rows of an annotator that the test of its means needs, as its authors advise."""
 
@@ -62,7 +63,7 @@ def may_replace(
     people = np.asarray(annotations, dtype=np.int64)
     if people.ndim != 2 or people.shape[0] != len(judge):
         raise InputError(f"annotations have shape {people.shape}, expected ({len(judge)}, annotators)")
-    if people.shape[1] < 3:
+    if people.shape[1] < LEAST_ANNOTATORS:
         raise InputError(f"{people.shape[1]} annotators: the test needs three or more; give their columns")
     there = people >= 0
     p_values: dict[int, float] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -14,36 +15,18 @@ import polars as pl
 from ..artifacts.cards import EnsembleCard
 from ..diagnostics.contribution import member_contributions
 from ..diagnostics.reliability import reliability
-from ..judgements import First, JudgeColumn, Judgements
-from ..metrics import Labels, ScoreRow, log_loss, row_losses, standard_error
+from ..features import Features
+from ..judgements import Judgements
+from ..metrics import Labels, ScoreRow, log_loss
 from ..predictions import Floats, Predictions
 from ..stacking import Stacker
 from ..stacking.score_table import ENSEMBLE_ROW
+from .annotators import LEAST_ANNOTATORS
+from .judge_facts import LEVEL, JudgeFacts, facts_of, replacement_of
+from .judge_statistics import agreement
 
 _DRAWN: Final = 8
 """judges whose calibration is drawn, the best ones"""
-
-
-@dataclass(frozen=True)
-class JudgeFacts:
-    """One judge alone, on the pairs that have votes; losses in nats.
-
-    ``log_loss``, ``se`` and ``accuracy`` are those of its encoder, out of fold; ``agreement`` is the share of
-    its usable verdicts that are the vote (where no vote is a tie, a tie counts half), None where it gave
-    none. ``flip_rate`` is the share of the ``both_orders`` pairs on which its verdicts of the two orders
-    differ, None where there is no such pair.
-    """
-
-    name: str
-    kind: str
-    log_loss: float
-    se: float
-    accuracy: float
-    agreement: float | None
-    missing: float
-    flip_rate: float | None
-    both_orders: int
-    cost: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,52 +35,81 @@ class Evidence:
 
     Parameters
     ----------
+    judgements
+        n pairs.
     ids
-        (n,) the pairs.
+        (k,) those with a vote.
     rows
-        (m,) the pair of each vote, ascending; every pair has at least one.
+        (m,) the pair of each vote, ascending.
     votes, groups, folds
         (m,) outcome, group and fold of each vote.
     judges
         Judge → (m, 3) log-probabilities of its encoder, out of fold.
+    features
+        Of the n pairs, where the panel has them.
+    annotations, annotators
+        (n, K) codes of K people, -1 where one did not vote, and their names; None where they are not known.
     """
 
+    judgements: Judgements
     ids: pl.Series
     rows: npt.NDArray[np.int64]
     votes: Labels
     groups: npt.NDArray[np.int64]
     folds: npt.NDArray[np.int64]
     judges: Mapping[str, Floats]
+    features: Features | None = None
+    annotations: npt.NDArray[Any] | None = None
+    annotators: tuple[str, ...] = ()
 
-    def facts(self, judgements: Judgements) -> list[JudgeFacts]:
-        """What each judge is worth alone, the best first."""
-        found = [
-            self._one(name, judgements.columns[name], judgements.costs.get(name)) for name in self.judges
-        ]
-        return sorted(found, key=lambda one: one.log_loss)
+    def with_annotations(self, annotations: npt.NDArray[Any], annotators: tuple[str, ...]) -> Evidence:
+        """The same with the votes (n, K) of K named people, where there are enough for a test of them."""
+        if len(annotators) < LEAST_ANNOTATORS:
+            return self
+        return dataclasses.replace(self, annotations=annotations, annotators=annotators)
 
-    def _one(self, name: str, column: JudgeColumn, cost: float | None) -> JudgeFacts:
-        losses = row_losses(self.judges[name], self.votes)
-        verdicts = column.verdicts[self.rows]
-        given = verdicts >= 0
-        slots = column.slot_verdicts
-        both = (slots[:, First.A] >= 0) & (slots[:, First.B] >= 0)
-        right = np.where(verdicts == self.votes, 1.0, 0.0)
-        if not (self.votes == 2).any():
-            right = np.where(verdicts == 2, 0.5, right)
-        flips = slots[both, First.A] != slots[both, First.B]
-        return JudgeFacts(
-            name=name,
-            kind=column.kind,
-            log_loss=float(losses.mean()),
-            se=standard_error(losses, self.groups),
-            accuracy=float((self.judges[name].argmax(axis=1) == self.votes).mean()),
-            agreement=float(right[given].mean()) if given.any() else None,
-            missing=float(column.missing.mean()),
-            flip_rate=float(flips.mean()) if both.any() else None,
-            both_orders=int(both.sum()),
-            cost=cost,
+    @cached_property
+    def contributions(self) -> dict[str, Any]:
+        """What each encoded judge adds to a pool, and what they have in common, as the card keeps it."""
+        return member_contributions(
+            {name: np.exp(one) for name, one in self.judges.items()}, self.votes, self.groups, self.folds
+        ).as_dict()
+
+    def facts(self) -> list[JudgeFacts]:
+        """What is known of each judge, the best first."""
+        adds = {
+            one["name"]: (one["leave_one_out_gain"], one["leave_one_out_gain_se"])
+            for one in self.contributions["members"]
+        }
+        found = facts_of(
+            self.judgements,
+            self.judges,
+            self.rows,
+            self.votes,
+            self.groups,
+            features=self.features,
+            adds=adds if len(adds) > 1 else None,
         )
+        if self.annotations is None:
+            return found
+        tests = replacement_of(self.judgements, self.annotations, self.annotators)
+        return [dataclasses.replace(one, replacement=tests[one.name]) for one in found]
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """What ``judges.json`` holds, beside the facts of each judge."""
+        kept = np.unique(self.rows)
+        shares = agreement(self.judgements.take(kept))
+        return {
+            "format": 1,
+            "pairs": len(kept),
+            "level": LEVEL,
+            "annotators": list(self.annotators),
+            "agreement": {
+                "judges": list(self.judgements.judges),
+                "same_verdict": [[None if np.isnan(x) else float(x) for x in row] for row in shares],
+            },
+        }
 
     def predictions(self, log_probs: Floats) -> Predictions:
         """Out-of-fold log-probabilities (n, 3) of the pairs, with their folds."""
@@ -114,7 +126,7 @@ class Evidence:
         ties: bool,
     ) -> EnsembleCard:
         """The panel's card, which a report of ensembles reads too; ``honest`` is (n, 3)."""
-        own = honest[self.rows]
+        own = honest[np.unique(self.rows, return_inverse=True)[1]]
         drawn = {ENSEMBLE_ROW: own, **{one.name: self.judges[one.name] for one in facts[:_DRAWN]}}
         return EnsembleCard(
             key=None,
@@ -128,9 +140,7 @@ class Evidence:
             temperature=float(stacker.temperature_),
             log_loss=log_loss(own, self.votes),
             seconds=0.0,
-            contributions=member_contributions(
-                {name: np.exp(one) for name, one in self.judges.items()}, self.votes, self.groups, self.folds
-            ).as_dict(),
+            contributions=self.contributions,
             suspicions=[],
             reliability={name: _bins(one, self.votes, self.groups) for name, one in drawn.items()},
             judges=[dataclasses.asdict(one) for one in facts],

@@ -19,6 +19,8 @@ from ..metrics import ScoreRow
 from ..predictions import Predictions
 
 TABLE: Final = "table.json"
+JUDGES: Final = "judges.json"
+USES: Final = "uses.json"
 REPORT: Final = "report.html"
 
 
@@ -46,6 +48,21 @@ def check_out(out: Path) -> Path:
             "name a new or an empty folder: it is replaced as a whole"
         )
     return folder
+
+
+def folder_threshold(folder: Path) -> float | None:
+    """The threshold of selective prediction that a panel's folder keeps; None where it has none.
+
+    Raises
+    ------
+    ArtifactError
+        The file is truncated or edited.
+    """
+    card = cards.read_card(folder, EnsembleCard)
+    if card is None or USES not in card.files:
+        return None
+    selective = json.loads(cards.verified(folder, USES, card)).get("selective")
+    return None if selective is None else selective["threshold"]
 
 
 def _files(card: Card | None) -> Iterable[str]:
@@ -86,7 +103,8 @@ def read(folder: Path, *, main: str) -> tuple[dict[str, bytes], list[ScoreRow], 
     if main not in card.files:
         raise InputError(f"{folder} holds an ensemble of members, no panel; name the --out of `panel`")
     contents = {name: cards.verified(folder, name, card) for name in card.files}
-    contents.pop(OOF, None)
+    for name in (OOF, JUDGES, USES):
+        contents.pop(name, None)
     try:
         rows = [ScoreRow(**row) for row in json.loads(contents.pop(TABLE))["rows"]]
     except (KeyError, TypeError, ValueError) as error:

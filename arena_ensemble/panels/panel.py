@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
@@ -18,34 +18,17 @@ from ..judgements import Judgements
 from ..metrics import ScoreRow, checked_labels, group_codes
 from ..predictions import Floats, without_ties
 from ..stacking import Stacker
-from ..stacking.base import FrozenState
 from ..stacking.candidates import candidates_for
 from ..stacking.stacker import fold_codes
 from . import folder
-from .encoding import RESTORE, EncodedPanel, Encoders, encoded_design, taken
-from .evidence import Evidence, JudgeFacts
+from .encoding import EncodedPanel, Encoders, encoded_design, taken
+from .evidence import Evidence
+from .judge_facts import JudgeFacts
+from .panel_state import MAIN, dump_state, read_state
 from .soft_labels import as_votes
 
-MAIN: Final = "panel.json"
-FORMAT: Final = 1
 MIN_FOLDS: Final = 4
 _REMEDY: Final = "run `arena-ensemble panel` again"
-
-
-class EncoderState(FrozenState):
-    """One judge: the kind of its column, and the numbers that its encoder checks."""
-
-    kind: Literal["verdicts", "scores", "log_probs"]
-    values: dict[str, Any]
-
-
-class PanelState(FrozenState):
-    """Everything that prediction needs beside the stacker's own files."""
-
-    format: Literal[1]
-    judges: dict[str, EncoderState] = Field(min_length=1)
-    ties: bool
-    table: bool
 
 
 class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
@@ -65,10 +48,10 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     ----------
     table_
         List of `ScoreRow`: prior, judges after their encoders, candidates, the panel's honest score last.
-    judges_
+    judge_names_
         The judges' names, in order.
-    judge_facts_
-        List of `JudgeFacts`, what each judge is worth alone, the best first.
+    judges_
+        List of `JudgeFacts`: each judge alone, its biases and what it adds, the best first.
     choice_, selection_frequency_, weights_
         As for `Stacker`; members are the encoded judges.
     oof_log_proba_
@@ -160,8 +143,9 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         }
         self.table_: list[ScoreRow] = stacker.table_
         self.evidence_ = Evidence(
+            judgements,
             judgements.ids[np.unique(rows)],
-            np.unique(rows, return_inverse=True)[1],
+            rows,
             labels,
             codes,
             fold,
@@ -169,8 +153,9 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 name: self._finished(values)
                 for name, values in zip(design.members, design.log_probs, strict=True)
             },
+            features,
         )
-        self.judge_facts_: list[JudgeFacts] = self.evidence_.facts(judgements)
+        self._judges: list[JudgeFacts] | None = None
         self.classes_ = np.arange(3)
         return self
 
@@ -178,9 +163,17 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         return log_probs if self.ties_ else without_ties(log_probs)
 
     @property
-    def judges_(self) -> tuple[str, ...]:
+    def judge_names_(self) -> tuple[str, ...]:
         """The judges' names, in order."""
         return tuple(sorted(self._checked().encoders_))
+
+    @property
+    def judges_(self) -> list[JudgeFacts]:
+        """What is known of each judge, the best first; computed when it is first asked for."""
+        if self._checked()._judges is None:
+            self._judges = self.evidence_.facts()
+        assert self._judges is not None
+        return self._judges
 
     @property
     def has_features_(self) -> bool:
@@ -242,16 +235,8 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def dump(self) -> dict[str, bytes]:
         """File name → content of what prediction needs: the encoders, and the stacker's files."""
         self._checked()
-        state = PanelState(
-            format=FORMAT,
-            judges={
-                name: EncoderState(kind=one.kind, values=one.state().model_dump())  # type: ignore[arg-type]
-                for name, one in self.encoders_.items()
-            },
-            ties=self.ties_,
-            table=self.has_table_,
-        )
-        return {MAIN: state.model_dump_json(indent=1).encode(), **self.stacker_.dump()}
+        state = dump_state(self.encoders_, ties=self.ties_, table=self.has_table_)
+        return {MAIN: state, **self.stacker_.dump()}
 
     @classmethod
     def restore(cls, files: Mapping[str, bytes]) -> Self:
@@ -262,24 +247,21 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         ArtifactError
             A file is missing or broken.
         """
-        if MAIN not in files:
-            raise ArtifactError(f"the panel lacks {MAIN}; {_REMEDY}")
-        panel = cls()
-        try:
-            state = PanelState.model_validate_json(files[MAIN])
-            panel.encoders_ = {name: RESTORE[one.kind](one.values) for name, one in state.judges.items()}
-        except (ValidationError, ValueError) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise ArtifactError(f"{MAIN} is not as written ({reason}); {_REMEDY}") from None
-        panel.ties_, panel.has_table_ = state.ties, state.table
+        panel, state = cls(), read_state(files)
+        panel.encoders_, panel.ties_, panel.has_table_ = state.encoders, state.ties, state.table
         panel.stacker_ = Stacker.restore(files)
-        if panel.stacker_.fitted_.members != panel.judges_:
+        if panel.stacker_.fitted_.members != panel.judge_names_:
             raise ArtifactError(f"{MAIN} and the stacker's file name other judges; {_REMEDY}")
         panel.classes_ = np.arange(3)
         return panel
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, extra: Mapping[str, bytes] | None = None) -> None:
         """Keep the fitted panel as a folder: its files, out-of-fold predictions, table, and card with hashes.
+
+        Parameters
+        ----------
+        extra
+            Other files of the folder, name → content.
 
         Raises
         ------
@@ -292,17 +274,17 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             raise InputError("this panel was loaded from a folder; copy that folder, or fit it again")
         target = folder.check_out(Path(path))
         evidence = self.evidence_
-        card = evidence.card(
-            self.stacker_, self.oof_log_proba_, self.table_, self.judge_facts_, ties=self.ties_
-        )
+        card = evidence.card(self.stacker_, self.oof_log_proba_, self.table_, self.judges_, ties=self.ties_)
         oof = evidence.predictions(self.oof_log_proba_)
-        self.card_ = folder.write(target, self.dump(), oof, self.table_, card)
+        judges = {**evidence.as_json, "judges": card.judges}
+        files = {**self.dump(), folder.JUDGES: json.dumps(judges).encode(), **(extra or {})}
+        self.card_ = folder.write(target, files, oof, self.table_, card)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """The panel that was saved in a folder, after the hashes of all its files matched.
 
-        It predicts and has its ``table_`` and ``judge_facts_``; nothing is unpickled.
+        It predicts and has its ``table_`` and ``judges_``; nothing is unpickled.
 
         Raises
         ------
@@ -314,7 +296,7 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         contents, table, card = folder.read(Path(path), main=MAIN)
         panel = cls.restore(contents)
         panel.table_, panel.card_ = table, card
-        panel.judge_facts_ = [JudgeFacts(**one) for one in card.judges]
+        panel._judges = [JudgeFacts(**one) for one in card.judges]
         return panel
 
     def _checked(self) -> Self:

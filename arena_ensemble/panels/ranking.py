@@ -57,6 +57,7 @@ def rank(
     groups: npt.ArrayLike | None = None,
     level: float = 0.95,
     tuning: float | None = None,
+    style: Floats | None = None,
 ) -> Ranking:
     """Bradley-Terry ratings with ties counted half, from votes and predictions.
 
@@ -78,6 +79,9 @@ def rank(
         (n,) rows that err together, such as those of one prompt.
     tuning
         The weight, if it is not to be chosen.
+    style
+        (n, s) odd measures of the two answers, such as the log of the ratio of their lengths: ratings are
+        then those at equal style (covariates of the same model, as LMArena's style control has them).
 
     Raises
     ------
@@ -94,6 +98,10 @@ def rank(
     x = np.zeros((len(a), len(names)))
     x[np.arange(len(a)), a] = 1.0
     x[np.arange(len(a)), b] = -1.0
+    if style is not None:
+        measures = np.asarray(style, dtype=np.float64)
+        spread = measures.std(axis=0)
+        x = np.concatenate([x, measures[:, spread > 0] / spread[spread > 0]], axis=1)
     outcome = np.where(votes == 0, 1.0, np.where(votes == 2, 0.5, 0.0))
     codes = group_codes(groups, len(a))
     if log_probs is None:
@@ -102,7 +110,7 @@ def rank(
         probs = np.exp(np.asarray(log_probs, dtype=np.float64))
         predicted = probs[:, 0] + 0.5 * probs[:, 2]
         tunings = _TUNINGS if tuning is None else np.array([tuning])
-    fits = [_fit(x, outcome, predicted, voted, codes, weight) for weight in tunings]
+    fits = [_fit(x, len(names), outcome, predicted, voted, codes, weight) for weight in tunings]
     best = min(range(len(fits)), key=lambda k: float(np.trace(fits[k][1])))
     theta, covariance = fits[best]
     z = float(norm.ppf(0.5 + level / 2))
@@ -129,11 +137,12 @@ def _check(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], votes: npt.NDArra
         )
 
 
-def _fit(x: Floats, outcome: Floats, predicted: Floats, voted: npt.NDArray[np.bool_],
+def _fit(x: Floats, systems: int, outcome: Floats, predicted: Floats, voted: npt.NDArray[np.bool_],
          codes: npt.NDArray[np.int64], weight: float) -> tuple[Floats, Floats]:  # fmt: skip
-    """Ratings (k,) that sum to zero and their covariance (k, k)."""
+    """Ratings (systems,) that sum to zero and their covariance, of the first columns of ``x``."""
     n, k, votes = len(x), x.shape[1], int(voted.sum())
-    flat = np.full((k, k), 1.0 / k)
+    flat = np.zeros((k, k))
+    flat[:systems, :systems] = 1.0 / systems
     share = voted / votes  # of a row in the mean over votes
     mixed = weight / n + (1 - weight) * share
     target = weight * predicted / n + share * (outcome - weight * predicted)
@@ -147,7 +156,7 @@ def _fit(x: Floats, outcome: Floats, predicted: Floats, voted: npt.NDArray[np.bo
         theta = theta - step * min(1.0, 2.0 / max(largest, 1e-12))
         if largest < 1e-10:
             break
-    theta = theta - theta.mean()
+    theta[:systems] -= theta[:systems].mean()
     p = expit(x @ theta)
     hessian = (x * (mixed * p * (1 - p))[:, None]).T @ x + flat
     scores = x * (mixed * p - target)[:, None]  # (n, k): rows of the gradient
@@ -158,9 +167,9 @@ def _fit(x: Floats, outcome: Floats, predicted: Floats, voted: npt.NDArray[np.bo
     np.add.at(summed, codes, scores)
     middle = summed.T @ summed * (groups / max(groups - 1, 1))
     inverse = np.linalg.inv(hessian)
-    centre = np.eye(k) - 1.0 / k
+    centre = np.eye(k) - flat
     covariance = centre @ inverse @ middle @ inverse @ centre
-    return theta, covariance
+    return theta[:systems], covariance[:systems, :systems]
 
 
 def _ratings(names: Sequence[str], theta: Floats, covariance: Floats, z: float) -> tuple[Rating, ...]:

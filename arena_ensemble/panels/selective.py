@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from ..errors import InputError
 from ..losses import Floats, group_codes, row_losses, standard_error
@@ -15,6 +15,8 @@ from ..metrics import Labels, checked_labels
 
 _GRID: Final = np.round(np.arange(0.999, 1 / 3, -0.001), 3)
 """Thresholds on the largest probability, the strictest first; fixed beforehand, as the guarantee needs."""
+
+_STARTS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,10 @@ def safe_threshold(
 
     Thresholds are tested from the strictest down, each by the exact binomial test of "the error is alpha or
     more" among the rows it keeps, until one is not rejected: testing in a fixed order needs no correction
-    (Angelopoulos et al. 2021, *Learn then Test*, arXiv 2110.01052). A threshold that keeps so few rows
-    that not even zero errors would pass is skipped, which the outcomes do not decide. The guarantee is
-    about fresh rows like these, over the draw of these: with probability ``1 - delta`` or more.
+    (Angelopoulos et al. 2021, *Learn then Test*, arXiv 2110.01052). Tests start twice, each with half of
+    ``delta``: where zero errors would just pass, and where half of ``alpha`` would, so that one early error
+    does not end them all; where to start the outcomes do not decide. The guarantee is about fresh rows like
+    these, over the draw of these: with probability ``1 - delta`` or more.
 
     Parameters
     ----------
@@ -116,13 +119,25 @@ def safe_threshold(
     order = np.argsort(-sure[chosen], kind="stable")
     counts = np.searchsorted(-sure[chosen][order], -_GRID, side="right")
     errors = np.concatenate([[0.0], np.cumsum(wrong[chosen][order])])[counts]
-    tested = np.flatnonzero((1 - alpha) ** counts <= delta)
-    rejected = binom.cdf(errors[tested], counts[tested], alpha) <= delta
-    passed = len(tested) if rejected.all() else int(np.argmin(rejected))
-    found = float(_GRID[tested[passed - 1]]) if passed else None
+    passed = _passed(errors, counts, alpha, delta)
+    found = None if passed is None else float(_GRID[passed])
     kept = sure >= found if found is not None else np.zeros(len(labels), dtype=bool)
     error = float(wrong[kept].mean()) if kept.any() else float("nan")
     return Threshold(found, float(kept.mean()), error, alpha, delta, int(chosen.sum()))
+
+
+def _passed(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, delta: float) -> int | None:
+    """The place in the grid of the lowest threshold that passes, None where none does."""
+    half = delta / _STARTS
+    found = None
+    for share in (0.0, 0.5):
+        could = bdtr(np.floor(share * alpha * counts), counts, alpha) <= half
+        tested = np.flatnonzero(np.maximum.accumulate(could & (counts > 0)))
+        rejected = bdtr(errors[tested], counts[tested], alpha) <= half
+        passed = len(tested) if rejected.all() else int(np.argmin(rejected))
+        if passed:
+            found = max(int(tested[passed - 1]), -1 if found is None else found)
+    return found
 
 
 def _sure_and_wrong(log_probs: Floats, y: Labels) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from ..errors import InputError
 from ..judgements import Judgements
 from ..losses import Floats, group_codes, row_losses
 from ..metrics import Labels, checked_labels
+
+_LEAST: Final = 40
+"""votes of a draw, unless told: fewer may lack an outcome"""
 
 
 class Fitted(Protocol):
@@ -32,7 +35,7 @@ class BudgetRow:
     votes: int
     log_loss: float
     log_loss_se: float
-    """over repeats of the draw"""
+    """over repeats of the draw, of the line too"""
     measured: bool
     """False: read off the fitted line, not measured"""
 
@@ -49,6 +52,8 @@ def vote_budget(
 ) -> list[BudgetRow]:
     """Losses at several numbers of votes, and the line ``a + b / votes`` at twice and four times as many.
 
+    The line is fitted to each draw by itself, so that its standard error is known.
+
     Whole groups are drawn for fitting; a fifth of the rows, never fitted on, is scored. That a loss falls
     with the inverse number of votes is what a model of fixed size does once it is past its first few.
 
@@ -62,7 +67,7 @@ def vote_budget(
     if n < 40:
         raise InputError(f"{n} votes: give at least 40, to fit on some and score on others")
     most = int(n * 0.8)
-    wanted = sorted(sizes or {most // 8, most // 4, most // 2, most})
+    wanted = sorted(sizes or {max(part * most // 4, min(_LEAST, most)) for part in (1, 2, 3, 4)})
     if not wanted or wanted[0] < 10 or wanted[-1] > most:
         raise InputError(f"sizes {wanted}: give numbers from 10 to {most}, four fifths of the votes")
     codes = group_codes(groups, n)
@@ -78,16 +83,24 @@ def vote_budget(
             fitted = panel().fit(judgements.take(free[:size]), labels[free[:size]])
             log_probs = fitted.predict_log_proba(judgements.take(scored))
             losses[repeat, k] = row_losses(log_probs, labels[scored]).mean()
-    means = losses.mean(axis=0)
-    spread = losses.std(axis=0, ddof=1) / np.sqrt(repeats) if repeats > 1 else np.full(len(wanted), np.nan)
+    means, spread = _means(losses)
     found = [
         BudgetRow(size, float(mean), float(se), True)
         for size, mean, se in zip(wanted, means, spread, strict=True)
     ]
     if len(wanted) > 1:
-        slope, level = np.polyfit(1 / np.array(wanted), means, 1, w=np.sqrt(wanted))
-        for times in (2, 4):
-            found.append(
-                BudgetRow(times * n, float(level + max(slope, 0) / (times * n)), float("nan"), False)
-            )
+        slope, level = np.polyfit(1 / np.array(wanted), losses.T, 1, w=np.sqrt(wanted))
+        ahead = np.array([2 * n, 4 * n])
+        later, spread = _means(level[:, None] + np.maximum(slope, 0)[:, None] / ahead)
+        found += [
+            BudgetRow(int(votes), float(mean), float(se), False)
+            for votes, mean, se in zip(ahead, later, spread, strict=True)
+        ]
     return found
+
+
+def _means(table: Floats) -> tuple[Floats, Floats]:
+    """(k,) means of (repeats, k) and their standard errors, NaN of a single one."""
+    if len(table) < 2:
+        return table.mean(axis=0), np.full(table.shape[1], np.nan)
+    return table.mean(axis=0), table.std(axis=0, ddof=1) / np.sqrt(len(table))

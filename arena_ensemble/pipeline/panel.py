@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ import polars as pl
 
 from ..artifacts import atomic
 from ..artifacts.files import parquet_bytes
-from ..battles import align_rows
+from ..battles import Battles, align_rows
 from ..errors import InputError
 from ..features import Features, extract
 from ..folds import group_keys
@@ -27,10 +29,12 @@ from ..io import (
     read_panel_votes,
     write_submission,
 )
+from ..io.column_names import WINNERS
 from ..io.judgements import LoadedJudgements, load_all
 from ..judgements import First, JudgeColumn, Judgements, LogProbs, Scores, Verdicts
 from ..judgements.pair_names import match_pairs, pair_codes
 from ..panels import Panel
+from ..panels.folder import USES, folder_threshold
 from ..predictions import Floats
 
 log = logging.getLogger(__name__)
@@ -40,17 +44,23 @@ _EMPTY: Final[dict[str, Callable[[int], JudgeColumn]]] = {
     Scores.kind: lambda n: Scores.from_pairs(np.full((n, 2), np.nan)),
     LogProbs.kind: lambda n: LogProbs.from_probs(np.full((n, 3), np.nan)),
 }
+_SIDES: Final = ("a", "b", "tie")
 _LOG_COLUMNS: Final = ("logp_a", "logp_b", "logp_tie")
 
 
 @dataclass(frozen=True, eq=False)
 class PanelData:
-    """Judgements and votes of the same pairs, in the order of the votes."""
+    """Judgements and votes of the same pairs, in the order of the votes.
+
+    ``given`` holds all judged pairs, those without a vote among them, ``battles`` the texts where they are.
+    """
 
     judgements: Judgements
     votes: PanelVotes
     features: Features | None
     groups: npt.NDArray[np.int64] | None
+    given: Judgements
+    battles: Battles | None = None
 
 
 def read_panel_data(
@@ -95,21 +105,51 @@ def panel_data(
     text: Path | None = None,
     text_format: str | None = None,
     groups: str | None = None,
+    costs: Path | None = None,
 ) -> PanelData:
-    """The same of judgements that were read already."""
+    """The same of judgements that were read already; ``costs`` is a file of ``judge, cost``."""
     given = Judgements.joined([one.as_pairs() for one in loaded])
+    if costs is not None:
+        given = dataclasses.replace(given, costs={**given.costs, **read_costs(costs, given.judges)})
     best = read_best_votes(votes)
     read = read_panel_votes(votes) if best is None else best.pair_votes(given.ids, votes)
     common = _judged(given, read, votes)
     ids = common.ids
     battles = None if text is None else read_battles(text, format=text_format)
+    voted = None
     if battles is not None:
-        battles = battles.take(align_rows(battles.ids, ids, name=str(text), missing="without text"))
+        voted = battles.take(align_rows(battles.ids, ids, name=str(text), missing="without text"))
     found = _named_groups(groups, votes, common)
-    if found is None and battles is not None:
-        found = group_keys(battles)
-    features = None if battles is None else extract(battles)
-    return PanelData(given.aligned_to(ids), common, features, found)
+    if found is None and voted is not None:
+        found = group_keys(voted)
+    features = None if voted is None else extract(voted)
+    return PanelData(given.aligned_to(ids), common, features, found, given, battles)
+
+
+def read_costs(path: Path, judges: Sequence[str]) -> dict[str, float]:
+    """Judge → cost of one call, from columns ``judge, cost``; a warning names judges without one.
+
+    Raises
+    ------
+    InputError
+        A column is missing, a cost is no number, or none is of a judge that was read.
+    """
+    frame = read_columns(path, ["judge", "cost"])
+    found: dict[str, float] = {}
+    for row, (judge, cost) in enumerate(frame.iter_rows(), start=1):
+        try:
+            value = float(cost)
+        except (TypeError, ValueError):
+            value = -1.0
+        if not 0 <= value < float("inf"):
+            raise InputError(f"{path.name} row {row}: the cost {cost} is none; give a number, 0 or more")
+        if judge in judges:
+            found[judge] = value
+    if not found:
+        raise InputError(f"{path.name} names no judge that was read; write {', '.join(judges[:4])} as there")
+    if lacking := [name for name in judges if name not in found]:
+        log.warning("%s: no cost of %s", path.name, ", ".join(lacking[:5]))
+    return found
 
 
 def _judged(judgements: Judgements, votes: PanelVotes, path: Path) -> PanelVotes:
@@ -161,8 +201,19 @@ def _codes(groups: pl.Series) -> npt.NDArray[np.int64]:
     return np.asarray(np.unique(groups.cast(pl.String).to_numpy(), return_inverse=True)[1], dtype=np.int64)
 
 
-def fit_panel(data: PanelData, out: Path, *, seed: int = 0) -> Panel:
-    """Fit a panel and keep it in ``out`` with its out-of-fold predictions and its table.
+def fit_panel(
+    data: PanelData,
+    out: Path,
+    *,
+    seed: int = 0,
+    uses: Callable[[Panel, PanelData], dict[str, Any]] | None = None,
+) -> Panel:
+    """Fit a panel and keep it in ``out`` with its out-of-fold predictions and its tables.
+
+    Parameters
+    ----------
+    uses
+        What ``uses.json`` shall hold, of the fitted panel.
 
     Raises
     ------
@@ -172,7 +223,9 @@ def fit_panel(data: PanelData, out: Path, *, seed: int = 0) -> Panel:
     panel = Panel(random_state=seed)
     y = data.votes.codes[:, 0] if len(data.votes.annotators) == 1 else data.votes.shares
     panel.fit(data.judgements, y, features=data.features, groups=data.groups)
-    panel.save(out)
+    panel.evidence_ = panel.evidence_.with_annotations(data.votes.codes, data.votes.annotators)
+    extra = {} if uses is None else {USES: json.dumps(uses(panel, data)).encode()}
+    panel.save(out, extra)
     return panel
 
 
@@ -183,15 +236,44 @@ class PanelPrediction:
     ids: pl.Series
     log_probs: Floats
     absent: tuple[str, ...] = ()
+    equal_style: Floats | None = None
+    """(n, 3) the same for answers of equal length and style, given the same judgements"""
+    threshold: float | None = None
+    """what selective prediction keeps verdicts from, where the panel was fitted with it"""
+
+    @property
+    def kept(self) -> int:
+        """How many verdicts are sure enough for the threshold."""
+        least = np.inf if self.threshold is None else np.log(self.threshold)
+        return int((self.log_probs.max(axis=1) >= least).sum())
+
+    @property
+    def turned(self) -> int | None:
+        """How many verdicts are others at equal style; None where that was not asked."""
+        if self.equal_style is None:
+            return None
+        return int((self.log_probs.argmax(axis=1) != self.equal_style.argmax(axis=1)).sum())
 
     def write(self, path: Path) -> None:
-        """Write ``id, logp_a, logp_b, logp_tie`` (a ``.parquet``), or probabilities as a submission (CSV)."""
-        if path.suffix != ".parquet":
+        """Write ``id, logp_a, logp_b, logp_tie`` (a ``.parquet``), or probabilities as a submission (CSV).
+
+        What holds at equal style stands beside: ``equal_logp_a, …`` or ``equal_a, equal_b, equal_tie``.
+        """
+        logs = path.suffix == ".parquet"
+        if not logs and self.equal_style is None:
             write_submission(path, self.ids, self.log_probs)
             return
+        tables: list[tuple[Sequence[str], Floats]] = [(_LOG_COLUMNS if logs else WINNERS, self.log_probs)]
+        if self.equal_style is not None:
+            tables.append(
+                (tuple(f"equal_{'logp_' if logs else ''}{name}" for name in _SIDES), self.equal_style)
+            )
         columns: dict[str, Any] = {"id": self.ids}
-        columns.update({name: self.log_probs[:, k] for k, name in enumerate(_LOG_COLUMNS)})
-        atomic.write_bytes(path, parquet_bytes(pl.DataFrame(columns)))
+        for names, values in tables:
+            shown = values if logs else np.exp(values)
+            columns.update({name: shown[:, k] for k, name in enumerate(names)})
+        frame = pl.DataFrame(columns)
+        atomic.write_bytes(path, parquet_bytes(frame) if logs else frame.write_csv().encode())
 
 
 def predict_panel(
@@ -203,8 +285,14 @@ def predict_panel(
     numbers: str | None = None,
     first: First = First.A,
     format: str | None = None,
+    equal_style: bool = False,
 ) -> PanelPrediction:
     """Predict newly judged pairs with a panel from its folder; a judge that was not asked is missing.
+
+    Parameters
+    ----------
+    equal_style
+        Predict also what the panel would say, were the answers equally long and formatted.
 
     Raises
     ------
@@ -216,13 +304,13 @@ def predict_panel(
     """
     panel = Panel.load(folder)
     given = read_judgements(*judgements, numbers=numbers, first=first, format=format)
-    if unknown := [name for name in given.judges if name not in panel.judges_]:
-        known = ", ".join(panel.judges_[:8]) + (", …" if len(panel.judges_) > 8 else "")
+    if unknown := [name for name in given.judges if name not in panel.judge_names_]:
+        known = ", ".join(panel.judge_names_[:8]) + (", …" if len(panel.judge_names_) > 8 else "")
         raise InputError(
             f"the panel does not know the judge {unknown[0]!r} (it has {known}); leave that judge out, or "
             "fit the panel again with it"
         )
-    absent = tuple(name for name in panel.judges_ if name not in given.judges)
+    absent = tuple(name for name in panel.judge_names_ if name not in given.judges)
     if absent:
         log.warning("no judgements of %s: taken as missing for all %d pairs", ", ".join(absent), len(given))
     empty = {name: _EMPTY[panel.encoders_[name].kind](len(given)) for name in absent}
@@ -237,4 +325,12 @@ def predict_panel(
         battles = read_battles(text, format=text_format)
         rows = align_rows(battles.ids, given.ids, name=str(text), missing="without text")
         features = extract(battles.take(rows))
-    return PanelPrediction(given.ids, panel.predict_log_proba(whole, features), absent)
+    level = None
+    if equal_style:
+        if features is None:
+            raise InputError(
+                "equal style needs a panel that was fitted with texts: fit it with --text, give both"
+            )
+        level = panel.predict_log_proba(whole, features.level())
+    found = panel.predict_log_proba(whole, features)
+    return PanelPrediction(given.ids, found, absent, level, folder_threshold(folder))

@@ -56,7 +56,7 @@ def test_a_panel_is_kept_whole_and_predicts_the_same_from_its_folder(
     np.testing.assert_allclose(np.exp(oof.select("logp_a", "logp_b", "logp_tie").to_numpy()).sum(axis=1), 1)
     back = Panel.load(root / "out")
     assert back.table_[-1].log_loss == pytest.approx(facts["log_loss"])
-    assert [one.name for one in back.judge_facts_] == ["careful", "reward"]
+    assert [one.name for one in back.judges_] == ["careful", "reward"]
     new = read_judgements(*(root / "new" / name for name in FILES))
     assert cli.run(["predict", "--panel", str(root / "out"), *_judgements(root / "new"),
                     "--out", str(root / "new.csv")]) == 0  # fmt: skip

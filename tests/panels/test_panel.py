@@ -49,7 +49,7 @@ def test_judges_may_stand_in_any_order() -> None:
     turned = table.select(table.judges[::-1])
     other = Panel(n_folds=4, honest=False).fit(turned, y)
     np.testing.assert_allclose(other.predict_proba(turned), panel.predict_proba(table), atol=1e-9)
-    assert other.judges_ == panel.judges_ == ("fair", "good", "poor")
+    assert other.judge_names_ == panel.judge_names_ == ("fair", "good", "poor")
 
 
 def test_the_honest_score_is_that_of_new_pairs_and_better_than_the_best_judge() -> None:
@@ -103,7 +103,7 @@ def test_a_saved_panel_predicts_the_same_and_a_broken_one_is_refused() -> None:
     files = panel.dump()
     back = Panel.restore(files)
     np.testing.assert_array_equal(back.predict_log_proba(table), panel.predict_log_proba(table))
-    assert back.judges_ == panel.judges_
+    assert back.judge_names_ == panel.judge_names_
     with pytest.raises(ArtifactError, match=r"lacks panel\.json"):
         Panel.restore({name: content for name, content in files.items() if name != "panel.json"})
     with pytest.raises(ArtifactError, match="not as written"):

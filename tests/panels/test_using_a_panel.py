@@ -175,6 +175,29 @@ def test_ratings_are_those_of_logistic_regression() -> None:
     assert [one.rating for one in swapped.ratings] == pytest.approx([one.rating for one in found.ratings])
 
 
+def test_ratings_at_equal_style_are_those_of_a_logistic_regression_with_covariates() -> None:
+    """s3 wins by length alone: its rating falls to the others' where length is held equal."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(12)
+    n = 4000
+    a = rng.integers(0, 4, n)
+    b = (a + rng.integers(1, 4, n)) % 4
+    length = (a == 3) * 1.5 - (b == 3) * 1.5 + rng.normal(size=n)
+    y = (rng.random(n) > expit(length)).astype(np.int64)
+    names = np.array([f"s{k}" for k in range(4)])
+    style = np.stack([length, np.zeros(n)], axis=1)  # what never differs is left out
+    plain = {one.system: one for one in rank(list(names[a]), list(names[b]), y).ratings}
+    level = {one.system: one for one in rank(list(names[a]), list(names[b]), y, style=style).ratings}
+    assert plain["s3"].low > plain["s0"].high
+    assert level["s3"].low < level["s0"].high
+    x = np.zeros((n, 5))
+    x[np.arange(n), a], x[np.arange(n), b], x[:, 4] = 1, -1, length
+    peer = LogisticRegression(C=1e8, fit_intercept=False, tol=1e-10, max_iter=1000).fit(x, y == 0)
+    expected = peer.coef_[0, :4] - peer.coef_[0, :4].mean()
+    assert [level[name].rating for name in names] == pytest.approx(expected.tolist(), abs=1e-3)
+
+
 def test_what_cannot_be_ranked_is_refused() -> None:
     with pytest.raises(InputError, match="no chain of votes connects a and c"):
         rank(["a", "c"], ["b", "d"], [0, 1])
