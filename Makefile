@@ -5,7 +5,8 @@
 #   make oof | make stack                              the first parts of the same
 #   make report                                        one page to look at, of what was stacked
 #
-# MODELS=name,name   members (recipes in models/)      WORKSPACE=DIR   where models/ and oof/ go
+# MODELS=name,name   members (recipes in models/); auto, the default: what this machine trains in good time
+# WORKSPACE=DIR      where models/ and oof/ go      ARGS=--dry-run   the plan alone: tasks, time, memory
 # SAMPLE_SUBMISSION=FILE  check against it             ARGS=…          passed on to the verb
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -30,7 +31,7 @@ WITH_TRUTH = $(if $(TRUTH),--truth "$(TRUTH)")
 
 .PHONY: help setup oof stack submission report test lint bench clean
 help:
-	@sed -n '3,9s/^# \{0,1\}//p' Makefile
+	@sed -n '3,10s/^# \{0,1\}//p' Makefile
 
 setup: $(READY)
 

@@ -139,6 +139,14 @@ class MemberArtifacts:
             )
         return folder
 
+    def may_resume(self, key: FoldKey) -> bool:
+        """Whether an interrupted training of this key lies there; nothing is changed."""
+        note = self.fold_folder(_fold_of(key)).with_name(f"{self.fold_folder(_fold_of(key)).name}.partial")
+        try:
+            return read_json(note / _RESUME) == key.model_dump()
+        except (ArtifactError, OSError):
+            return False
+
     def start_fold(self, key: FoldKey) -> tuple[Path, bool]:
         """A folder to train in, and whether an interrupted training of the same key may go on there."""
         folder = self.fold_folder(_fold_of(key))

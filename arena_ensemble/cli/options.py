@@ -113,7 +113,11 @@ class TrainingOptions:
 
     models: Annotated[
         str | None,
-        typer.Option(metavar="NAME,…", help="members, by recipe name", show_default="the four small ones"),
+        typer.Option(
+            metavar="NAME,…",
+            help="members, by recipe name; auto: what this machine trains in good time on so many battles",
+            show_default="auto",
+        ),
     ] = None
     format: FormatOption = None
     folds: Annotated[int, typer.Option(help="cross-fitting folds")] = 5
@@ -155,6 +159,12 @@ class TrainingOptions:
     strict: StrictOption = False
     base: BaseOption = None
     hours: HoursOption = None
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="show tasks, tokens, time and memory, and what is done already; write nothing"
+        ),
+    ] = False
     workspace: WorkspaceOption = Path()
 
 

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..io.format_names import FORMAT_NAMES
 from . import option_texts
 from . import options as o
+from .dry_run import dry_run
 from .experiments import OnlyFoldOption, RowsOption, experiment
 from .panel import PanelOptions, predict_panel
 from .runner import OUT_OF_TIME, PARTLY, Result, WorkspaceOption
@@ -31,6 +32,8 @@ def oof(
     """Train the members and keep their out-of-fold predictions."""
     if only_fold is not None or rows is not None:
         return experiment(data, training, test, only_fold, 1.0 if rows is None else rows)
+    if training.dry_run:
+        return dry_run(data, test, training, stacks=False)
     from ..pipeline.workflow import raise_if_failed
     from . import summary
 
@@ -67,6 +70,8 @@ def stack(
     from . import summary
 
     _check_folds(training.folds)
+    if training.dry_run:
+        return dry_run(data, Path(test[0]) if test else None, training)
     run = _train(data, Path(test[0]) if test else None, training)
     if run.result.late:
         return _out_of_time(run)
@@ -91,6 +96,8 @@ def submission(
 
     _check_folds(training.folds)
     o.check_target(out)
+    if training.dry_run:
+        return dry_run(data, test, training, sample_submission)
     target = out or training.workspace / "submission.csv"
     run = _train(data, test, training, sample_submission, early=target)
     if run.result.late:

@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..pipeline.executors import DONE, FAILED, PLANNED
+from ..pipeline.run_progress import clock
+
+__all__ = ["Bars", "Count", "clock"]
 
 log = logging.getLogger(__name__)
 _EVERY: Final = 30.0
@@ -76,14 +79,6 @@ class Bars:
             log.info(
                 "%s: %s (%d of %d, about %s left)", label, text, self._finished, self._total, clock(left)
             )
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a person says them: ``45 s``, ``3 min``, ``2 h 10 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class Count:

@@ -32,6 +32,14 @@ def loss_of(text: str) -> float | None:
     return None if match is None else float(match[1])
 
 
+def clock(seconds: float) -> str:
+    """Seconds as a person says them: ``45 s``, ``3 min``, ``2 h 10 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 @dataclass
 class TaskProgress:
     """One task: what it was planned with, and how far it is. Times are seconds of one clock."""

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from ..artifacts.fold_file import ensure_folds
 from ..artifacts.members import MemberArtifacts
@@ -24,15 +24,7 @@ from ..battles import Battles
 from ..deadline import Deadline
 from ..errors import ArenaError, InputError, MemberError
 from ..folds import NEAR_DUPLICATES, Folds
-from ..io import (
-    COLUMNS,
-    WINNER_COLUMNS,
-    BattlesLike,
-    as_battles,
-    check_sample,
-    load_battles,
-    read_battles,
-)
+from ..io import BattlesLike, as_battles
 from ..recipes import Recipe
 from . import standing, submission
 from .arguments import (
@@ -40,10 +32,10 @@ from .arguments import (
     deadline_of,
     folds_of,
     load_truth,
-    names_of,
     path_or_none,
     real_workspace,
 )
+from .auto_members import AutoPlan
 from .build import build
 from .combining import EnsemblePrediction
 from .cross_fit import RunResult, run_job
@@ -51,15 +43,12 @@ from .ensemble import Ensemble
 from .executors import Event
 from .extra_data import ExtraFile, read_extra
 from .imported import check_imported, is_external
-from .member_recipes import check_bases, check_retrain, recipes_of
+from .member_recipes import check_bases, recipes_of
+from .run_inputs import read_inputs
 from .standing import StandingSubmission
 from .tasks import Job
 
 log = logging.getLogger(__name__)
-
-DEFAULT_MEMBERS: Final = ("tiny-classify", "tiny-generate", "tiny-swap", "lexical")
-_SMALL_FILE: Final = 10_000
-"""Battles past which the default members are warned of: on two cores they train about a day on Kaggle's."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +63,8 @@ class TrainingRun:
     n_classes: int = 3
     notes: tuple[str, ...] = ()
     """what the reader reported of the training file, rows that it left out among them"""
+    auto: AutoPlan | None = None
+    """how the members were chosen, where that was left to us"""
 
 
 def train_members(
@@ -105,8 +96,8 @@ def train_members(
     data, test, format
         Battles with votes, battles to predict, and their format (default: told from the columns).
     members
-        Names of recipes in the workspace's ``models/`` or the package, and of external members; None is
-        :data:`DEFAULT_MEMBERS`.
+        Names of recipes in the workspace's ``models/`` or the package, and of external members; None and
+        ``auto`` are those that `choose_members` takes for this machine and so many battles.
     near_duplicates
         Prompts of this Jaccard similarity or more are one group; None: equal prompts only.
     extra
@@ -138,48 +129,40 @@ def train_members(
     StaleError
         The workspace holds folds or members made from something else.
     """
-    place, deadline = real_workspace(workspace), deadline_of(hours)
+    place = real_workspace(workspace)
     with place.locked("training"):
-        names = names_of(members) or list(DEFAULT_MEMBERS)
-        anew = names_of(retrain)
-        check_retrain(place, anew, names)
-        # the cards of members that are made anew are not looked at: an older version may have written them
-        external = [name for name in names if name not in anew and is_external(place, name)]
-        recipes = recipes_of(
-            place, [name for name in names if name not in external], offline=offline, bases=bases
+        given = read_inputs(
+            place,
+            data,
+            members,
+            test=test,
+            format=format,
+            n_folds=n_folds,
+            retrain=retrain,
+            sample_submission=sample_submission,
+            skip_unvoted=skip_unvoted,
+            jobs=jobs,
+            offline=offline,
+            bases=bases,
+            hours=hours,
         )
-        check_jobs(jobs)
-        loaded = load_battles(Path(data), format=format, need_outcomes=True, skip_unvoted=skip_unvoted)
-        train, n_classes = loaded.battles, loaded.n_classes
-        test_battles = None if test is None else read_battles(Path(test), format=format)
-        if test_battles is not None and sample_submission is not None:
-            columns = WINNER_COLUMNS if n_classes == 2 else COLUMNS
-            check_sample(Path(sample_submission), test_battles.ids, columns)
-        to_predict = "" if test_battles is None else f", {len(test_battles)} to predict"
-        log.info("%s: %d battles%s", data, len(train), to_predict)
-        for note in loaded.report.notes:
-            log.info("%s: %s", Path(data).name, note)
-        if not members and len(train) > _SMALL_FILE:
-            log.warning(
-                "%d battles and no --models: the tiny members are for trying things out and will take hours; "
-                "--models lexical takes minutes, and models/ has recipes for real bases",
-                len(train),
-            )
+        train, external, n_classes = given.train, given.external, given.n_classes
         folds = ensure_folds(place, train, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates)
-        alarms = check_imported(place, external, train, folds, test_battles, n_classes=n_classes)
+        alarms = check_imported(place, external, train, folds, given.test, n_classes=n_classes)
         more = read_extra(extra, train, folds)
-        for name in anew:  # the last step before the training: whatever is wrong is known by now
+        for name in given.anew:  # the last step before the training: whatever is wrong is known by now
             MemberArtifacts(place, name).forget()
-        notes = loaded.report.notes
-        job = Job(place.root, train, folds, test_battles, more, n_classes, notes, None, refit, deadline)
+        job = Job(
+            place.root, train, folds, given.test, more, n_classes, given.notes, None, refit, given.deadline
+        )
         told = None
-        if early is not None and test_battles is not None:
-            make = standing.from_votes(place, train, test_battles, n_classes=n_classes, also=external)
-            told = StandingSubmission(Path(early), place, test_battles, make, path_or_none(sample_submission))
-        result = run_job(job, recipes, jobs=jobs, on_event=on_event, on_finished=told)
+        if early is not None and given.test is not None:
+            make = standing.from_votes(place, train, given.test, n_classes=n_classes, also=external)
+            told = StandingSubmission(Path(early), place, given.test, make, path_or_none(sample_submission))
+        result = run_job(job, given.recipes, jobs=jobs, on_event=on_event, on_finished=told)
         result.finished += external
         result.alarms |= alarms
-        return TrainingRun(place, train, test_battles, folds, result, n_classes, loaded.report.notes)
+        return TrainingRun(place, train, given.test, folds, result, n_classes, given.notes, given.auto)
 
 
 def build_ensemble(run: TrainingRun, *, seed: int = 0, truth: str | Path | None = None) -> Ensemble:

@@ -1,0 +1,103 @@
+"""``--dry-run`` of oof, stack and submission: the plan as a table; nothing is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from . import option_texts
+from . import options as o
+from .progress import clock
+from .runner import Result
+
+if TYPE_CHECKING:
+    from ..pipeline.dry_run import RunPlan, TaskPlan
+
+
+def dry_run(
+    data: Path,
+    test: Path | None,
+    training: o.TrainingOptions,
+    sample_submission: Path | None = None,
+    *,
+    stacks: bool = True,
+) -> Result:
+    """The plan of a verb that trains."""
+    from ..folds import NEAR_DUPLICATES
+    from ..pipeline.dry_run import plan_run
+
+    plan = plan_run(
+        data,
+        o.names(training.models) or None,
+        workspace=training.workspace,
+        test=test,
+        format=training.format,
+        n_folds=training.folds,
+        seed=training.seed,
+        near_duplicates=o.share_or_off(training.near_duplicates, NEAR_DUPLICATES),
+        extra=o.extra_files(training.extra, training.pseudo),
+        retrain=o.renamed(training.retrain, training.remake, "--retrain", "--remake"),
+        sample_submission=sample_submission,
+        skip_unvoted=training.skip_unvoted,
+        jobs=training.jobs,
+        offline=training.offline,
+        bases=option_texts.bases(training.base),
+        hours=training.hours,
+        refit=training.refit,
+    )
+    return Result(plan.facts(), _text(plan, stacks=stacks))
+
+
+def _text(plan: RunPlan, *, stacks: bool) -> str:
+    from .tables import rendered
+
+    title = (
+        f"ESTIMATES, nothing is run or written: {plan.battles:,} battles, {plan.folds} folds"
+        f"{f', {plan.test:,} to predict' if plan.test else ''}; {plan.machine}, {plan.workers} side by side"
+    )
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table.add_column("in this order", no_wrap=True)
+    table.add_column("folds", no_wrap=True)
+    for name in ("done", "tokens", "a fold", "memory", "starts", "ends"):
+        table.add_column(name, justify="right", no_wrap=True)
+    members = list(dict.fromkeys(one.member for one in plan.tasks if one.start is not None))
+    members += [name for name in plan.members if name not in members]
+    for name in members:
+        table.add_row(*(Text(cell) for cell in _cells([one for one in plan.tasks if one.member == name])))
+    lines = [rendered(table)]
+    lines += [f"{name}: imported, nothing to train" for name in plan.external]
+    left = [one for one in plan.tasks if one.start is not None]
+    if left:
+        tokens = sum(one.tokens or 0 for one in left)
+        lines.append(
+            f"{len(left)} of {len(plan.tasks)} tasks are left: about {tokens / 1e6:,.1f} million tokens, "
+            f"{clock(plan.makespan)} until the last one ends"
+        )
+    else:
+        lines.append("nothing is left to train or to predict")
+    if stacks:
+        lines.append(f"then stacking, about {clock(plan.stack_seconds)}")
+    return "\n".join([*lines, *plan.notes])
+
+
+def _cells(tasks: list[TaskPlan]) -> list[str]:
+    left = [one for one in tasks if one.start is not None]
+    done = f"{len(tasks) - len(left)} of {len(tasks)}"
+    begun = sum(one.state in ("begun", "fitted") for one in left)
+    first = (left or tasks)[0]
+    if not left:
+        return [first.member, "", done, "", "", "", "", ""]
+    known = first.seconds is not None
+    return [
+        first.member,
+        ", ".join(one.fold for one in left) + (f" ({begun} begun)" if begun else ""),
+        done,
+        f"{sum(one.tokens or 0 for one in left) / 1e6:,.1f} M" if known else "?",
+        clock(first.seconds or 0.0) if known else "?",
+        f"{(first.memory or 0) / 1e9:.1f} GB{'' if first.fits else ' too much'}" if known else "?",
+        clock(min(one.start or 0.0 for one in left)),
+        clock(max(one.end or 0.0 for one in left)),
+    ]

@@ -1,0 +1,261 @@
+"""``--dry-run``: what a training run would do, without a byte written and without taking the workspace.
+
+The same inputs are read and checked as by the run itself, so that its errors are the run's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ..artifacts.cards import REFIT
+from ..artifacts.fold_file import FOLDS_CARD, ensure_folds
+from ..artifacts.workspace import Workspace
+from ..battles import Battles
+from ..deadline import Deadline
+from ..errors import ArenaError, InputError, StaleError
+from ..folds import NEAR_DUPLICATES, Folds
+from ..planning.costs import MemberCost, Texts, member_costs
+from ..planning.here import Machine
+from ..planning.lengths import sampled_lengths
+from . import distillation, schedule, tasks
+from .arguments import real_workspace
+from .executors import default_jobs
+from .extra_data import ExtraFile, read_extra
+from .run_costs import fitting_workers, here, task_seconds
+from .run_inputs import RunInputs, read_inputs
+from .schedule import Work
+from .tasks import Job
+
+log = logging.getLogger(__name__)
+
+DONE: Final = "done"
+FITTED: Final = "fitted"
+"""trained, not yet predicted with"""
+BEGUN: Final = "begun"
+"""a checkpoint is there"""
+LEFT: Final = "left"
+STACK_SECONDS: Final = 0.0005
+"""a row and member that stacking takes, its choice scored out of fold"""
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One member's fold. Tokens, seconds and bytes are estimates, None where nothing is known."""
+
+    label: str
+    member: str
+    fold: str
+    state: str
+    """`DONE`, `FITTED`, `BEGUN` or `LEFT`"""
+    predicts: tuple[str, ...]
+    """``held-out`` rows, ``test`` rows"""
+    tokens: int | None
+    seconds: float | None
+    memory: int | None
+    fits: bool | None
+    start: float | None
+    """planned seconds from the run's start; None where nothing is left"""
+    end: float | None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run would do on this machine; figures are estimates."""
+
+    workspace: str
+    machine: str
+    workers: int
+    battles: int
+    test: int
+    folds: int
+    members: tuple[str, ...]
+    external: tuple[str, ...]
+    tasks: tuple[TaskPlan, ...]
+    """in the order in which they would start, those that are done first"""
+    makespan: float
+    """seconds until the last task ends"""
+    stack_seconds: float
+    auto: dict[str, Any] | None
+    notes: tuple[str, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Plain JSON values, marked as estimates."""
+        return {"dry_run": True, "estimate": True, **asdict(self)}
+
+
+def plan_run(
+    data: str | Path,
+    members: str | Sequence[str] | None = None,
+    *,
+    workspace: str | Path | Workspace = ".",
+    test: str | Path | None = None,
+    format: str | None = None,
+    n_folds: int = 5,
+    seed: int = 0,
+    near_duplicates: float | None = NEAR_DUPLICATES,
+    extra: Sequence[ExtraFile] = (),
+    retrain: str | Sequence[str] = (),
+    sample_submission: str | Path | None = None,
+    skip_unvoted: bool = False,
+    jobs: int | None = None,
+    offline: bool = False,
+    bases: Mapping[str, str | Path] | None = None,
+    hours: float | Deadline | None = None,
+    refit: bool = False,
+    machine: Machine | None = None,
+) -> RunPlan:
+    """What `train_members` would do with the same arguments; nothing is written.
+
+    Parameters
+    ----------
+    machine
+        Another than this one.
+
+    Raises
+    ------
+    ArenaError
+        As `train_members` before its work.
+    """
+    place = real_workspace(workspace)
+    given = read_inputs(
+        place, data, members, test=test, format=format, n_folds=n_folds, retrain=retrain,
+        sample_submission=sample_submission, skip_unvoted=skip_unvoted, jobs=jobs, offline=offline,
+        bases=bases, hours=hours,
+    )  # fmt: skip
+    if n_folds < 2:
+        raise InputError(f"--folds {n_folds}: expected at least 2")
+    folds = None
+    if (place.oof / FOLDS_CARD).is_file():
+        folds = ensure_folds(place, given.train, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates)
+    machine = machine or here()
+    wanted = jobs or default_jobs(given.recipes.values())
+    tests = 0 if given.test is None else len(given.test)
+    texts = Texts(sampled_lengths(given.train), len(given.train), tests, n_folds)
+    costs = member_costs(given.recipes, texts, machine, wanted)
+    workers = jobs or fitting_workers(wanted, given.recipes, costs, machine)
+    states = _states(place, given, folds, extra, n_folds, refit)
+    done, slots = list[TaskPlan](), list[TaskPlan]()
+    begin = 0.0
+    for wave in distillation.in_teaching_order(given.recipes):
+        todo: list[TaskPlan] = []
+        for name in wave:
+            for fold in [*range(n_folds), *([REFIT] if refit else [])]:
+                one = _task(name, fold, states, costs.get(name), n_folds, refit, given.test)
+                (done if one.state == DONE else todo).append(one)
+        works = [Work(k, one.member, one.seconds or 0.0) for k, one in enumerate(todo)]
+        for slot in schedule.timeline(schedule.ordered(works, workers), workers):
+            slots.append(_placed(todo[slot.task], begin + slot.start, begin + slot.end))
+        begin = max([begin, *(one.end for one in slots if one.end is not None)])
+    stacked = len(given.recipes) + len(given.external)
+    return RunPlan(
+        workspace=str(place.root),
+        machine=str(machine),
+        workers=workers,
+        battles=len(given.train),
+        test=tests,
+        folds=n_folds,
+        members=tuple(given.recipes),
+        external=tuple(given.external),
+        tasks=(*done, *slots),
+        makespan=round(begin, 1),
+        stack_seconds=round(STACK_SECONDS * len(given.train) * stacked + 1, 1),
+        auto=None if given.auto is None else given.auto.facts(),
+        notes=tuple(_notes(given, costs, texts, folds)),
+    )
+
+
+def _states(
+    place: Workspace,
+    given: RunInputs,
+    folds: Folds | None,
+    extra: Sequence[ExtraFile],
+    n_folds: int,
+    refit: bool,
+) -> dict[str, str]:
+    """Task's label → its state, where it is not left; by digests, as the run itself would find them.
+
+    Raises
+    ------
+    StaleError
+        A fold was made from something else.
+    """
+    if folds is None:
+        return {}
+    more = read_extra(extra, given.train, folds)
+    job = Job(place.root, given.train, folds, given.test, more, given.n_classes, given.notes, refit=refit)
+    states = {}
+    for name, recipe in given.recipes.items():
+        if name in given.anew:
+            continue
+        try:
+            planned = tasks.plan(job, name, recipe)
+        except StaleError:
+            raise
+        except ArenaError:  # its teacher is not finished
+            continue
+        for task in planned:
+            artifacts = job.artifacts(name)
+            if tasks.is_done(job, task):
+                states[task.label] = DONE
+            elif artifacts.check_current(task.fit_key):
+                states[task.label] = FITTED
+            elif artifacts.may_resume(task.fit_key):
+                states[task.label] = BEGUN
+    return states
+
+
+def _task(
+    name: str,
+    fold: int,
+    states: Mapping[str, str],
+    cost: MemberCost | None,
+    n_folds: int,
+    refit: bool,
+    test: Battles | None,
+) -> TaskPlan:
+    label = tasks.label_of(name, fold)
+    state = states.get(label, LEFT)
+    on_test = test is not None and (not refit or fold == REFIT)
+    predicts = (*(["held-out"] if fold != REFIT else []), *(["test"] if on_test else []))
+    seconds = tokens = None
+    if cost is not None and state != DONE:
+        seconds = round(task_seconds(cost, n_folds, fold, fitted=state == FITTED, refit=refit), 1)
+        tokens = (cost.tokens if state != FITTED else 0) + (cost.test_tokens if on_test else 0)
+        tokens += cost.held_tokens if fold != REFIT else 0
+    return TaskPlan(
+        label,
+        name,
+        "refit" if fold == REFIT else str(fold),
+        state,
+        predicts,
+        tokens,
+        seconds,
+        None if cost is None else cost.memory,
+        None if cost is None else cost.fits,
+        None,
+        None,
+    )
+
+
+def _placed(task: TaskPlan, start: float, end: float) -> TaskPlan:
+    values = {**asdict(task), "predicts": task.predicts, "start": round(start, 1), "end": round(end, 1)}
+    return TaskPlan(**values)
+
+
+def _notes(given: RunInputs, costs: Mapping[str, MemberCost], texts: Texts, folds: Folds | None) -> list[str]:
+    notes = list(given.notes)
+    if folds is None:
+        notes.append("there are no folds yet: they are drawn first")
+    notes += [f"{name}: nothing is known of its base here, so nothing is planned" for name in given.recipes
+              if name not in costs]  # fmt: skip
+    notes += [
+        f"{name}: needs about {cost.memory / 1e9:.1f} GB and does not fit {cost.where}"
+        for name, cost in costs.items()
+        if not cost.fits
+    ]
+    mean = float(texts.lengths.sum(axis=1).mean()) if len(texts.lengths) else 0.0
+    return [*notes, f"a battle has {mean:,.0f} tokens on average, at 4 bytes of text a token"]
