@@ -10,7 +10,6 @@ from rich.text import Text
 
 from . import option_texts
 from . import options as o
-from .progress import clock
 from .runner import Result
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ def dry_run(
 
 
 def _text(plan: RunPlan, *, stacks: bool) -> str:
+    from .progress import clock
     from .tables import rendered
 
     title = (
@@ -84,6 +84,8 @@ def _text(plan: RunPlan, *, stacks: bool) -> str:
 
 
 def _cells(tasks: list[TaskPlan]) -> list[str]:
+    from .progress import clock
+
     left = [one for one in tasks if one.start is not None]
     done = f"{len(tasks) - len(left)} of {len(tasks)}"
     begun = sum(one.state in ("begun", "fitted") for one in left)
