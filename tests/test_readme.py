@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import typer
 
 import arena_ensemble
 from arena_ensemble import cli
+from arena_ensemble.cli import summary
 from arena_ensemble.recipes import recipe_from
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
@@ -31,6 +34,18 @@ def test_python_examples_run(code: str, capsys: pytest.CaptureFixture[str]) -> N
 def test_the_recipe_loads(text: str) -> None:
     recipe = recipe_from(tomllib.loads(text), name="my-member")
     assert recipe.adapter.r == 64
+
+
+def test_the_first_screen_ends_as_a_run_does() -> None:
+    """What ``make submission`` says last, of an ensemble with the members that the screen shows."""
+    (screen,) = [text for text in blocks("text") if "submission.csv:" in text]
+    advice = re.findall(r"^(\S+) +[+-]\d.*(keep|leave out|no gain seen)$", screen, flags=re.MULTILINE)
+    assert len(advice) > 1
+    contributions = {"members": [{"name": name, "advice": words} for name, words in advice]}
+    card = SimpleNamespace(n_classes=3, contributions=contributions)
+    built: Any = SimpleNamespace(card=card, members=[name for name, _ in advice])
+    rows = int(re.findall(r"submission\.csv: ([\d,]+) battles", screen)[0])
+    assert screen.endswith(summary.submission_text(Path("submission.csv"), rows, built, Path()) + "\n")
 
 
 def test_every_command_in_the_readme_exists() -> None:

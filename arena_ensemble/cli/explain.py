@@ -38,7 +38,7 @@ def explain(
     neighbours: Annotated[int, typer.Option(help="nearest training battles to name")] = 5,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
-    """Say why a battle has its probabilities: members, length, format, position bias, neighbours."""
+    """Say why a battle has its probabilities: members, length, format, neighbours."""
     if data is None and test is None:
         raise typer.BadParameter("give --data FILE (a training battle) or --test FILE (a new one)")
     if not 0 <= neighbours <= 100:

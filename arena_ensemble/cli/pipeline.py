@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -113,11 +112,8 @@ def submission(
         "gammas": prediction.gammas,
     }
     shown = summary.run_text(run, built, all_rows=all_rows)
-    text = (
-        f"{shown}\n\n{target}: {len(prediction.ids):,} rows, checked\n"
-        f"next: arena-ensemble report{_workspace_words(training.workspace)} (a page to look at)"
-    )
-    return Result(facts, text, summary.exit_code(run.result, built))
+    end = summary.submission_text(target, len(prediction.ids), built, training.workspace)
+    return Result(facts, f"{shown}\n\n{end}", summary.exit_code(run.result, built))
 
 
 def predict(
@@ -264,11 +260,6 @@ def _train(
     if training.strict:
         raise_if_failed(run.result)
     return run
-
-
-def _workspace_words(workspace: Path) -> str:
-    """How another command names this workspace; empty for the current folder."""
-    return "" if workspace == Path() else f" --workspace {shlex.quote(str(workspace))}"
 
 
 def _check_folds(folds: int) -> None:

@@ -1,9 +1,10 @@
-"""Progress for people: one bar for all tasks and one per running task; silent when not a terminal."""
+"""Progress for people: a bar for the run, one per member and one per fold at work; plain lines elsewhere."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -11,37 +12,45 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ..pipeline.executors import DONE, FAILED, PLANNED
-from ..pipeline.run_progress import clock
+from ..pipeline.run_progress import RunProgress, TaskProgress, clock, loss_of, member_and_fold
 
 __all__ = ["Bars", "Count", "clock"]
 
 log = logging.getLogger(__name__)
 _EVERY: Final = 30.0
 """seconds between two log lines"""
+_QUIET: Final = 300.0
+"""seconds after which a fold at work is heard of where there is no terminal"""
 
 
 class Bars:
     """Shows the events of :func:`arena_ensemble.cross_fit`; use as a context manager.
 
-    On a terminal: bars on stderr. Elsewhere: one log line per finished task, with the time left.
+    On a terminal: bars on stderr, their lengths and times left by planned work. Elsewhere: a log line per
+    finished fold with its loss, what is done of the work and the time left, and now and then one of a fold
+    at work.
     """
 
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self._live = console.is_terminal
+    def __init__(
+        self, console: Console | None = None, *, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
+        console = console or Console(stderr=True)
+        self._live, self._seconds = console.is_terminal, seconds
         self._progress = Progress(
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<26}"),
             BarColumn(),
             TextColumn("{task.fields[text]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
             transient=True,
             disable=not self._live,
         )
-        self._total, self._finished, self._start = 0, 0, time.monotonic()
-        self._overall = self._progress.add_task("all folds", total=1, text="")
-        self._running: dict[str, TaskID] = {}
+        self._run = RunProgress()
+        self._losses: dict[str, list[float]] = {}
+        self._bars: dict[str, TaskID] = {}
+        self._spoken = seconds()
+        self._bar("", "all folds")
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -54,31 +63,81 @@ class Bars:
 
     def __call__(self, label: str, done: float, total: float, text: str) -> None:
         """One event: ``label`` has done ``done`` of ``total``; text FAILED, or DONE and more, ends it."""
+        now = self._seconds()
         if text == PLANNED:
             if label:
-                return
-            self._total, self._start = round(total), time.monotonic()
-            self._progress.update(self._overall, total=max(total, 1))
+                self._run.plan(label, total or None, round(done) or None)
         elif text.startswith((DONE, FAILED)):
-            self._end(label, text.removeprefix(DONE).strip() or "done" if text != FAILED else "FAILED")
-        elif self._live:
-            if label not in self._running:
-                self._running[label] = self._progress.add_task("  " + label, total=total, text="")
-            self._progress.update(self._running[label], completed=done, total=total, text=text[:40])
+            self._end(label, text, now)
+        else:
+            task = self._run.move(label, done, total, text, now)
+            self._run.workers = max(self._run.workers, len(self._run.running()))
+            self._show(label, task, text, now)
 
-    def _end(self, label: str, text: str) -> None:
-        self._finished += 1
-        if label in self._running:
-            self._progress.remove_task(self._running.pop(label))
-        self._progress.update(
-            self._overall, completed=self._finished, text=f"{self._finished} of {self._total}"
-        )
-        elapsed = time.monotonic() - self._start
-        left = elapsed / self._finished * max(self._total - self._finished, 0)
-        if not self._live:
-            log.info(
-                "%s: %s (%d of %d, about %s left)", label, text, self._finished, self._total, clock(left)
+    def _end(self, label: str, text: str, now: float) -> None:
+        member = member_and_fold(label)[0]
+        loss = loss_of(text)
+        self._run.end(label, now, loss)
+        if loss is not None:
+            self._losses.setdefault(member, []).append(loss)
+        if text == FAILED:
+            self._run.drop(member)
+        words = "FAILED" if text == FAILED else text.removeprefix(DONE).strip() or "done"
+        if label in self._bars:
+            self._progress.remove_task(self._bars.pop(label))
+        mine = [task for name, task in self._run.tasks.items() if member_and_fold(name)[0] == member]
+        if all(task.seconds is not None for task in mine) and member in self._bars:
+            self._progress.remove_task(self._bars.pop(member))
+        if self._live:
+            self._levels(member, now)
+        else:
+            self._spoken = now
+            log.info("%s: %s (%s)", label, words, self._standing(now))
+
+    def _show(self, label: str, task: TaskProgress, text: str, now: float) -> None:
+        member, fold = member_and_fold(label)
+        left = _left(task.left(now))
+        if self._live:
+            words = text if fold is None or task.loss is None else f"loss {task.loss:.3f}"
+            self._levels(member, now)
+            self._update(
+                label, "    " + label if fold is not None else "  " + label, task.share, words[:40], left
             )
+        elif fold is not None and now - self._spoken >= _QUIET:
+            self._spoken = now
+            loss = "" if task.loss is None else f", training loss {task.loss:.3f}"
+            log.info("%s: %.0f %%%s (%s)", label, 100 * task.share, loss, self._standing(now))
+
+    def _levels(self, member: str, now: float) -> None:
+        """The bars above a fold's own: the run's and the member's."""
+        run = self._run
+        self._update("", "all folds", run.share(), f"{run.done} of {len(run.tasks)}", _left(run.left(now)))
+        mine = {name: task for name, task in run.tasks.items() if member_and_fold(name)[0] == member}
+        if len(mine) < 2 or all(task.seconds is not None for task in mine.values()):
+            return
+        part = RunProgress(run.workers, mine)
+        losses = self._losses.get(member, [])
+        words = f"{part.done} of {len(mine)}"
+        words += f", log-loss {sum(losses) / len(losses):.4f}" if losses else ""
+        self._update(member, "  " + member, part.share(), words, _left(part.left(now)))
+
+    def _standing(self, now: float) -> str:
+        run = self._run
+        left = run.left(now)
+        words = f"{run.done} of {len(run.tasks)}, {run.share():.0%} of the work"
+        return words if left is None else f"{words}, about {clock(left)} left"
+
+    def _bar(self, key: str, description: str) -> TaskID:
+        if key not in self._bars:
+            self._bars[key] = self._progress.add_task(description, total=1.0, text="", left="")
+        return self._bars[key]
+
+    def _update(self, key: str, description: str, share: float, text: str, left: str) -> None:
+        self._progress.update(self._bar(key, description), completed=share, text=text, left=left)
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{clock(seconds)} left"
 
 
 class Count:

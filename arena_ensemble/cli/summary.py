@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, Final
 
 from ..artifacts.members import MemberArtifacts
@@ -87,6 +89,24 @@ def ensemble_text(built: Ensemble, title: str, *, all_rows: bool = False) -> str
         parts.append(f"member {one['member']} looks leaked: {'; '.join(one['reasons'])}")
     parts += [f"member {name} {why}" for name, found in built.card.alarms.items() for why in found]
     return "\n".join(parts)
+
+
+def submission_text(target: Path, rows: int, built: Ensemble, workspace: Path) -> str:
+    """What was predicted, and what to do next; how good it is stands above."""
+    outcomes = "P(A wins), P(B wins), P(tie)" if built.card.n_classes == 3 else "P(A wins), P(B wins)"
+    place = "" if workspace == Path() else f" --workspace {shlex.quote(str(workspace))}"
+    steps = [(f"arena-ensemble report{place}", "the same and more as a page to look at")]
+    members = built.card.contributions["members"]
+    useless = [str(one["name"]) for one in members if str(one["advice"]).startswith("leave out")]
+    kept = [name for name in built.members if name not in useless]
+    if useless and kept:
+        steps.append(
+            (f"MODELS={','.join(kept)}", f"without {', '.join(useless)}, which adds nothing to a pool")
+        )
+    steps.append(("arena-ensemble doctor --plan", "what larger members would need on a card"))
+    width = max(len(command) for command, _ in steps)
+    lines = [f"  {command:<{width}}  {what}" for command, what in steps]
+    return "\n".join([f"{target}: {rows:,} battles predicted ({outcomes}), checked; next:", *lines])
 
 
 def exit_code(result: RunResult | None = None, built: Ensemble | None = None) -> int:

@@ -1,0 +1,97 @@
+"""What a person sees while folds are trained: bars on a terminal, plain lines elsewhere, times by work."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import pytest
+from rich.console import Console
+
+from arena_ensemble.cli.progress import Bars
+from arena_ensemble.pipeline.executors import DONE, FAILED, PLANNED
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def shown(live: bool) -> tuple[Bars, Clock, io.StringIO]:
+    stream, clock = io.StringIO(), Clock()
+    console = Console(file=stream, force_terminal=live, width=120, color_system=None)
+    return Bars(console, seconds=clock), clock, stream
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.name.endswith("cli.progress")]
+
+
+@pytest.fixture(autouse=True)
+def _heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger("arena_ensemble")
+    monkeypatch.setattr(root, "propagate", True)
+    monkeypatch.setattr(root, "handlers", [])
+    caplog.set_level(logging.INFO, logger="arena_ensemble")
+
+
+def test_without_a_terminal_each_fold_is_a_line_with_its_loss_and_the_time_left_by_work(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bars, clock, stream = shown(live=False)
+    with bars:
+        bars("", 0, 2, PLANNED)
+        bars("cheap fold 0", 1000, 100, PLANNED)
+        bars("dear fold 0", 3000, 300, PLANNED)
+        bars("cheap fold 0", 0, 4, "starting")
+        clock.now = 10.0
+        bars("cheap fold 0", 4, 4, "done")
+        bars("cheap fold 0", 1, 1, f"{DONE} on cpu, fitted in 10 s, log-loss 0.9876")
+        # half of the tasks is a quarter of the work: a planned second takes a tenth, so 30 are left
+        assert lines(caplog) == [
+            "cheap fold 0: on cpu, fitted in 10 s, log-loss 0.9876 (1 of 2, 25% of the work, about 30 s left)"
+        ]
+        bars("dear fold 0", 0, 100, "loss 1.100")
+        clock.now = 400.0
+        bars("dear fold 0", 50, 100, "loss 1.050")
+        assert "dear fold 0: 45 %, training loss 1.050 (1 of 2" in lines(caplog)[1]
+        bars("dear fold 0", 51, 100, "loss 1.049")
+        assert len(lines(caplog)) == 2
+        bars("dear fold 0", 1, 1, FAILED)
+        assert lines(caplog)[2].startswith("dear fold 0: FAILED")
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_on_a_terminal_there_is_a_bar_for_the_run_for_the_member_and_for_the_fold(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bars, clock, stream = shown(live=True)
+    with bars:
+        bars("", 0, 3, PLANNED)
+        for fold in range(3):
+            bars(f"mine fold {fold}", 1000, 60, PLANNED)
+        bars("mine", 1, 2, "tokenising")
+        bars("mine fold 0", 1, 10, "loss 1.200")
+        clock.now = 30.0
+        bars("mine fold 0", 10, 10, "loss 0.912")
+        bars("mine fold 0", 1, 1, f"{DONE} on cpu, log-loss 0.9511")
+        bars("mine fold 1", 5, 10, "loss 0.877")
+        bars._progress.refresh()
+        text = stream.getvalue()
+    for word in ("all folds", "1 of 3", "mine fold 1", "loss 0.877", "log-loss 0.9511", "left"):
+        assert word in text
+    assert lines(caplog) == []
+
+
+def test_a_member_that_failed_is_no_work_any_more(caplog: pytest.LogCaptureFixture) -> None:
+    bars, clock, _ = shown(live=False)
+    with bars:
+        for label in ("a fold 0", "a fold 1", "b fold 0"):
+            bars(label, 10, 100, PLANNED)
+        bars("a fold 0", 0, 1, "x")
+        clock.now = 5.0
+        bars("a fold 0", 1, 1, FAILED)
+    assert lines(caplog)[0].startswith("a fold 0: FAILED (1 of 2, 50% of the work")
