@@ -18,7 +18,7 @@ from ..stacking.base import at_index, to_log_probs
 from ..stacking.design import Design
 from ..stacking.pool_weights import greedy_path, true_class_probs
 from ..stacking.pooling import TEMPERATURE_ROWS, BestMember, GeometricPool
-from ..stacking.stacker import fold_codes
+from ..stacking.row_folds import fold_codes
 
 _ROUNDS: Final = 25
 

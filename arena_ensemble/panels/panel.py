@@ -19,7 +19,7 @@ from ..metrics import ScoreRow, checked_labels, group_codes
 from ..predictions import Floats, without_ties
 from ..stacking import Stacker
 from ..stacking.candidates import candidates_for
-from ..stacking.stacker import fold_codes
+from ..stacking.row_folds import fold_codes
 from . import folder
 from .encoding import EncodedPanel, Encoders, encoded_design, taken
 from .evidence import Evidence

@@ -28,8 +28,8 @@ from ..folds import Folds
 from ..metrics import ScoreRow
 from ..predictions import Floats, Predictions
 from ..stacking import STACKER_FORMAT, Stacker
+from ..stacking.row_folds import fold_codes
 from ..stacking.score_table import TEMPERED, tempered_out_of_fold
-from ..stacking.stacker import fold_codes
 from .ensemble import FALLBACK, Ensemble, restore, write_folder
 from .fallback import fit_fallback
 from .guards import check_members

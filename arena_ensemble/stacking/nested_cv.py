@@ -11,7 +11,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..metrics import Labels
 from ..predictions import Floats
 from .base import Candidate, extended
-from .design import DesignSource
+from .design import Design, DesignSource
 from .selection import CandidateSet, Decision, averaging_share, decide, decision_log_probs
 
 _log = logging.getLogger(__name__)
@@ -31,11 +31,13 @@ Codes = npt.NDArray[np.int64]
 class OofPath:
     """What one candidate predicts along its path on rows that its fits did not see, (V, rows, 2) each.
 
-    ``outside[j]`` is fold j's, by a fit without j; ``pair[i, j]`` fold j's, by one without i and j.
+    ``outside[j]`` is fold j's, by a fit without j; ``pair[i, j]`` fold j's, by one without i and j;
+    ``others[j]`` is of fold j's rows among those that no fit was given, by the fit without j.
     """
 
     outside: dict[int, Floats]
     pair: dict[tuple[int, int], Floats]
+    others: dict[int, Floats] = field(default_factory=dict)
 
 
 def cross_fit_paths(
@@ -47,11 +49,13 @@ def cross_fit_paths(
     seed: int,
     pairs: bool,
     threads: int = 1,
+    others: tuple[Design, Codes] | None = None,
 ) -> dict[str, OofPath]:
     """Fit each candidate on every set of folds that the nested score needs, and predict the folds left out.
 
     The fits are independent and most of their time is spent outside Python's lock, so that they run
-    on ``threads`` threads; the result does not depend on how many.
+    on ``threads`` threads; the result does not depend on how many. ``others`` are further rows with their
+    folds, to be predicted alone.
     """
     count = int(folds.max()) + 1
     left_out: list[tuple[int, ...]] = [(j,) for j in range(count)]
@@ -62,7 +66,10 @@ def cross_fit_paths(
         candidate, out = task
         kept = np.flatnonzero(~np.isin(folds, out))
         model = candidate.fit(design.leaving_out(folds, out), y[kept], seed)
-        return [model.predict_path(design.held_out(folds, out, j)) for j in out]
+        found = [model.predict_path(design.held_out(folds, out, j)) for j in out]
+        if others is not None and len(out) == 1:
+            found.append(model.predict_path(others[0].take(np.flatnonzero(others[1] == out[0]))))
+        return found
 
     tasks = [(candidate, out) for candidate in candidates for out in left_out]
     with ThreadPoolExecutor(max_workers=threads) as pool:
@@ -77,7 +84,8 @@ def cross_fit_paths(
                 i, j = out
                 # What the fit without i and j predicts of fold i serves outer fold j, and vice versa.
                 pair[j, i], pair[i, j] = done[candidate, out]
-        paths[candidate.name] = OofPath(outside, pair)
+        more = {out[0]: done[candidate, out][1] for out in left_out if len(done[candidate, out]) > len(out)}
+        paths[candidate.name] = OofPath(outside, pair, more)
     return paths
 
 

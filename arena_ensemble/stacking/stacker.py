@@ -16,12 +16,14 @@ from ..features import Features
 from ..folds.split import stratified_group_folds
 from ..metrics import ScoreRow, checked_labels, group_codes, score_rows
 from ..predictions import Floats
+from . import plenty
 from .base import path_at
 from .candidates import candidates_for
 from .design import Design, DesignSource, Members, first_signs, make_design
 from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, select_nested
 from .parts import Parts, decision_parts
 from .pooling import PooledModel
+from .row_folds import fold_codes, repeats_for
 from .score_table import ENSEMBLE_ROW, score_entries
 from .selection import CandidateSet, decision_log_probs
 from .serialization import FittedStacker, from_files, to_files
@@ -176,7 +178,24 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
     def _select(
         self, candidates: CandidateSet, design: DesignSource, y: Codes, groups: Codes, folds: Codes
     ) -> NestedResult:
-        """Cross-fit on the folds, and where rows are few on others too: one set of folds is a lottery."""
+        """Cross-fit on the folds, and where rows are few on others too: one set of folds is a lottery.
+
+        Where rows are plentiful the choice is made on a sample of groups, see `plenty`.
+        """
+        if isinstance(design, Design):
+            found = plenty.select(
+                candidates,
+                design,
+                y,
+                groups,
+                folds,
+                seed=self.random_state,
+                threads=self.threads,
+                tolerance=self.tolerance,
+                honest=self.honest,
+            )
+            if found is not None:
+                return found
 
         def cross_fit(by: Codes, seed: int, *, pairs: bool) -> dict[str, OofPath]:
             return cross_fit_paths(
@@ -307,34 +326,3 @@ def _matching_design(
     if not fitted.one_order:
         return design
     return replace(design, one_order=fitted.one_order, first=first_signs(first, len(design)))
-
-
-def repeats_for(rows: int) -> int:
-    """How many sets of folds the choice is made on: four up to 1,000 rows, two up to 2,000, then one."""
-    return max(1, min(4, 4000 // rows))
-
-
-def fold_codes(
-    y: npt.NDArray[np.int64],
-    groups: npt.NDArray[np.int64],
-    folds: npt.ArrayLike | None,
-    *,
-    n_folds: int,
-    seed: int,
-) -> npt.NDArray[np.int64]:
-    """Folds 0 … K-1 of the rows: those given, checked, or stratified ones that keep groups whole."""
-    n = len(y)
-    if n_folds < 3:
-        raise InputError(f"{n_folds} folds: nested cross-fitting needs at least three")
-    if folds is None:
-        count = int(groups.max()) + 1
-        if count < n_folds:
-            raise InputError(f"{count} groups cannot fill {n_folds} folds; use fewer folds")
-        return group_codes(stratified_group_folds(y, groups, n_folds=n_folds, seed=seed), n)
-    codes = group_codes(folds, n)
-    if codes.max() < 2:
-        raise InputError("nested cross-fitting needs at least three folds")
-    pairs = np.unique(np.stack([groups, codes]), axis=1).shape[1]
-    if pairs != int(groups.max()) + 1:
-        raise InputError("a group lies in two folds: its rows would train the model that is scored on them")
-    return codes

@@ -17,6 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from arena_ensemble import folds as F
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArtifactError, InputError, StaleError
+from arena_ensemble.folds import split
 from arena_ensemble.folds.split import stratified_group_folds
 
 
@@ -156,3 +157,18 @@ def test_an_edited_fold_file_is_refused(change: dict[str, Any], message: str) ->
     with pytest.raises(ArtifactError, match=message) as caught:
         F.Folds.from_frame(frame, meta)
     assert "remove the fold file to make new folds" in str(caught.value)
+
+
+@pytest.mark.parametrize("large", [0, 40])
+def test_many_groups_are_spread_evenly_and_kept_whole(monkeypatch: pytest.MonkeyPatch, large: int) -> None:
+    monkeypatch.setattr(split, "MANY_GROUPS", 100)
+    rng = np.random.default_rng(large)
+    group = np.concatenate([np.arange(900), *(np.full(k % 7 + 2, 900 + k) for k in range(large))])
+    outcome = rng.choice(3, size=len(group), p=[0.5, 0.3, 0.2])
+    fold = split.stratified_group_folds(outcome, group, n_folds=5, seed=1)
+    table = np.array([np.bincount(outcome[fold == k], minlength=3) for k in range(5)])
+    assert (table.max(axis=0) - table.min(axis=0)).max() <= 1
+    assert len(np.unique(np.stack([group, fold]), axis=1).T) == group.max() + 1
+    np.testing.assert_array_equal(fold, split.stratified_group_folds(outcome, group, n_folds=5, seed=1))
+    other = split.stratified_group_folds(outcome, group, n_folds=5, seed=2)
+    assert (other != fold).mean() > 0.5
