@@ -103,7 +103,19 @@ def extract(battles: Battles) -> Features:
 
 
 def _extracted(battles: Battles) -> Features:
-    table = side_counts(battles)
+    first = _of_table(_measure(battles.frame.head(CHUNK_ROWS)))
+    if len(battles) <= CHUNK_ROWS:
+        return first
+    # filled a chunk at a time: what is held beside the 2 kB a row of the result does not grow with the rows
+    odd, even = (np.empty((len(battles), part.shape[1])) for part in (first.odd, first.even))
+    for number, chunk in enumerate(_chunks(battles.frame)):
+        part = first if not number else _of_table(_measure(chunk))
+        rows = slice(number * CHUNK_ROWS, number * CHUNK_ROWS + len(part))
+        odd[rows], even[rows] = part.odd, part.even
+    return Features(odd, even, first.odd_names, first.even_names)
+
+
+def _of_table(table: pl.DataFrame) -> Features:
     odd: dict[str, Floats] = {}
     even: dict[str, Floats] = {}
     for name in table.columns:
@@ -112,7 +124,7 @@ def _extracted(battles: Battles) -> Features:
             even[measure] = _column(table, name)
         elif prefix == "a":
             _mix(measure, _column(table, name), _column(table, f"b:{measure}"), odd, even)
-    return Features(_stacked(odd, len(battles)), _stacked(even, len(battles)), tuple(odd), tuple(even))
+    return Features(_stacked(odd, table.height), _stacked(even, table.height), tuple(odd), tuple(even))
 
 
 def side_counts(battles: Battles) -> pl.DataFrame:

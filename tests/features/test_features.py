@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arena_ensemble.battles import Battles
-from arena_ensemble.features import Features, extract, patterns
+from arena_ensemble.features import Features, extract, extraction, patterns
 from arena_ensemble.features.extraction import side_counts
 from arena_ensemble.features.patterns import MARKS, PHRASES, SCRIPTS, WORD
 from arena_ensemble.io import read_battles
+from arena_ensemble.sample import make_arena
 
 NASTY = (
     *("", " ", "\n\n\n", "\t \r\n", "null", "💥" * 5, "あいう。漢字", "Привет, мир!", "مرحبا", "नमस्ते"),
@@ -232,3 +233,13 @@ def test_real_votes_are_measured_quickly(shared_data: Path) -> None:
     lead = features.odd[:, features.odd_names.index("words.log")]
     won = battles.outcomes()
     assert np.mean((lead > 0)[won != 2] == (won[won != 2] == 0)) > 0.55
+
+
+def test_features_of_several_chunks_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    battles = make_arena(37, seed=4).battles
+    whole = extraction._extracted(battles)
+    monkeypatch.setattr(extraction, "CHUNK_ROWS", 8)
+    parts = extraction._extracted(battles)
+    np.testing.assert_array_equal(parts.odd, whole.odd)
+    np.testing.assert_array_equal(parts.even, whole.even)
+    assert (parts.odd_names, parts.even_names) == (whole.odd_names, whole.even_names)
