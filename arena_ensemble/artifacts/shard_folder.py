@@ -34,7 +34,7 @@ class Shard(BaseModel):
     """1 = the first row of the input"""
     rows: int
     battles: str
-    """digest of the battles' ids and texts, see `Battles.digest`"""
+    """digest of the battles' ids and texts"""
     sha256: str
 
 

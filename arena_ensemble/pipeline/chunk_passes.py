@@ -7,6 +7,7 @@ loaded at a time, and its predictions lie in shards of their own until they are 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..artifacts import shard_folder
 from ..artifacts.shard_folder import Shard
 from ..artifacts.tables import predictions_frame, to_predictions
 from ..artifacts.workspace import Workspace
-from ..battles import Battles
+from ..battles import TEXTS, Battles
 from ..features import Features, extract
 from ..io import BattleChunks, RawChunk
 from ..predictions import Floats, Predictions
@@ -176,6 +177,22 @@ class Combined:
         return by_fold, features
 
 
+def content_digest(battles: Battles) -> str:
+    """SHA-256 over ids and texts; tells battles apart as `Battles.digest` does, several times faster."""
+    state = hashlib.sha256(str(battles.ids.dtype).encode())
+    for name in ("id", *TEXTS):
+        column = battles.frame[name]
+        if name == "id":
+            column = column.cast(pl.String)
+        else:
+            state.update(column.list.len().fill_null(0).cast(pl.Int64).to_numpy().tobytes())
+            column = column.explode()
+        sizes = column.str.len_bytes().cast(pl.Int64).fill_null(-1)
+        state.update(sizes.to_numpy().tobytes())
+        state.update("".join(column.drop_nulls().to_list()).encode())
+    return state.hexdigest()
+
+
 def work(
     given: FoldPass | EnsemblePass,
     loaded: Loaded,
@@ -185,7 +202,7 @@ def work(
 ) -> Done:
     """Write a chunk's shard, unless it is there, unchanged and of these battles."""
     battles = given.chunks.battles(raw)
-    digest, keys = battles.digest(outcomes=False), id_keys(battles.ids)
+    digest, keys = content_digest(battles), id_keys(battles.ids)
     if known is not None and known.battles == digest and shard_folder.intact(given.folder, known):
         return Done(known, keys, kept=True)
     frame = loaded.shard(battles, raw.number, gammas)

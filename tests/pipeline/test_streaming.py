@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,9 +20,11 @@ from hypothesis import strategies as st
 
 from arena_ensemble import cli, sample
 from arena_ensemble.artifacts import atomic, shard_folder
+from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArtifactError, InputError, StaleError
 from arena_ensemble.io import read_battles
 from arena_ensemble.pipeline import workflow
+from arena_ensemble.pipeline.chunk_passes import content_digest
 from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.pipeline.seen_ids import SeenIds, id_keys
 from arena_ensemble.pipeline.streaming import predict_shards
@@ -242,6 +245,22 @@ def test_the_command(
     assert "--out: not with --shards" in refusal([*base, "--shards", str(out), "--out", "x.csv"], capsys)
     assert "--chunk-rows: of no use without --shards" in refusal([*base, "--chunk-rows", "9"], capsys)
     assert "give at least 1" in refusal([*base, "--shards", str(out), "--chunk-rows", "0"], capsys)
+
+
+TURNS = st.lists(st.none() | st.text("ab", max_size=2), min_size=1, max_size=3)
+ROW = st.tuples(st.integers(0, 12), TURNS, TURNS, TURNS)
+
+
+@given(pair=st.tuples(*[st.lists(ROW, min_size=1, max_size=3, unique_by=lambda row: row[0])] * 2))
+def test_the_digest_of_a_chunk_tells_apart_what_that_of_battles_does(
+    pair: tuple[list[Any], list[Any]],
+) -> None:
+    names = ("id", "prompt", "response_a", "response_b")
+    one, other = (Battles.from_rows([dict(zip(names, row, strict=True)) for row in rows]) for rows in pair)
+    same = one.digest(outcomes=False) == other.digest(outcomes=False)
+    assert (content_digest(one) == content_digest(other)) == same
+    texts = Battles(one.frame.with_columns(pl.col("id").cast(pl.String)))
+    assert content_digest(texts) != content_digest(one)
 
 
 @given(chunks=st.lists(st.lists(st.integers(-50, 50), unique=True, max_size=30), max_size=20))
