@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -130,3 +131,14 @@ def test_chunks_of_no_rows_are_refused(tmp_path: Path) -> None:
     path = as_csv(kaggle_frame(make_arena(5, seed=2).battles, labelled=False), tmp_path / "f")
     with pytest.raises(InputError, match="give at least 1"):
         open_chunks(path, rows=0)
+
+
+def test_reading_parquet_leaves_the_environment_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = as_parquet(kaggle_frame(make_arena(30, seed=2).battles, labelled=False), tmp_path / "f")
+    for value in (None, "5"):
+        if value is not None:
+            monkeypatch.setenv("POLARS_ROW_GROUP_PREFETCH_SIZE", value)
+        assert sum(raw.rows for raw in open_chunks(path, rows=4).raw()) == 30
+        assert os.environ.get("POLARS_ROW_GROUP_PREFETCH_SIZE") == value
