@@ -147,6 +147,8 @@ class MemberCard(Card):
     learned_unverified: bool = False
     """learned from labels that nothing shows to be out of fold, so it may pass them on"""
     rows: int
+    one_order: bool = False
+    """of an external member: whether it is said to have seen the response in A first, in every row"""
     log_loss: float | None = None
     standard_error: float | None = None
     prior_log_loss: float | None = None
@@ -183,6 +185,8 @@ class EnsembleKey(_Model):
     n_classes: int
     versions: dict[str, str]
     stacker_format: int
+    one_order: list[str] = []
+    """external members that are said to have seen one order"""
 
 
 class EnsembleCard(Card):

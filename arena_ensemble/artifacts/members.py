@@ -292,7 +292,13 @@ class MemberArtifacts:
         return [to_predictions(shards.load(self._shard(k), k)) for k in keys if shards.has(self._shard(k), k)]
 
     def import_predictions(
-        self, oof: Predictions, source: Path, test: Predictions | None = None, test_source: Path | None = None
+        self,
+        oof: Predictions,
+        source: Path,
+        test: Predictions | None = None,
+        test_source: Path | None = None,
+        *,
+        one_order: bool = False,
     ) -> MemberCard:
         """Keep predictions that another tool made as this member, folds unverified.
 
@@ -318,6 +324,7 @@ class MemberArtifacts:
                 source=str(source),
                 source_sha256=digest_file(source),
                 rows=len(oof),
+                one_order=one_order,
             ),
         )
         if test is not None:

@@ -23,6 +23,12 @@ def import_member(
     ids: o.IdsOption = None,
     test_ids: o.TestIdsOption = None,
     average: o.AverageOption = False,
+    one_order: Annotated[
+        bool,
+        typer.Option(
+            "--one-order", help="it saw one order only, the response in A first: it may lean to that one"
+        ),
+    ] = False,
     adapter: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="instead: its PEFT adapter, or fold-0, fold-1, …"),
@@ -38,6 +44,8 @@ def import_member(
     if adapter is not None:
         if test is not None:
             raise typer.BadParameter("--adapter predicts test battles itself; leave out --test")
+        if one_order:
+            raise typer.BadParameter("--one-order belongs to --oof FILE; a recipe says which orders it reads")
         return _import_adapter(workspace, name, adapter, base)
     assert oof is not None
     if base is not None:
@@ -49,7 +57,7 @@ def import_member(
     place = Workspace(workspace)
     with place.locked("arena-ensemble import"):
         reading = ReadingOptions(logits, ids, test_ids, average)
-        card = imported.import_member(place, name, oof, test, reading)
+        card = imported.import_member(place, name, oof, test, reading, one_order=one_order)
     text = f"{place.oof / name}: {card.rows:,} rows, folds unverified; name it in --models"
     return Result(card.model_dump(mode="json"), text)
 

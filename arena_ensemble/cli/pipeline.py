@@ -13,6 +13,7 @@ from . import option_texts
 from . import options as o
 from .dry_run import dry_run
 from .experiments import OnlyFoldOption, RowsOption, experiment
+from .one_order import OneOrderOptions
 from .panel import PanelOptions, predict_panel
 from .runner import OUT_OF_TIME, PARTLY, Result, WorkspaceOption
 from .shards import ShardOptions, predict_shards
@@ -45,6 +46,7 @@ def oof(
 def stack(
     training: o.TrainingOptions,
     external: o.ExternalOptions,
+    order: OneOrderOptions,
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="battles with votes")] = None,
     test: Annotated[
         list[str] | None,
@@ -60,8 +62,8 @@ def stack(
     if (data is None) == (external.labels is None):
         raise typer.BadParameter("give one of --data (train here) and --labels (predictions made elsewhere)")
     if data is None:
-        return _stack_external(external, training, test or [], truth, all_rows)
-    if unused := o.given(external):
+        return _stack_external(external, order, training, test or [], truth, all_rows)
+    if unused := [*o.given(external), *o.given(order)]:
         raise InputError(f"{', '.join(unused)}: of no use with --data; give it to import, or with --labels")
     if len(test or ()) > 1:
         raise InputError("--test is given more than once; with --data there is one test file")
@@ -270,6 +272,7 @@ def _check_folds(folds: int) -> None:
 
 def _stack_external(
     given: o.ExternalOptions,
+    order: OneOrderOptions,
     training: o.TrainingOptions,
     tests: list[str],
     truth: Path | None,
@@ -298,6 +301,8 @@ def _stack_external(
         common=given.common,
         skip_unvoted=training.skip_unvoted,
         reading=ReadingOptions(given.logits, given.ids, given.test_ids, given.average),
+        one_order=o.names(order.one_order),
+        first=order.first,
     )
     built = external.stack_external(data, given.out, seed=training.seed)
     title = f"out of fold, {len(data.ids):,} battles, members' folds unverified"

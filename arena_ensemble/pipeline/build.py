@@ -78,6 +78,7 @@ def build(
         n_classes=n_classes,
         versions=versions(),
         stacker_format=STACKER_FORMAT,
+        one_order=[name for name in loaded.external if name in loaded.one_order],
     )
     kept = _kept(workspace, key)
     if kept is not None:
@@ -154,9 +155,12 @@ def saw_one_order(card: MemberCard, predictions: Predictions) -> bool:
     """Whether a member may lean to the response shown first, as far as its card knows.
 
     It was trained here, its head is not equivariant by construction, and it predicted the shown order only.
-    Of an external member nothing is known: it counts as one of both orders.
+    Of an external member nothing is known but what was said at its import; else it counts as one of both
+    orders.
     """
-    if card.is_external or predictions.swap_log_probs is not None:
+    if card.is_external:
+        return card.one_order and predictions.swap_log_probs is None
+    if predictions.swap_log_probs is not None:
         return False
     return not head_of(card.backbone).swap_equivariant
 

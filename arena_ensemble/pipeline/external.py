@@ -47,6 +47,10 @@ class ExternalData:
     features: Features | None
     test_features: Features | None
     groups: npt.NDArray[np.int64] | None
+    one_order: tuple[str, ...] = ()
+    first: npt.NDArray[np.str_] | None = None
+    """(n,) what the members of one order saw first, ``a`` or ``b``; None: a in every row"""
+    test_first: npt.NDArray[np.str_] | None = None
 
     @property
     def n_classes(self) -> int:
@@ -72,6 +76,8 @@ def read_external(
     common: bool = False,
     skip_unvoted: bool = False,
     reading: ReadingOptions = AS_WRITTEN,
+    one_order: Sequence[str] = (),
+    first: str | None = None,
 ) -> ExternalData:
     """Read, join by id and check what another tool predicted.
 
@@ -93,6 +99,11 @@ def read_external(
         Leave out the rows without a vote, with a note that counts them, instead of refusing them.
     reading
         How the numbers of the predictions are to be taken.
+    one_order
+        Members that saw each battle in one order only, so that they may lean to the response seen first.
+    first
+        What those saw first, ``a`` or ``b``: a column of the labels file, or a file of ``id, first`` that
+        holds the test rows too. Without it, a in every row.
 
     Raises
     ------
@@ -102,6 +113,8 @@ def read_external(
     """
     if not oof:
         raise InputError("no members: give at least one --oof NAME=FILE")
+    if first is not None and not one_order:
+        raise InputError("--first is what members of one order saw: name them with --one-order")
     table = read_labels(labels, skip_unvoted=skip_unvoted)
     members = read_members(oof, reading, oof=True)
     if common:
@@ -124,6 +137,9 @@ def read_external(
         features=None if battles is None else extract(battles),
         test_features=test_features,
         groups=_groups(groups, labels, ids, battles),
+        one_order=_of_one_order(one_order, aligned),
+        first=_first(first, labels, ids),
+        test_first=None if test_ids is None else _first(first, labels, test_ids, test=True),
     )
 
 
@@ -185,6 +201,37 @@ def _texts(path: Path, ids: pl.Series, form: str | None) -> Battles:
     return battles.take(align_rows(battles.ids, ids, name=str(path), missing="without text"))
 
 
+def _of_one_order(names: Sequence[str], members: Mapping[str, Predictions]) -> tuple[str, ...]:
+    for name in names:
+        if name not in members:
+            raise InputError(f"--one-order: no member {name!r}; name some of {', '.join(sorted(members))}")
+        if members[name].swap_log_probs is not None:
+            raise InputError(f"--one-order: member {name!r} predicted both orders; leave it out")
+    return tuple(names)
+
+
+def _first(
+    given: str | None, labels: Path, ids: pl.Series, *, test: bool = False
+) -> npt.NDArray[np.str_] | None:
+    """(n,) ``a`` or ``b`` of each id, by a column of the labels or a file of ``id, first``."""
+    if given is None:
+        return None
+    path = Path(given)
+    if test and not path.is_file():
+        raise InputError(
+            f"--first {given}: a column of the labels says nothing of the test rows; give a file of id and "
+            "first that holds both"
+        )
+    frame = read_columns(path, ["id", "first"]) if path.is_file() else read_columns(labels, ["id", given])
+    frame.columns = ["id", "first"]
+    rows = align_rows(frame["id"], ids.cast(pl.String), name="first", missing="without a or b")
+    found = frame["first"][rows].str.to_lowercase().fill_null("").to_numpy()
+    if (bad := np.flatnonzero(~np.isin(found, ("a", "b")))).size:
+        row = int(bad[0])
+        raise InputError(f"first of id {ids[row]} is {str(found[row])!r}; write a or b, what was shown first")
+    return np.asarray(found, dtype=np.str_)
+
+
 def _groups(
     given: str | None, labels: Path, ids: pl.Series, battles: Battles | None
 ) -> npt.NDArray[np.int64] | None:
@@ -221,7 +268,14 @@ def stack_external(data: ExternalData, out: Path, *, seed: int = 0) -> Ensemble:
             test_features=data.test_features,
         )
     stacker = Stacker(random_state=seed)
-    stacker.fit(data.members, data.outcomes, features=data.features, groups=data.groups)
+    stacker.fit(
+        data.members,
+        data.outcomes,
+        features=data.features,
+        groups=data.groups,
+        one_order=data.one_order,
+        first=data.first,
+    )
     table = list(stacker.table_)
     honest = Predictions(data.ids, stacker.oof_log_proba_, np.full(len(data.ids), -1))
     card = ensemble_card(
@@ -230,7 +284,7 @@ def stack_external(data: ExternalData, out: Path, *, seed: int = 0) -> Ensemble:
     honest = honest.without_ties() if data.n_classes == 2 else honest
     card = write_folder(folder, honest, stacker, table, card)
     if data.tests:
-        log_probs = stacker.predict_log_proba(data.tests, features=data.test_features)
+        log_probs = stacker.predict_log_proba(data.tests, features=data.test_features, first=data.test_first)
         write_file = write_winners if data.n_classes == 2 else write_submission
         write_file(folder / SUBMISSION, next(iter(data.tests.values())).ids, log_probs)
     return Ensemble(stacker, table, card)

@@ -27,19 +27,30 @@ def import_member(
     oof: Path,
     test: Path | None = None,
     reading: ReadingOptions = AS_WRITTEN,
+    *,
+    one_order: bool = False,
 ) -> MemberCard:
     """Keep predictions that another tool made as a member, ``oof/<name>/``, folds unverified.
 
     No outcome is known here: whether its columns and rows mean what they say is checked as soon as votes
     are read, before anything is trained.
 
+    Parameters
+    ----------
+    one_order
+        It saw each battle in one order only, the response in column A first: it may lean, and the stacker
+        tries that.
+
     Raises
     ------
     InputError
-        The files cannot be read, hold several members, or a member of that name was trained here.
+        The files cannot be read, hold several members, a member of that name was trained here, or one of one
+        order holds predictions of both.
     """
     artifacts = MemberArtifacts(workspace, name)
     (predictions,) = read_members([NamedFile(oof, name)], reading, oof=True).values()
+    if one_order and predictions.swap_log_probs is not None:
+        raise InputError(f"{oof} holds predictions of both orders; leave out --one-order")
     test_predictions = None
     if test is not None:
         (test_predictions,) = read_members([NamedFile(test, name)], reading).values()
@@ -47,7 +58,7 @@ def import_member(
         raise InputError(f"--test-ids {reading.test_ids}: of no use without --test; leave it out")
     if test is None and (artifacts.predictions / TEST).is_file():
         log.warning("test predictions of an earlier import of %s are dropped; give --test for new ones", name)
-    return artifacts.import_predictions(predictions, oof, test_predictions, test)
+    return artifacts.import_predictions(predictions, oof, test_predictions, test, one_order=one_order)
 
 
 def check_imported(
