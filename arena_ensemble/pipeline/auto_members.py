@@ -26,7 +26,8 @@ from .schedule import Work, makespan, ordered
 
 AUTO: Final = "auto"
 ON_A_CPU: Final = ("lexical", "tiny-generate", "tiny-swap", "tiny-classify")
-"""in the order of what they gave on real votes for their time"""
+"""in the order of what they add to a pool for their time, on the sample arena (README's table); a tiny member
+added nothing that showed on 1,150 real votes (docs/log.md)"""
 ON_A_CARD: Final = (
     "lexical",
     "gemma-2-9b-classify",
@@ -128,7 +129,7 @@ def _chosen(
         try:
             recipe = load_recipe(workspace.recipe_path(name))
             cost = member_cost(recipe, texts, machine, workers)
-        except (ArenaError, OSError, ValueError) as error:
+        except (ArenaError, OSError, RuntimeError, ValueError) as error:
             looked.append(Candidate(name, False, f"cannot be planned ({error})", None))
             continue
         more = [*works, *(Work(f"{name} fold {k}", name, cost.seconds) for k in range(texts.folds))]
@@ -139,7 +140,7 @@ def _chosen(
             refusal = f"about {own}, and all together would take more than {clock(most_seconds)}"
         if refusal is None:
             works = more
-            bases.add(recipe.base.partition("-Instruct")[0])
+            bases.add(recipe.base)
         looked.append(Candidate(name, refusal is None, refusal or f"about {own}", cost))
     total = makespan(ordered(works, workers), workers)
     return AutoPlan(str(machine), texts.rows, workers, total, tuple(looked))
@@ -150,7 +151,7 @@ def _refusal(recipe: Recipe, cost: MemberCost, bases: set[str]) -> str | None:
         return f"needs about {cost.memory / 1e9:.0f} GB"
     if not recipe.base or recipe.is_tiny:
         return None
-    if recipe.base.partition("-Instruct")[0] in bases:
+    if recipe.base in bases:
         return "another member has its base"
     try:
         hub.check_base(recipe)

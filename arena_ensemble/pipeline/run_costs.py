@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from ..artifacts.cards import REFIT
 from ..backbones import head_of
-from ..errors import ArenaError
 from ..planning.costs import MemberCost, Texts, member_costs
 from ..planning.here import Machine, this_machine
 from ..planning.lengths import sampled_lengths
@@ -45,9 +44,7 @@ def job_costs(job: Job, recipes: Mapping[str, Recipe], workers: int = 1) -> dict
     real = [one for one in recipes.values() if head_of(one.backbone).needs_base and not one.is_tiny]
     if not recipes or len(recipes) == len(real) == 1:
         return {}
-    with contextlib.suppress(ArenaError, OSError, ValueError, RuntimeError):  # a plan never ends a run
-        return member_costs(recipes, texts_of(job), here(), workers)
-    return {}
+    return member_costs(recipes, texts_of(job), here(), workers)
 
 
 def task_seconds(
@@ -87,7 +84,11 @@ def with_costs(
 def in_order(
     job: Job, todo: Sequence[FoldTask], costs: Mapping[str, MemberCost], fitted: set[str], workers: int
 ) -> list[FoldTask]:
-    """A wave's tasks in the order in which they should start (`schedule.ordered`)."""
+    """A wave's tasks in the order in which they should start (`schedule.ordered`).
+
+    A prediction that has a deadline goes by members, the cheapest first: what is cut is the end.
+    """
+    bound = math.inf if job.train is None and job.deadline is not None else schedule.BOUND
     folds = 2 if job.folds is None else job.folds.n_folds
     known = {
         task.label: task_seconds(
@@ -98,7 +99,7 @@ def in_order(
     }
     unknown = max([_UNKNOWN_SECONDS, *known.values()])
     works = [Work(k, task.member, known.get(task.label, unknown)) for k, task in enumerate(todo)]
-    return [todo[work.task] for work in schedule.ordered(works, workers)]
+    return [todo[work.task] for work in schedule.ordered(works, workers, bound)]
 
 
 def fitting_workers(

@@ -50,7 +50,7 @@ class TaskStatus:
 
 @dataclass(frozen=True)
 class MemberStatus:
-    """One member: ``done``, ``failed``, ``running`` or ``waiting``."""
+    """One member: ``done``, ``failed``, ``running``, ``preparing`` (its token ids) or ``waiting``."""
 
     name: str
     state: str
@@ -116,12 +116,13 @@ def run_status(workspace: str | Path | Workspace) -> RunStatus:
             f"{place.root} holds no run and no member; start one with `arena-ensemble oof --data FILE "
             f"--workspace {place.root}`, or give another --workspace"
         )
-    progress, losses, errors = _replayed(run)
+    progress, losses, errors, preparing = _replayed(run)
     start, end = (run[0] if run else {}), _end_of(run)
     last = (_moment(run[-1]) or 0.0) if run else 0.0
     notes: list[str] = []
-    members = _members(place, start, progress, losses, errors, notes)
     state = _state(place, start, end)
+    preparing = preparing if state in (RUNNING, UNKNOWN) else None
+    members = _members(place, start, progress, losses, errors, preparing, notes)
     going = [_task(task, last) for task in progress.running()] if state in (RUNNING, UNKNOWN) else []
     return RunStatus(
         workspace=str(place.root),
@@ -166,8 +167,9 @@ def _moment(record: Mapping[str, Any]) -> float | None:
 
 def _replayed(
     run: Sequence[dict[str, Any]],
-) -> tuple[RunProgress, dict[str, dict[str, float]], dict[str, str]]:
-    """The run's progress as its lines tell it; each member's losses by fold; members' errors."""
+) -> tuple[RunProgress, dict[str, dict[str, float]], dict[str, str], str | None]:
+    """The run's progress by its lines; members' losses by fold; their errors; who is being prepared."""
+    preparing = None
     progress = RunProgress()
     losses: dict[str, dict[str, float]] = {}
     errors: dict[str, str] = {}
@@ -181,6 +183,8 @@ def _replayed(
         if kind == "member" and outcome == "failed":
             errors[member] = str(one.get("error"))
             progress.drop(member)
+        if kind == PROGRESS:
+            preparing = member if fold is None else None
         if fold is None:
             continue
         label = f"{member} refit" if fold == _REFIT else label_of(member, fold)
@@ -201,7 +205,7 @@ def _replayed(
             elif outcome == "failed":
                 errors[member] = str(one.get("error"))
                 progress.drop(member)
-    return progress, losses, errors
+    return progress, losses, errors, preparing
 
 
 def _number(record: Mapping[str, Any], name: str) -> float | None:
@@ -249,6 +253,7 @@ def _members(
     progress: RunProgress,
     losses: Mapping[str, dict[str, float]],
     errors: Mapping[str, str],
+    preparing: str | None,
     notes: list[str],
 ) -> list[MemberStatus]:
     named = [name for name in start.get("members", []) if isinstance(name, str)]
@@ -270,7 +275,8 @@ def _members(
         elif card is not None and all(task.seconds is not None for task in tasks):
             state = "done"
         else:
-            state = RUNNING if any(t.started is not None and t.seconds is None for t in tasks) else "waiting"
+            begun = any(task.started is not None and task.seconds is None for task in tasks)
+            state = RUNNING if begun else "preparing" if name == preparing else "waiting"
         scores: tuple[float | None, float | None, float | None] = (None, None, None)
         if card is not None and state == "done":
             scores = (card.log_loss, card.standard_error, card.prior_log_loss)

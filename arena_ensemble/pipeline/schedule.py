@@ -68,12 +68,17 @@ def lower_bound(seconds: Sequence[float], workers: int) -> float:
     return bound
 
 
-def ordered(tasks: Sequence[Work[T]], workers: int) -> list[Work[T]]:
+def ordered(tasks: Sequence[Work[T]], workers: int, bound: float = BOUND) -> list[Work[T]]:
     """The order in which tasks should start: none of them waits for another.
 
     Members by their whole work, the cheapest first, as many as keep the makespan within 4/3 of the lower
     bound, or within that of the longest-first order where it is longer; then the others' tasks, the longest
     first. Equal ones stay as they come.
+
+    Parameters
+    ----------
+    bound
+        In place of 4/3; infinity is the cheapest member first whatever it costs.
     """
     total: dict[str, float] = {}
     for work in tasks:
@@ -81,7 +86,7 @@ def ordered(tasks: Sequence[Work[T]], workers: int) -> list[Work[T]]:
     members = sorted(total, key=lambda name: total[name])
     longest = sorted(tasks, key=lambda work: -work.seconds)
     limit = max(
-        BOUND * lower_bound([work.seconds for work in tasks], max(workers, 1)), makespan(longest, workers)
+        bound * lower_bound([work.seconds for work in tasks], max(workers, 1)), makespan(longest, workers)
     )
     for count in range(len(members), 0, -1):
         first = {name: place for place, name in enumerate(members[:count])}

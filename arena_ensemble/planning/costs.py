@@ -108,7 +108,7 @@ def member_costs(
     for name, recipe in recipes.items():
         try:
             found[name] = member_cost(recipe, texts, machine, workers)
-        except (ArenaError, OSError, ValueError):
+        except (ArenaError, OSError, RuntimeError, ValueError):
             continue
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given
@@ -151,3 +152,12 @@ def test_whatever_runs_side_by_side_fits_unless_one_alone_does_not(
         now = [two for two in slots if two.start <= one.start < two.end]
         held = sum(needs[two.task.split()[0]] for two in now)
         assert held <= memory * ROUNDING or len(now) == 1
+
+
+@given(drawn=members, count=workers)
+def test_with_no_bound_the_members_follow_each_other_the_cheapest_first(
+    drawn: dict[str, tuple[float, int]], count: int
+) -> None:
+    total = {name: took * folds for name, (took, folds) in drawn.items()}
+    order = [one.member for one in ordered(works(drawn), count, math.inf)]
+    assert [total[name] for name in order] == sorted(total[name] for name in order)
