@@ -20,7 +20,7 @@ LAYERS = [
     "errors", "deadline", "atomic", "losses", "registry", "battles", "predictions", "judgements",
     "recipes", "io", "folds", "prompts", "features", "sample", "metrics", "calibration", "stacking",
     "diagnostics", "artifacts", "panels", "backbones", "planning", "pipeline", "kaggle", "judging",
-    "report", "cli", "__main__",
+    "report", "serving", "cli", "__main__",
 ]  # fmt: skip
 # Inside a room too; a file that is not listed may stand wherever its imports allow.
 INSIDE = {
@@ -60,6 +60,7 @@ INSIDE = {
     "workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "judging": "question answers store client run",
+    "serving": "schema service gate measures frame app server",
     "report": "tables svg intervals reliability_chart rungs sections.section sections.headline "
     "sections.ladder sections.calibration sections.members sections.provenance page",
     "cli": "runner option_texts options progress experiments tables summary session_plan plan health doctor "

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from . import audit, data, doctor, explain, export, judge, kaggle, panel, pipeline, status
+from . import audit, data, doctor, explain, export, judge, kaggle, panel, pipeline, serve, status
 from .runner import Result, verb
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
@@ -24,6 +24,7 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "status": status.status,
     "panel": panel.panel,
     "explain": explain.explain,
+    "serve": serve.serve,
     "import": data.import_member,
     "export": export.export,
     "validate": data.validate,

@@ -92,9 +92,9 @@ def text_of(found: Explanation) -> str:
         for one in found.members
     ]
     others = {
-        "length of the answers": found.length,
-        "format of the answers": found.format,
-        "prompt, likeness of the answers": found.prompt,
+        "length, beside members": found.length,
+        "format, beside members": found.format,
+        "prompt and likeness, beside members": found.prompt,
         "what was shown first": found.order,
     }
     rows += [(name, *_numbers(part), "", "") for name, part in others.items() if part.delta or part.tau]

@@ -31,7 +31,7 @@ from . import explaining, fold_models, gammas
 from .combining import ByFold, EnsemblePrediction, combine_folds
 from .explanation import Explanation
 from .fallback import Fallback
-from .fold_models import FoldModel
+from .fold_models import FoldModel, HeldMember
 from .neighbours import TrainingPrompts
 
 TABLE: Final = "table.json"
@@ -51,7 +51,7 @@ class Ensemble:
     workspace: Workspace | None = None
     fallback: Fallback | None = None
     """pools of fewer members, for when one is missing; None in an ensemble of an earlier version"""
-    held: Mapping[str, Sequence[FoldModel]] | None = None
+    held: Mapping[str, HeldMember] | None = None
     """the members' fold models, see `in_memory`"""
     note: GammaNote | None = None
     """the kept gammas, where the fold models are held"""
@@ -120,7 +120,7 @@ class Ensemble:
         """As :meth:`predict_proba`, natural-log probabilities (n, 3)."""
         rows = as_battles(battles).without_outcomes()
         self._checked_workspace()
-        by_fold = {name: [model.predict(rows) for model in self._models(name)] for name in self.members}
+        by_fold = {name: fold_models.predict(self._models(name), rows) for name in self.members}
         return self.combine(by_fold, extract(rows), self._kept_gammas(by_fold)).log_probs
 
     def in_memory(self) -> Ensemble:
@@ -134,7 +134,11 @@ class Ensemble:
             As `predict_proba`.
         """
         place = self._checked_workspace()
-        held = {name: tuple(self._models(name)) for name in self.members}
+        n_classes = self.card.n_classes
+        held = {
+            name: HeldMember(tuple(fold_models.load(place, name, n_classes=n_classes)))
+            for name in self.members
+        }
         return dataclasses.replace(self, held=held, note=gammas.kept(place))
 
     def _checked_workspace(self) -> Workspace:
@@ -145,12 +149,12 @@ class Ensemble:
             self.check_members(self.workspace)
         return self.workspace
 
-    def _models(self, name: str, only_fold: int | None = None) -> Iterable[FoldModel]:
+    def _models(self, name: str) -> HeldMember | Iterable[FoldModel]:
         """A member's fold models, held or loaded one by one."""
         if self.held is not None:
             return self.held[name]
         assert self.workspace is not None
-        return fold_models.load(self.workspace, name, n_classes=self.card.n_classes, only_fold=only_fold)
+        return fold_models.load(self.workspace, name, n_classes=self.card.n_classes)
 
     def _kept_gammas(self, by_fold: ByFold) -> Mapping[str, float]:
         assert self.workspace is not None

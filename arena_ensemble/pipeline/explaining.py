@@ -18,7 +18,7 @@ from ..stacking.parts import Parts
 from . import fold_models
 from .combining import EnsemblePrediction, averaged, combine_folds
 from .explanation import Chances, Explanation, FeaturePart, Kind, MemberPart, Part
-from .fold_models import FoldModel
+from .fold_models import FoldModel, HeldMember
 from .neighbours import VOTES, Neighbour, TrainingPrompts
 
 if TYPE_CHECKING:
@@ -52,16 +52,20 @@ class View:
     equivariant: bool
 
 
-def view_of(models: Iterable[FoldModel], battle: Battles) -> View:
+def view_of(models: HeldMember | Iterable[FoldModel], battle: Battles) -> View:
     """A member's view of a new battle, each of its fold models asked three times."""
     swapped = battle.swapped()
-    shown, other, level, equivariant = [], [], [], False
+    if isinstance(models, HeldMember):
+        level = models.predict_level(battle)
+        equivariant = models.models[0].swap_equivariant
+        return View(models.predict(battle), models.predict(swapped), level or None, equivariant)
+    shown, other, levels, equivariant = [], [], [], False
     for model in models:
         shown.append(model.predict(battle))
         other.append(model.predict(swapped))
-        level.append(model.predict_level(battle))
-        equivariant = head_of(model.recipe.backbone).swap_equivariant
-    known = [one for one in level if one is not None]
+        levels.append(model.predict_level(battle))
+        equivariant = model.swap_equivariant
+    known = [one for one in levels if one is not None]
     return View(shown, other, known or None, equivariant)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from .. import backbones
 from ..artifacts.workspace import Workspace
+from ..backbones import head_of
 from ..backbones.base import Backbone, Fitted
 from ..battles import Battles
-from ..predictions import Predictions
+from ..features import Features, extract
+from ..predictions import Floats, Predictions
 from ..recipes import Recipe, load_recipe
 from . import equivalence, orders, tasks
 from .tasks import Job
@@ -41,9 +45,45 @@ class FoldModel:
         level = getattr(self.backbone, "predict_level", None)
         if level is None:
             return None
-        log_probs = level(self.fitted, battles.without_outcomes())
-        found = Predictions(battles.ids, log_probs, [self.fold] * len(battles))  # type: ignore[arg-type]
+        return self.wrapped(level(self.fitted, battles.without_outcomes()), battles)
+
+    def wrapped(self, log_probs: Floats, battles: Battles) -> Predictions:
+        """Log-probabilities (n, 3) of one order as this fold's predictions."""
+        found = Predictions(battles.ids, log_probs, np.full(len(battles), self.fold))
         return found.without_ties() if self.n_classes == 2 else found
+
+    @property
+    def swap_equivariant(self) -> bool:
+        """Whether exchanging the answers exchanges its prediction by construction."""
+        return head_of(self.recipe.backbone).swap_equivariant
+
+
+class HeldMember:
+    """All fold models of a member in memory; where its head can, they predict in one pass, the same bits."""
+
+    def __init__(self, models: tuple[FoldModel, ...]) -> None:
+        self.models = models
+        held = getattr(models[0].backbone, "held", None)
+        self._together: Callable[[Battles, Features], list[Floats]] | None = None
+        if held is not None and models[0].recipe.read_orders == 1:
+            self._together = held([model.fitted for model in models])
+
+    def predict(self, battles: Battles) -> list[Predictions]:
+        """Each fold model's predictions of battles."""
+        unseen = battles.without_outcomes()
+        if self._together is None:
+            return [model.predict(unseen) for model in self.models]
+        return self._wrapped(self._together(unseen, extract(unseen)), battles)
+
+    def predict_level(self, battles: Battles) -> list[Predictions]:
+        """The same at equal length and format; empty of models that cannot take them out of the text."""
+        unseen = battles.without_outcomes()
+        if self._together is None:
+            return [one for model in self.models if (one := model.predict_level(unseen)) is not None]
+        return self._wrapped(self._together(unseen, extract(unseen).level()), battles)
+
+    def _wrapped(self, found: list[Floats], battles: Battles) -> list[Predictions]:
+        return [model.wrapped(one, battles) for model, one in zip(self.models, found, strict=True)]
 
 
 def load(
@@ -71,3 +111,10 @@ def load(
         card = job.artifacts(name).fold_card(task.fold)
         equivalence.check(folder, card, backbone, fitted, recipe)
         yield FoldModel(backbone, fitted, recipe, task.fold, n_classes)
+
+
+def predict(models: HeldMember | Iterable[FoldModel], battles: Battles) -> list[Predictions]:
+    """Each fold model's predictions of battles."""
+    if isinstance(models, HeldMember):
+        return models.predict(battles)
+    return [model.predict(battles) for model in models]

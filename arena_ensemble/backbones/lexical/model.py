@@ -10,7 +10,7 @@ vocabulary and settings are JSON, numbers are safetensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -139,6 +139,17 @@ def predict_together(
 def joined(fits: Sequence[Lexical]) -> Together:
     """Fits that predict the same battles side by side."""
     return Together.of(fits, Scales(WORD_SCALE["odd"], WORD_SCALE["even"], FEATURE_SCALE, WAVE_SCALE))
+
+
+def held(fits: Sequence[Lexical]) -> Callable[[Battles, Features], list[Floats]]:
+    """Fits that stay joined: what predicts battles with the given features, as `predict_together` does."""
+    together = joined(fits)
+
+    def predict_held(battles: Battles, features: Features) -> list[Floats]:
+        a, b = (side_text(battles, column) for column in ("response_a", "response_b"))
+        return together.log_probs(a, b, features)
+
+    return predict_held
 
 
 def predict_level(fitted: Lexical, battles: Battles) -> Floats:
