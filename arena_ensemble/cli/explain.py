@@ -10,6 +10,7 @@ import typer
 from ..errors import InputError
 from . import options as o
 from .runner import Result, WorkspaceOption
+from .terminal import WIDTH
 
 if TYPE_CHECKING:
     from ..battles import Battles
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .tables import Cells
 
 _TOP_FEATURES = 4
+_TOP_WORDS = 6
 
 
 def explain(
@@ -111,6 +113,7 @@ def text_of(found: Explanation) -> str:
         "",
         plain_table(header, rows),
         "",
+        *_word_lines(found),
         *_feature_lines(found),
         f"at equal length and format: {_percent(found.level)}",
         _exchange_line(found),
@@ -133,6 +136,18 @@ def _percent(chances: Chances) -> str:
 
 def _numbers(part: Part | MemberPart) -> tuple[str, str]:
     return f"{part.delta:+.3f}", f"{part.tau:+.3f}"
+
+
+def _word_lines(found: Explanation) -> list[str]:
+    """The words of each member that is a sum over words, in lines that fit."""
+    lines = []
+    for member in found.members:
+        for side, sign in (("A", 1), ("B", -1)):
+            words = [one for one in member.words if one.delta * sign >= 5e-3][:_TOP_WORDS]
+            if words:
+                said = ", ".join(f"{one.term} {one.delta:+.2f}" for one in words)
+                lines.append(f"{member.name}, words that count for {side}: {said}"[:WIDTH])
+    return lines
 
 
 def _feature_lines(found: Explanation) -> list[str]:

@@ -17,13 +17,14 @@ from ..predictions import Floats, Predictions, average_folds, delta_tau
 from ..stacking.parts import Parts
 from . import fold_models
 from .combining import EnsemblePrediction, averaged, combine_folds
-from .explanation import Chances, Explanation, FeaturePart, Kind, MemberPart, Part
+from .explanation import Chances, Explanation, FeaturePart, Kind, MemberPart, Part, WordPart
 from .fold_models import FoldModel, HeldMember
 from .neighbours import VOTES, Neighbour, TrainingPrompts
 
 if TYPE_CHECKING:
     from .ensemble import Ensemble
 
+_MOST_WORDS: Final = 16
 LENGTHS: Final = frozenset(
     (
         "chars",
@@ -50,6 +51,8 @@ class View:
     level: Sequence[Predictions] | None
     """at equal length and format; None where the model cannot tell"""
     equivariant: bool
+    words: Mapping[str, float]
+    """term → what it adds to the member's delta, the mean over fold models; empty where it is no such sum"""
 
 
 def view_of(models: HeldMember | Iterable[FoldModel], battle: Battles) -> View:
@@ -58,15 +61,27 @@ def view_of(models: HeldMember | Iterable[FoldModel], battle: Battles) -> View:
     if isinstance(models, HeldMember):
         level = models.predict_level(battle)
         equivariant = models.models[0].swap_equivariant
-        return View(models.predict(battle), models.predict(swapped), level or None, equivariant)
-    shown, other, levels, equivariant = [], [], [], False
+        said = [model.word_parts(battle) for model in models.models]
+        shown_held, other_held = models.predict(battle), models.predict(swapped)
+        return View(shown_held, other_held, level or None, equivariant, _mean(said))
+    shown, other, levels, said, equivariant = [], [], [], [], False
     for model in models:
         shown.append(model.predict(battle))
         other.append(model.predict(swapped))
         levels.append(model.predict_level(battle))
+        said.append(model.word_parts(battle))
         equivariant = model.swap_equivariant
     known = [one for one in levels if one is not None]
-    return View(shown, other, known or None, equivariant)
+    return View(shown, other, known or None, equivariant, _mean(said))
+
+
+def _mean(said: Sequence[Mapping[str, float] | None]) -> dict[str, float]:
+    """Each term's mean over the fold models."""
+    total: dict[str, float] = {}
+    for one in said:
+        for term, part in (one or {}).items():
+            total[term] = total.get(term, 0.0) + part / len(said)
+    return total
 
 
 def oof_view(workspace: Workspace, name: str, battle: Battles, *, n_classes: int) -> View:
@@ -75,12 +90,14 @@ def oof_view(workspace: Workspace, name: str, battle: Battles, *, n_classes: int
     mine = predictions.aligned_to(battle.ids, name=f"member {name!r}")
     mine = mine.without_ties() if n_classes == 2 else mine
     equivariant = not card.is_external and head_of(card.backbone).swap_equivariant
-    fold, level = int(mine.fold[0]), []
+    fold, level, said = int(mine.fold[0]), [], []
     if not card.is_external and MemberArtifacts(workspace, name).fold_folder(fold).is_dir():
-        models = fold_models.load(workspace, name, n_classes=n_classes, only_fold=fold)
-        level = [one for model in models if (one := model.predict_level(battle)) is not None]
+        for model in fold_models.load(workspace, name, n_classes=n_classes, only_fold=fold):
+            said.append(model.word_parts(battle))
+            if (one := model.predict_level(battle)) is not None:
+                level.append(one)
     whole = equivariant or mine.swap_log_probs is not None
-    return View([mine], [mine.swapped()] if whole else None, level or None, equivariant)
+    return View([mine], [mine.swapped()] if whole else None, level or None, equivariant, _mean(said))
 
 
 def explain(
@@ -182,6 +199,7 @@ def _member(name: str, view: View, delta: float, tau: float) -> MemberPart:
         _chances(average_folds(list(view.shown)).log_probs),
         0.0 if view.equivariant else float(np.mean(biases)) if biases else None,
         None if view.level is None else _chances(average_folds(list(view.level)).log_probs),
+        [WordPart(*one) for one in sorted(view.words.items(), key=lambda one: -abs(one[1]))[:_MOST_WORDS]],
     )
 
 

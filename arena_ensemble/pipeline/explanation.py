@@ -29,6 +29,14 @@ class Part:
 
 
 @dataclass(frozen=True)
+class WordPart:
+    """A word, or two in a row, and what it adds to a member's own delta (above 0: for A)."""
+
+    term: str
+    delta: float
+
+
+@dataclass(frozen=True)
 class MemberPart:
     """A member's part in the ensemble's prediction, and its own opinion."""
 
@@ -42,6 +50,8 @@ class MemberPart:
     shown first. 0 of a member that is equivariant by construction, None of one that predicted one order"""
     level: Chances | None
     """what it predicts at equal length and format; None where the model cannot tell"""
+    words: list[WordPart]
+    """the terms that weigh most in its own delta, of a member that is a sum over words; else empty"""
 
 
 @dataclass(frozen=True)

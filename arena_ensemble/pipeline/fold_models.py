@@ -47,6 +47,11 @@ class FoldModel:
             return None
         return self.wrapped(level(self.fitted, battles.without_outcomes()), battles)
 
+    def word_parts(self, battle: Battles) -> dict[str, float] | None:
+        """What each term adds to delta of one battle; None of a model that is no sum over words."""
+        words = getattr(self.backbone, "word_parts", None)
+        return None if words is None else dict(words(self.fitted, battle.without_outcomes()))
+
     def wrapped(self, log_probs: Floats, battles: Battles) -> Predictions:
         """Log-probabilities (n, 3) of one order as this fold's predictions."""
         found = Predictions(battles.ids, log_probs, np.full(len(battles), self.fold))

@@ -74,6 +74,23 @@ function show(found) {
     cell(row, alone, "number alone");
     body.append(row);
   });
+  const words = $("words");
+  words.replaceChildren();
+  for (const member of why.members) {
+    for (const [side, sign] of [["A", 1], ["B", -1]]) {
+      const found = member.words.filter((one) => one.delta * sign >= 5e-3).slice(0, 8);
+      if (!found.length) continue;
+      const name = document.createElement("dt"), list = document.createElement("dd");
+      name.textContent = member.name + ", words that count for " + side;
+      name.className = side.toLowerCase();
+      for (const one of found) {
+        const word = document.createElement("span");
+        word.textContent = one.term + " " + signed(one.delta).slice(0, -1);
+        list.append(word, " ");
+      }
+      words.append(name, list);
+    }
+  }
   const top = why.features.filter((one) => Math.abs(one.delta) >= 5e-4).slice(0, 5);
   $("features").textContent = top.length
     ? "Largest features (above 0 is for A): " + top.map((one) => one.name + " " + signed(one.delta)).join(", ") : "";

@@ -16,10 +16,10 @@ from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.cli import run
 from arena_ensemble.errors import ArtifactError, InputError
 from arena_ensemble.io import read_battles
-from arena_ensemble.pipeline.explaining import View, _member, kind_of
+from arena_ensemble.pipeline.explaining import View, _member, kind_of, view_of
 from arena_ensemble.pipeline.explanation import Explanation
 from arena_ensemble.pipeline.neighbours import TrainingPrompts
-from arena_ensemble.predictions import Predictions, from_delta_tau
+from arena_ensemble.predictions import Predictions, average_folds, from_delta_tau
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 8\ninner_folds = 0\n'
 
@@ -173,10 +173,23 @@ def test_position_bias_is_the_mean_over_fold_models_and_unknown_of_one_order() -
         )
         for shift in (0.0, 1.0)
     ]
-    assert _member("m", View(parts, None, None, False), 0, 0).position_bias == pytest.approx(0.3)
+    assert _member("m", View(parts, None, None, False, {}), 0, 0).position_bias == pytest.approx(0.3)
     alone = [Predictions(ids, parts[0].log_probs, np.zeros(1, dtype=np.int64))]
-    assert _member("m", View(alone, None, None, False), 0, 0).position_bias is None
-    assert _member("m", View(alone, None, None, True), 0, 0).position_bias == 0
+    assert _member("m", View(alone, None, None, False, {}), 0, 0).position_bias is None
+    assert _member("m", View(alone, None, None, True, {}), 0, 0).position_bias == 0
+
+
+def test_words_sum_to_what_a_lexical_member_says_at_equal_length(ensemble: Ensemble, test: Battles) -> None:
+    for row in range(4):
+        view = view_of(ensemble._models("one"), test.take([row]))
+        assert view.level is not None
+        level = average_folds(list(view.level)).log_probs[0]
+        assert sum(view.words.values()) == pytest.approx(level[0] - level[1], abs=1e-9)
+        swapped = view_of(ensemble._models("one"), test.take([row]).swapped())
+        assert swapped.words == pytest.approx({term: -part for term, part in view.words.items()})
+        found = ensemble.explain(test.take([row])).members[0].words
+        assert [abs(one.delta) for one in found] == sorted((abs(one.delta) for one in found), reverse=True)
+        assert {one.term: one.delta for one in found}.items() <= view.words.items()
 
 
 def test_kinds_of_features_by_name() -> None:
@@ -229,6 +242,7 @@ def test_the_verb(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "one ",
         "position bias",
         "equal len",
+        "words that count for",
     ):
         assert words in out
     assert "nearest training battle" in out
