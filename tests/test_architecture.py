@@ -41,7 +41,7 @@ INSIDE = {
     "panels": "verdict_table margins encoding soft_labels annotators judge_statistics judge_facts evidence "
     "folder panel_state panel choice_model best_of_n choice_files",
     "artifacts": "atomic files tables cards shards workspace fold_file members share_shards",
-    "backbones": "registry base sixteen_bits language.base_folder language.notices "
+    "backbones": "registry base between_folds sixteen_bits language.base_folder language.notices "
     "language.gguf_base language.hub language.base_identity "
     "language.template_tokens language.adapters language.hidden_head language.unsloth_loader "
     "language.optimizers language.loading language.peft_import language.batching language.ahead "
@@ -49,7 +49,7 @@ INSIDE = {
     "language.speedups.fused_lora language.reporting language.objective language.tiny "
     "language.sequences language.checkpoints language.heads language.encoder language.hidden_cache "
     "language.inference language.gradients language.pace language.watch language.trainer "
-    "language.training_data language.model language.reward_base language.starting "
+    "language.training_data language.model language.kept language.reward_base language.starting "
     "language.generation_checks language.opening language.training language.peft_export "
     "language.backbone lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",

@@ -280,8 +280,14 @@ def merge_adapters(module: nn.Module) -> None:
 
     Quantised weights are left alone: rounded again to 4 or 8 bits they would lose most of the update.
     """
+    for part, _ in merged_layers(module):
+        part.merge()
+
+
+def merged_layers(module: nn.Module) -> list[tuple[Any, torch.Tensor]]:
+    """The layers whose adapters :func:`merge_adapters` merges, and the weights of the base in them."""
     from peft.tuners.lora import LoraLayer
 
-    for part in module.modules():
-        if isinstance(part, LoraLayer) and part.get_base_layer().weight.is_floating_point():
-            part.merge()
+    layers = [part for part in module.modules() if isinstance(part, LoraLayer)]
+    found = [(layer, layer.get_base_layer().weight) for layer in layers]
+    return [(layer, weight) for layer, weight in found if weight.is_floating_point()]

@@ -22,6 +22,7 @@ from ...prompts import (
     turns_of,
 )
 from ...recipes import Recipe
+from .. import between_folds
 from ..registry import Head, head_of
 from . import loading
 from .base_identity import BaseIdentity
@@ -56,7 +57,7 @@ class PromptEncoder:
         RecipeError
             No such base, a window that it cannot take, or a template that leaves no room.
         """
-        config = text_config(loading.load_config(source))
+        config, tokenizer, store = _opened(source, cache)
         limit = getattr(config, "max_position_embeddings", None)
         if limit and config.model_type in _FROM_PAD:
             limit -= config.pad_token_id + 1
@@ -67,13 +68,12 @@ class PromptEncoder:
                 f"prompt.max_tokens = {recipe.prompt.max_tokens}: the base {recipe.base!r} reads at most "
                 f"{limit} tokens; set prompt.max_tokens = {limit} or less"
             )
-        tokenizer = loading.load_tokenizer(source)
         head = head_of(recipe.backbone)
         literals = encode_literals(
             tokenizer, recipe.prompt, causal=head.causal, singles=head.sequences_per_battle == 2
         )
         room_for_texts(literals, recipe.prompt)
-        return cls(recipe, source, config, tokenizer, literals, TokenStore(tokenizer, cache), cache)
+        return cls(recipe, source, config, tokenizer, literals, store, cache)
 
     def base(self) -> BaseIdentity:
         """What the base is made of, wherever it lies."""
@@ -107,6 +107,20 @@ class PromptEncoder:
     def joined(self, encoded: tuple[Encoded, ...]) -> TokenSequences:
         """The examples that :meth:`encode` gave, of one call or of several one after the other."""
         return TokenSequences.of(*encoded, paired=self.head.sequences_per_battle == 2)
+
+
+def _opened(source: loading.Source, cache: Path) -> tuple[Any, Any, TokenStore]:
+    """Configuration, tokenizer and token ids of a base; opened once where they are kept between folds."""
+    shelf = between_folds.shelf()
+    where = f"tokens of {source.name} {source.options} in {cache}"
+    if shelf is not None and where in shelf:
+        opened: tuple[Any, Any, TokenStore] = shelf[where]
+        return opened
+    config, tokenizer = text_config(loading.load_config(source)), loading.load_tokenizer(source)
+    opened = config, tokenizer, TokenStore(tokenizer, cache, remembers=shelf is not None)
+    if shelf is not None:
+        shelf[where] = opened
+    return opened
 
 
 def identity(encoder: PromptEncoder) -> dict[str, str]:

@@ -228,6 +228,11 @@ def recompute_activations(model: Any) -> None:
     enable(**{name: {"use_reentrant": False}})
 
 
+def recomputes(model: Any) -> bool:
+    """Whether gradient checkpointing is on."""
+    return any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
+
+
 def _refuse_odd_widths(model: Any, source: Source) -> None:
     """bitsandbytes 0.50 has 4-bit products on a CPU for inputs in whole blocks of 64 alone."""
     for name, part in model.named_modules():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ class MemberModel:
     """device, dtype, attention and quantise of this model, to be held against those of its training"""
     budget: TokenBudget | None = None
     """tokens of a batch of prediction, once something was predicted"""
+
+    before_merge: Callable[[], None] | None = None
+    """called before adapters are merged, where the base is wanted again"""
 
     def log_probs(self, sequences: TokenSequences, on_progress: Progress | None = None) -> Floats:
         """Log-probabilities (n, 3) of examples, in their order.
@@ -99,5 +103,7 @@ class MemberModel:
         recipe = self.encoder.recipe
         self.head_model.eval()
         if recipe.has_weights and recipe.adapter.kind == "lora" and not self.policy.autocast:
+            if self.before_merge is not None:
+                self.before_merge()
             adapters.merge_adapters(self.head_model)
         return self

@@ -18,6 +18,7 @@ from . import adapters, loading, tiny, unsloth_loader
 from .encoder import PromptEncoder
 from .heads import HeadModel
 from .hidden_head import HiddenHead
+from .kept import between_folds_of
 from .model import MemberModel
 from .reward_base import take_score
 from .speedups import liger
@@ -71,7 +72,12 @@ def fresh_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
 
 
 def build_model(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
-    """Base, adapters and head on the device; what is fresh is drawn from torch's current random state."""
+    """Base, adapters and head on the device. What is fresh is drawn from torch's random state, which the
+    caller has seeded by the recipe."""
+    return between_folds_of(encoder, partial(_built, encoder, build))
+
+
+def _built(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     recipe = encoder.recipe
     unsloth = recipe.loader == "unsloth"
     policy = loading.choose_policy(recipe, encoder.config)

@@ -55,9 +55,13 @@ def _keys(texts: Iterable[str]) -> npt.NDArray[np.bytes_]:
 
 
 class TokenStore:
-    """Token ids by text, from the cache where they are, from the tokenizer where not."""
+    """Token ids by text, from the cache where they are, from the tokenizer where not.
 
-    def __init__(self, tokenizer: Any, cache: Path) -> None:
+    ``remembers``: what the tokenizer had to be asked for is kept in memory.
+    """
+
+    def __init__(self, tokenizer: Any, cache: Path, *, remembers: bool = False) -> None:
+        self.remembered: dict[bytes, Ids] | None = {} if remembers else None
         self.encode = plain_encoder(tokenizer)
         self.digest = tokenizer_digest(tokenizer)
         self.folder = cache / "tokens" / self.digest[:16]
@@ -125,9 +129,13 @@ class TokenStore:
             for k in np.flatnonzero(table[place] == keys).tolist():
                 at = place[k]
                 found[k] = np.asarray(ids[offsets[at] : offsets[at + 1]])
-        missing = [k for k, ids in enumerate(found) if ids is None]
-        for k, ids in zip(missing, self.encode([unique[k] for k in missing]) if missing else [], strict=True):
-            found[k] = ids
+        texts = {k: bytes(keys[k]) for k, ids in enumerate(found) if ids is None}
+        known = {} if self.remembered is None else self.remembered
+        missing = [k for k, key in texts.items() if key not in known]
+        asked = self.encode([unique[k] for k in missing]) if missing else []
+        known |= {texts[k]: ids for k, ids in zip(missing, asked, strict=True)}
+        for k, key in texts.items():
+            found[k] = known[key]
         by_text = dict(zip(unique, found, strict=True))
         return tuple(
             [[by_text[turn] for turn in battle] for battle in column]  # type: ignore[misc]

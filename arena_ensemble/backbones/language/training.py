@@ -47,8 +47,9 @@ def train_member(
     machine: dict[str, Any] = {"batch_tokens": member.policy.micro_batch(recipe.train.batch_tokens)}
     recompute = None
     if recipe.train.gradient_checkpointing == "auto":
-        if recipe.loader == "unsloth":
-            machine["gradient_checkpointing"] = True  # its own, on since the adapters were inserted
+        # unsloth's own is on since the adapters were inserted; a kept model's since an earlier fold
+        if recipe.loader == "unsloth" or loading.recomputes(member.head_model):
+            machine["gradient_checkpointing"] = True
         else:
             recompute = partial(loading.recompute_activations, member.head_model.model)
     trainer = Trainer(

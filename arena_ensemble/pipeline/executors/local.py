@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from ...backbones import between_folds
 from ..tasks import FoldTask, Job
 from .events import Event, Finished, timed_fold, with_label
 from .processes import side_by_side
@@ -33,8 +34,9 @@ def run_tasks(
         part = [task for task in todo if (task.recipe.loader == "unsloth") == patched]
         if part and (patched or workers > 1):
             yield from side_by_side(job, part, workers, on_event, seconds)
-        else:
-            yield from _one_by_one(job, part, on_event, seconds)
+        elif part:
+            with between_folds.kept():
+                yield from _one_by_one(job, part, on_event, seconds)
 
 
 def _one_by_one(

@@ -7,6 +7,7 @@ import os
 import threading
 from typing import Any
 
+from ...backbones import between_folds
 from ..parts import Part
 from ..tasks import FoldTask, Job
 from .events import timed_fold, with_label
@@ -21,7 +22,8 @@ def start(job: Job, events: Any, devices: Any) -> None:
     if device is not None:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[device] if visible else str(device)
-    _worker.update(job=job, events=events)
+    _worker.update(job=job, events=events, kept=between_folds.kept())
+    _worker["kept"].__enter__()  # as long as the process lives
 
 
 def die_with_parent() -> None:
