@@ -55,7 +55,7 @@ INSIDE = {
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
     "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted orders "
     "equivalence tasks finishing parts executors.events executors.slots executors.worker "
-    "executors.processes executors.local second_orders cross_fit fallback ensemble build submission "
+    "executors.processes executors.local second_orders pilot cross_fit fallback ensemble build submission "
     "standing imported external leak_audit export adapter_import member_recipes arguments experiment "
     "workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",

@@ -26,9 +26,10 @@ from ..recipes import Recipe
 from . import distillation, starts, tasks
 from .executors import PLANNED, Event, default_jobs, run_tasks, with_label
 from .finishing import finish_member, held_out_loss
+from .pilot import time_untimed
 from .recording import Recorder
 from .run_costs import fitting_workers, in_order, job_costs, with_costs
-from .second_orders import first_orders, second_orders
+from .second_orders import first_orders, second_orders, with_first_order
 from .tasks import FoldTask, Job
 
 log = logging.getLogger(__name__)
@@ -258,7 +259,9 @@ def _run_wave(
             perform(now, last=True)
     else:
         perform(first_orders(job, ready), last=False)
-        second = second_orders(job, [t for t in ready if t.member not in result.failed], seconds, workers)
+        sound = [task for task in ready if task.member not in result.failed]
+        seconds |= time_untimed(job, with_first_order(job, sound), seconds, workers)
+        second = second_orders(job, sound, seconds, workers)
         for name, share in second.of_rows().items():
             result.second_order[name] = share
             result.late.setdefault(name, f"{share:.0%} of its rows in the second order")

@@ -56,6 +56,17 @@ class SecondOrders:
         return {} if self.share >= 1 else {task.member: task.recipe.second_order_share for task in self.tasks}
 
 
+def with_first_order(job: Job, todo: Sequence[FoldTask]) -> list[FoldTask]:
+    """The tasks that ask for a second order and have the first."""
+    return [
+        task
+        for task in todo
+        if asks_twice(task)
+        and task.test_key
+        and key_of_any_share(job.artifacts(task.member), task.test_key) is not None
+    ]
+
+
 def second_orders(
     job: Job, todo: Sequence[FoldTask], seconds: Mapping[str, float], workers: int
 ) -> SecondOrders:
@@ -66,16 +77,10 @@ def second_orders(
     todo
         Tasks that are not done.
     seconds
-        Label of a task → how long its first order took. A member of which nothing was timed in this run
-        counts with the share of its recipe, and the deadline stops it.
+        Label of a task → how long its first order took, or would take (:func:`.pilot.time_untimed`). A member
+        of which nothing is known counts with the share of its recipe, and the deadline stops it.
     """
-    ready = [
-        task
-        for task in todo
-        if asks_twice(task)
-        and task.test_key
-        and key_of_any_share(job.artifacts(task.member), task.test_key) is not None
-    ]
+    ready = with_first_order(job, todo)
     if not ready or job.deadline is None:
         return SecondOrders(ready, 1.0)
     timed: dict[str, list[float]] = {}

@@ -15,12 +15,14 @@ from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.deadline import Deadline
 from arena_ensemble.errors import OutOfTime
 from arena_ensemble.io import check_submission
-from arena_ensemble.pipeline import tasks, workflow
+from arena_ensemble.pipeline import pilot, second_orders, tasks, workflow
 from arena_ensemble.pipeline.combining import EnsemblePrediction
 from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.pipeline.second_orders import CAUTION, STEP, affordable
 from arena_ensemble.pipeline.standing import StandingSubmission
 from arena_ensemble.pipeline.submission import load_begun
+from arena_ensemble.pipeline.tasks import Job
+from arena_ensemble.recipes import load_recipe
 
 MEMBERS = ("some", "more")
 FOLDS = 3
@@ -161,3 +163,105 @@ def test_the_command_names_the_share(
     command = ["predict", "--test", str(whole / "test.csv"), "--workspace", str(tmp_path / "w")]
     assert cli.run([*command, "--jobs", "1", "--hours", "1"]) == 5
     assert "of its rows predicted in the second order in time" in capsys.readouterr().out
+
+
+def test_several_processes_with_time_enough_come_to_the_same_numbers(whole: Path, tmp_path: Path) -> None:
+    wanted = read_through(whole, tmp_path / "alone", jobs=1, hours=None)
+    found = read_through(whole, tmp_path / "w", jobs=2, hours=Deadline.after(1.0))
+    assert (found.late, found.second_order, found.left_out) == ({}, {}, {})
+    np.testing.assert_array_equal(found.log_probs, wanted.log_probs)
+    check_submission(tmp_path / "w" / "s.csv", read_battles(whole / "test.csv").ids)
+
+
+def read_through(whole: Path, place: Path, *, jobs: int, hours: Deadline | None) -> EnsemblePrediction:
+    shutil.copytree(whole / "w" / "models", place / "models")
+    shutil.copytree(whole / "w" / "oof" / "ensemble", place / "oof" / "ensemble")
+    return workflow.predict(
+        Ensemble.load(place), whole / "test.csv", workspace=place, jobs=jobs, early=place / "s.csv",
+        hours=hours,
+    )  # fmt: skip
+
+
+def test_several_processes_have_one_share(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that workers needed is divided by their number, and every fold gets the same rows."""
+    timed: dict[str, float] = {}
+    monkeypatch.setattr(
+        "arena_ensemble.pipeline.cross_fit.second_orders",
+        lambda job, todo, seconds, workers: (
+            timed.update(seconds)
+            or second_orders.second_orders(job, todo, dict.fromkeys(seconds, 3600.0), workers)
+        ),
+    )
+    found = read_through(whole, tmp_path / "w", jobs=2, hours=Deadline.after(2.0))
+    models = FOLDS * len(MEMBERS)
+    assert len(timed) == models, "each task's seconds came back from its process"
+    assert all(seconds > 0 for seconds in timed.values())
+    share = affordable(2 * 3600 - 60, models * 3600 / 2)
+    assert set(found.second_order) == set(MEMBERS)
+    assert all(one == pytest.approx(share, abs=STEP) for one in found.second_order.values())
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_later_session_times_what_it_has_not_seen(
+    whole: Path, tmp_path: Path, clock: Work, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """First orders of an earlier session: a pilot of few rows gives the share that timing them would give."""
+    place = tmp_path / "w"
+    shutil.copytree(whole / "w" / "models", place / "models")
+    shutil.copytree(whole / "w" / "models", place / "models", dirs_exist_ok=True)
+    battles = read_battles(whole / "test.csv")
+    monkeypatch.setattr(pilot, "ROWS", 5)
+    # a clock of this process alone cannot go to others
+    deadline = Deadline(clock.now + 1e6, clock) if jobs == 1 else Deadline.after(1.0)
+    job = Job(place, None, None, battles, deadline=deadline)
+    recipes = {name: load_recipe(place / "models" / name / "recipe.toml") for name in MEMBERS}
+    planned = [task for name, recipe in recipes.items() for task in tasks.plan(job, name, recipe)]
+    assert pilot.time_untimed(job, planned, {task.label: 1.0 for task in planned}, jobs) == {}
+    asked = pilot.time_untimed(job, planned, {planned[0].label: 1.0}, jobs)
+    assert list(asked) == [f"{MEMBERS[1]} fold 0"], "one fold of each member that was not timed"
+    if jobs == 1:  # the clock of a second a row stands in this process alone
+        tokens = pilot._tokens(planned[0].recipe, battles)
+        some = tokens[np.linspace(0, len(battles) - 1, 5).astype(int)]
+        assert asked[f"{MEMBERS[1]} fold 0"] == pytest.approx(5 * tokens.sum() / some.sum())
+    assert not list(place.glob("oof/*/pilot")), "nothing of a pilot is kept"
+    assert not any(job.artifacts(task.member).has_predictions(task.test_key) for task in planned)
+
+
+def test_the_resumed_session_s_share_is_cut_for_all(
+    whole: Path, tmp_path: Path, clock: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pilot, "ROWS", 5)
+    models = FOLDS * len(MEMBERS)
+    first = predicted(whole, tmp_path, clock, 20 * models * 1.02)
+    assert set(first.second_order.values()) == {0.0}
+    rest = predicted(whole, tmp_path, clock, 20 * models * 0.6, anew=False)
+    assert set(rest.second_order) == set(MEMBERS)
+    assert len(set(rest.second_order.values())) == 1
+    assert all(0.2 < share < 0.6 for share in rest.second_order.values())
+    before = clock.now
+    whole_thing = predicted(whole, tmp_path, clock, None, anew=False)
+    assert clock.now > before
+    assert (whole_thing.late, whole_thing.second_order) == ({}, {})
+
+
+@given(
+    st.floats(0, 100), st.floats(1e-3, 10), st.lists(st.integers(1, 2000), min_size=2, max_size=30),
+    st.integers(1, 29), st.floats(1, 1e3),
+)  # fmt: skip
+def test_loading_is_not_multiplied(
+    load: float, per_token: float, rows: list[int], first: int, times: float
+) -> None:
+    """A model that takes ``load`` seconds and then so many a token, longest rows first."""
+    sample = np.asarray(rows, dtype=float)
+    ordered, first = np.sort(sample)[::-1], min(first, len(rows) - 1)
+    now = iter([load + per_token * ordered[:first].sum(), load + per_token * sample.sum()])
+    pace = pilot.Pace(lambda: float(next(now)))
+    pace("mine fold 0", first, len(rows), "predicting")
+    pace("mine fold 0", len(rows), len(rows), "predicting")
+    size = times * sample.sum()
+    estimate = pace.of_whole("mine fold 0", load + per_token * sample.sum(), sample, size)
+    assert estimate == pytest.approx(load + per_token * size, rel=1e-6, abs=1e-6)
+    untold = pilot.Pace(lambda: 0.0).of_whole("mine fold 0", 7.0, sample, size)
+    assert untold == pytest.approx(7.0 * times)
