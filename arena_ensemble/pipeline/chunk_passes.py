@@ -8,7 +8,7 @@ loaded at a time, and its predictions lie in shards of their own until they are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -195,7 +195,7 @@ def content_digest(battles: Battles) -> str:
 
 def work(
     given: FoldPass | EnsemblePass,
-    loaded: Loaded,
+    loaded: Callable[[], Loaded],
     raw: RawChunk,
     known: Shard | None,
     gammas: Mapping[str, float],
@@ -205,7 +205,7 @@ def work(
     digest, keys = content_digest(battles), id_keys(battles.ids)
     if known is not None and known.battles == digest and shard_folder.intact(given.folder, known):
         return Done(known, keys, kept=True)
-    frame = loaded.shard(battles, raw.number, gammas)
+    frame = loaded().shard(battles, raw.number, gammas)
     shard = Shard(
         file=shard_folder.shard_name(raw.number),
         first_row=raw.first_row,

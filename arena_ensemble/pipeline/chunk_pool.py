@@ -75,9 +75,7 @@ def processes(workers: int) -> Iterator[Pool]:
         yield Here()
         return
     before = set(multiprocessing.active_children())
-    with local.threads_per_worker(
-        max(workers, 1 << 16)
-    ):  # one thread each: the chunks are what runs in parallel
+    with local.threads_per_worker(workers):
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
         try:
@@ -109,7 +107,7 @@ _loaded: dict[str, Any] = {}
 
 
 def _models(given: Pass) -> Loaded:
-    """The pass's models, loaded when its first chunk comes."""
+    """The pass's models, loaded when they are first needed."""
     if _loaded.get("run") != given.run:
         _loaded.clear()
         _loaded.update(run=given.run, models=given.loaded())
@@ -119,7 +117,7 @@ def _models(given: Pass) -> Loaded:
 
 def do(given: Pass, raw: RawChunk, known: Shard | None, gammas: Mapping[str, float]) -> Done:
     """One chunk, see `chunk_passes.work`."""
-    return work(given, _models(given), raw, known, gammas)
+    return work(given, lambda: _models(given), raw, known, gammas)
 
 
 def gammas_of(given: EnsemblePass, raw: RawChunk) -> dict[str, float]:

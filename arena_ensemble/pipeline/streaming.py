@@ -14,7 +14,6 @@ import itertools
 import json
 import logging
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -152,7 +151,6 @@ def predict_shards(
             shards = ShardFolder(folder, key | {"gammas": gammas})
             done, kept = _over_chunks(pool, final, shards, gammas, on_rows)
         manifest = shards.finish(done, COLUMNS)
-        shutil.rmtree(folder / _MEMBERS, ignore_errors=True)
     return ShardedPrediction(folder, manifest, gammas, kept)
 
 

@@ -230,7 +230,10 @@ def test_a_member_on_a_base_is_predicted_fold_after_fold(tmp_path: Path) -> None
     expected = workflow.predict(ensemble, battles, workspace=tmp_path / "w", jobs=1).log_probs
     found = np.log(shards_of(out).drop("id").to_numpy())
     np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert not (out / ".members").exists()
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
+    assert len(times) == 1 + 3  # its three folds' predictions stay, so that nothing is predicted twice
+    assert predict_shards(ensemble, tmp_path / "new.csv", out, chunk_rows=30, jobs=1).kept == 1
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == times
 
 
 def test_the_command(
