@@ -10,7 +10,8 @@ an answer (``short``). Files of more than 20,000 rows repeat the texts under new
 between chunks, so that this saves no work. In the same run, on the smallest file: the same ensemble's
 ordinary prediction in memory, and what public notebooks do, five TF-IDF and logistic regressions.
 
-Memory is the largest sum of the proportional set sizes of all processes, looked at four times a second.
+Memory is the largest sum of what all processes have of their own, looked at four times a second: code that
+they share with whatever else runs on the machine is left out.
 Seconds are of the clock; processor seconds stand beside them, for a machine that does other work too.
 """
 
@@ -41,7 +42,7 @@ FOLDS = 5
 
 
 def tree_mib(process: int) -> float:
-    """Proportional set size of a process and all below it, MiB."""
+    """Memory of their own (anonymous pages) of a process and all below it, MiB."""
     total, todo = 0, [process]
     while todo:
         one = todo.pop()
@@ -49,7 +50,9 @@ def tree_mib(process: int) -> float:
             for task in os.listdir(f"/proc/{one}/task"):
                 todo += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
             rollup = Path(f"/proc/{one}/smaps_rollup").read_text()
-            total += int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1])
+            total += int(
+                next(line for line in rollup.splitlines() if line.startswith("Pss_Anon:")).split()[1]
+            )
     return total / 1024
 
 

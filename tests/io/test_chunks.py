@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import InputError
-from arena_ensemble.io import open_chunks, read_battles
+from arena_ensemble.io import open_chunks, read_battles, tables
 from arena_ensemble.sample import kaggle_frame, make_arena
 
 ROWS = 53
@@ -133,12 +132,10 @@ def test_chunks_of_no_rows_are_refused(tmp_path: Path) -> None:
         open_chunks(path, rows=0)
 
 
-def test_reading_parquet_leaves_the_environment_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = as_parquet(kaggle_frame(make_arena(30, seed=2).battles, labelled=False), tmp_path / "f")
-    for value in (None, "5"):
-        if value is not None:
-            monkeypatch.setenv("POLARS_ROW_GROUP_PREFETCH_SIZE", value)
-        assert sum(raw.rows for raw in open_chunks(path, rows=4).raw()) == 30
-        assert os.environ.get("POLARS_ROW_GROUP_PREFETCH_SIZE") == value
+def test_parquet_is_cut_up_across_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_SPAN_ROWS", 16)
+    path = as_parquet(kaggle_frame(make_arena(ROWS, seed=2).battles, labelled=False), tmp_path / "f")
+    for rows in (1, 5, 16, 17, 53, 60):
+        parts = chunked(path, rows)
+        assert [len(part) for part in parts[:-1]] == [rows] * (len(parts) - 1)
+        assert pl.concat([part.frame for part in parts]).equals(read_battles(path).frame)
