@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .panels import Panel
     from .pipeline.cross_fit import cross_fit
     from .pipeline.ensemble import Ensemble
+    from .pipeline.executors import OnRay
     from .pipeline.streaming import predict_shards
     from .pipeline.workflow import build_ensemble, predict, predict_test, train_members, write_submission
     from .predictions import Predictions
@@ -30,6 +31,7 @@ _HOME: Final = {
     "Battles": "battles",
     "Ensemble": "pipeline.ensemble",
     "Judgements": "judgements",
+    "OnRay": "pipeline.executors",
     "Panel": "panels",
     "Predictions": "predictions",
     "Stacker": "stacking",
@@ -54,6 +56,7 @@ __all__ = [
     "Battles",
     "Ensemble",
     "Judgements",
+    "OnRay",
     "Panel",
     "Predictions",
     "Stacker",

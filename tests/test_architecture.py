@@ -40,7 +40,7 @@ INSIDE = {
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "panels": "verdict_table margins encoding soft_labels annotators judge_statistics judge_facts evidence "
     "folder panel_state panel choice_model best_of_n choice_files",
-    "artifacts": "atomic files tables cards shards workspace fold_file members share_shards",
+    "artifacts": "atomic files tables cards parcels stores shards workspace fold_file members share_shards",
     "backbones": "registry base between_folds sixteen_bits language.base_folder language.notices "
     "language.gguf_base language.hub language.base_identity "
     "language.template_tokens language.adapters language.hidden_head language.unsloth_loader "
@@ -55,7 +55,8 @@ INSIDE = {
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
     "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted orders "
     "equivalence tasks finishing parts executors.events executors.slots executors.worker "
-    "executors.processes executors.local second_orders pilot cross_fit fallback ensemble build submission "
+    "executors.processes executors.interface executors.local executors.ray_needs executors.ray_worker "
+    "executors.on_ray second_orders pilot cross_fit refusals fallback ensemble build submission "
     "standing imported external leak_audit export adapter_import member_recipes arguments experiment "
     "workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
@@ -63,8 +64,8 @@ INSIDE = {
     "serving": "schema service gate measures frame app server",
     "report": "tables svg intervals reliability_chart rungs sections.section sections.headline "
     "sections.ladder sections.calibration sections.members sections.provenance page",
-    "cli": "runner option_texts options progress experiments tables summary session_plan plan health doctor "
-    "audit validate data export pipeline",
+    "cli": "runner option_texts options executor_options progress experiments tables summary session_plan "
+    "plan health doctor audit validate data export pipeline",
 }
 LONGEST_FILE = 350
 TORCH = {

@@ -12,6 +12,7 @@ from ..io.format_names import FORMAT_NAMES
 from . import option_texts
 from . import options as o
 from .dry_run import dry_run
+from .executor_options import ExecutorOptions
 from .experiments import OnlyFoldOption, RowsOption, experiment
 from .one_order import OneOrderOptions
 from .panel import PanelOptions, predict_panel
@@ -25,19 +26,22 @@ if TYPE_CHECKING:
 def oof(
     data: o.DataOption,
     training: o.TrainingOptions,
+    place: ExecutorOptions,
     test: o.TestOption = None,
     only_fold: OnlyFoldOption = None,
     rows: RowsOption = None,
 ) -> Result:
     """Train the members and keep their out-of-fold predictions."""
     if only_fold is not None or rows is not None:
+        if unused := o.given(place):
+            raise InputError(f"{', '.join(unused)}: not with --only-fold or --rows; leave them out")
         return experiment(data, training, test, only_fold, 1.0 if rows is None else rows)
     if training.dry_run:
         return dry_run(data, test, training, stacks=False)
-    from ..pipeline.workflow import raise_if_failed
+    from ..pipeline.refusals import raise_if_failed
     from . import summary
 
-    run = _train(data, test, training)
+    run = _train(data, test, training, place)
     if not run.result.finished:
         raise_if_failed(run.result)
     return Result(summary.run_facts(run), summary.members_text(run), summary.exit_code(run.result))
@@ -47,6 +51,7 @@ def stack(
     training: o.TrainingOptions,
     external: o.ExternalOptions,
     order: OneOrderOptions,
+    place: ExecutorOptions,
     data: Annotated[Path | None, typer.Option(metavar="FILE", help="battles with votes")] = None,
     test: Annotated[
         list[str] | None,
@@ -62,6 +67,8 @@ def stack(
     if (data is None) == (external.labels is None):
         raise typer.BadParameter("give one of --data (train here) and --labels (predictions made elsewhere)")
     if data is None:
+        if unused := o.given(place):
+            raise InputError(f"{', '.join(unused)}: of no use with --labels, where nothing is trained")
         return _stack_external(external, order, training, test or [], truth, all_rows)
     if unused := [*o.given(external), *o.given(order)]:
         raise InputError(f"{', '.join(unused)}: of no use with --data; give it to import, or with --labels")
@@ -73,7 +80,7 @@ def stack(
     _check_folds(training.folds)
     if training.dry_run:
         return dry_run(data, Path(test[0]) if test else None, training)
-    run = _train(data, Path(test[0]) if test else None, training)
+    run = _train(data, Path(test[0]) if test else None, training, place)
     if run.result.late:
         return _out_of_time(run)
     built = build_ensemble(run, seed=training.seed, truth=truth)
@@ -86,6 +93,7 @@ def submission(
     data: o.DataOption,
     test: o.RequiredTestOption,
     training: o.TrainingOptions,
+    place: ExecutorOptions,
     truth: o.TruthOption = None,
     sample_submission: o.SampleSubmissionOption = None,
     out: o.SubmissionOption = None,
@@ -100,7 +108,7 @@ def submission(
     if training.dry_run:
         return dry_run(data, test, training, sample_submission)
     target = out or training.workspace / "submission.csv"
-    run = _train(data, test, training, sample_submission, early=target)
+    run = _train(data, test, training, place, sample_submission, early=target)
     if run.result.late:
         return _out_of_time(run, target)
     built = build_ensemble(run, seed=training.seed, truth=truth)
@@ -121,6 +129,7 @@ def submission(
 def predict(
     panel: PanelOptions,
     sharded: ShardOptions,
+    place: ExecutorOptions,
     test: o.TestOption = None,
     format: Annotated[
         str | None,
@@ -141,9 +150,12 @@ def predict(
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Predict new battles with a finished ensemble; no training data needed."""
+    executor = place.chosen(jobs)
     if panel.panel is not None:
         if test is not None:
             raise typer.BadParameter("give one of --test (an ensemble) and --panel (with --judgements)")
+        if executor is not None:
+            raise InputError("--executor: of no use with --panel, where no member predicts; leave it out")
         return predict_panel(panel, out, format)
     if test is None:
         raise typer.BadParameter("give --test FILE, or --panel DIR with --judgements FILE")
@@ -151,7 +163,8 @@ def predict(
         raise InputError(f"{', '.join(unused)}: of no use without --panel DIR; add it")
     if sharded.shards is not None:
         wrong = {"--out": out, "--sample-submission": sample_submission, "--hours": hours, "--strict": strict}
-        if unused := [name for name, value in wrong.items() if value]:
+        wrong_executor = ["--executor"] if executor is not None else []
+        if unused := [*(name for name, value in wrong.items() if value), *wrong_executor]:
             raise InputError(f"{', '.join(unused)}: not with --shards, which is strict; leave them out")
         return predict_shards(
             sharded,
@@ -180,6 +193,7 @@ def predict(
             battles,
             workspace=workspace,
             jobs=jobs,
+            executor=executor,
             offline=offline,
             strict=strict,
             early=target,
@@ -229,14 +243,17 @@ def _train(
     data: Path,
     test: Path | None,
     training: o.TrainingOptions,
+    place: ExecutorOptions,
     sample_submission: Path | None = None,
     early: Path | None = None,
 ) -> TrainingRun:
     """The training of a verb's own options, with progress bars."""
     from ..folds import NEAR_DUPLICATES
-    from ..pipeline.workflow import raise_if_failed, train_members
+    from ..pipeline.refusals import raise_if_failed
+    from ..pipeline.workflow import train_members
     from .progress import Bars
 
+    executor = place.chosen(training.jobs)
     with Bars() as bars:
         run = train_members(
             data,
@@ -252,6 +269,7 @@ def _train(
             sample_submission=sample_submission,
             skip_unvoted=training.skip_unvoted,
             jobs=training.jobs,
+            executor=executor,
             offline=training.offline,
             early=early,
             bases=option_texts.bases(training.base),

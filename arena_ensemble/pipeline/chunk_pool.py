@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from ..artifacts.shard_folder import Shard
+from ..backbones import children
 from ..errors import ArenaError
 from ..io import RawChunk
 from .chunk_passes import Combined, Done, EnsemblePass, FoldPass, Loaded, work
 from .executors import processes as local
-from .executors.worker import die_with_parent
 
 Pass = FoldPass | EnsemblePass
 P = ParamSpec("P")
@@ -79,7 +78,7 @@ def processes(workers: int) -> Iterator[Pool]:
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
         try:
-            with local.interrupts_are_ours(), local.script_stays_here():
+            with children.interrupts_are_ours(), children.script_stays_here():
                 for _ in range(workers):
                     pool.submit(_ready)
             yield _Processes(pool, workers)
@@ -89,14 +88,14 @@ def processes(workers: int) -> Iterator[Pool]:
                 "same command again, with fewer --jobs or smaller --chunk-rows for less memory"
             ) from None
         except BaseException:
-            local.end(set(multiprocessing.active_children()) - before)
+            children.end(set(multiprocessing.active_children()) - before)
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin() -> None:
-    threading.Thread(target=die_with_parent, daemon=True).start()
+    children.die_with_parent()
 
 
 def _ready() -> None:

@@ -24,7 +24,7 @@ from ..planning.costs import MemberCost
 from ..predictions import Predictions
 from ..recipes import Recipe
 from . import distillation, starts, tasks
-from .executors import PLANNED, Event, default_jobs, run_tasks, with_label
+from .executors import PLANNED, Event, Executor, Local, with_label
 from .finishing import finish_member, held_out_loss
 from .pilot import time_untimed
 from .recording import Recorder
@@ -99,6 +99,7 @@ def cross_fit(
     test: Battles | None = None,
     n_classes: int = 3,
     jobs: int | None = None,
+    executor: Executor | None = None,
     on_event: Event | None = None,
 ) -> RunResult:
     """Train every member on all folds but one, predict that one, for each fold; keep all in a workspace.
@@ -121,6 +122,8 @@ def cross_fit(
         2 where no tie can be voted: then no member gives P(tie).
     jobs
         Processes side by side; None chooses by device and size of the members.
+    executor
+        Where tasks run, such as :class:`~.executors.OnRay`; None is this machine, with so many ``jobs``.
 
     Raises
     ------
@@ -132,7 +135,8 @@ def cross_fit(
     with place.locked("cross_fit"):
         keep_folds(place, folds, battles)
         job = Job(place.root, battles, folds, test, n_classes=n_classes)
-        return run_job(job, {recipe.name: recipe for recipe in many}, jobs=jobs, on_event=on_event)
+        named = {recipe.name: recipe for recipe in many}
+        return run_job(job, named, jobs=jobs, executor=executor, on_event=on_event)
 
 
 def run_job(
@@ -140,6 +144,7 @@ def run_job(
     recipes: Mapping[str, Recipe],
     *,
     jobs: int | None = None,
+    executor: Executor | None = None,
     on_event: Event | None = None,
     on_finished: Finished | None = None,
 ) -> RunResult:
@@ -153,12 +158,13 @@ def run_job(
         An earlier fold was made from something else; raised before any work starts.
     """
     result = RunResult(job.workspace)
+    place = Local(jobs) if executor is None else executor
     waves = distillation.in_teaching_order(dict(recipes))
     left = _tasks_left(job, recipes)
     tell = on_finished if left and on_finished is not None else (lambda members: None)
     what = "prediction" if job.train is None else "training"
     with Recorder(job.workspace, what, list(recipes), len(left), on_event) as record:
-        costs = job_costs(job, recipes, jobs or default_jobs(recipes.values())) if left else {}
+        costs = job_costs(job, recipes, place.slots(recipes.values())) if left else {}
         for label, tokens, seconds in with_costs(job, costs, left):
             record(label, tokens, seconds, PLANNED)
         tell([])
@@ -173,7 +179,7 @@ def run_job(
                     result.late[name] = f"its {starts.role(recipe, late[0])} {late[0]} is not finished"
                 else:
                     ready[name] = recipe
-            _run_wave(job, ready, costs, result, jobs, record, tell)
+            _run_wave(job, ready, costs, result, place, record, tell)
         for name, why in result.failed.items():
             record.member_ended(name, None, why)
     return result
@@ -184,7 +190,7 @@ def _run_wave(
     recipes: Mapping[str, Recipe],
     costs: Mapping[str, MemberCost],
     result: RunResult,
-    jobs: int | None,
+    executor: Executor,
     record: Recorder,
     tell: Finished,
 ) -> None:
@@ -221,7 +227,9 @@ def _run_wave(
     if done:
         tell([*earlier, *(name for name in recipes if name in done)])
     # not cut to what is left to do: a resumed fold gets as many threads as it had, for the same bits
-    workers = jobs or fitting_workers(default_jobs(recipes.values()), recipes, costs)
+    workers = executor.slots(recipes.values())
+    if isinstance(executor, Local) and executor.jobs is None:
+        workers = fitting_workers(workers, recipes, costs)
     record.workers(workers)
     ready = [task for name, part in left.items() if name not in result.failed for task in part]
     ready = in_order(job, ready, costs, fitted, workers)
@@ -233,7 +241,7 @@ def _run_wave(
 
     def perform(todo: Sequence[FoldTask], *, last: bool) -> None:
         """Run tasks; those of which more is to come are not ``last``."""
-        for task, error in run_tasks(job, todo, workers, record, seconds):
+        for task, error in executor.run(job, todo, workers, record, seconds):
             if isinstance(error, OutOfTime):
                 result.late.setdefault(task.member, str(error))
                 record.ended(task.label, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import metrics
-from ..artifacts.cards import REFIT, MemberCard
+from ..artifacts.cards import REFIT, FoldCard, MemberCard
 from ..diagnostics import collapse
 from ..errors import ArenaError
 from ..predictions import Predictions
@@ -70,9 +70,18 @@ def _member_card(
         **collapse.prediction_summary(log_probs, y, prior),
         seconds=float(sum(card.seconds for card in folds)),
         alarms=found.alarms,
-        notes=found.notes,
+        notes=[*found.notes, *_begun_again(folds)],
         data_notes=list(job.notes),
         learned_from=[card.learned_from for card in folds],
         fold_facts=[card.facts for card in folds],
         versions=versions(),
     )
+
+
+def _begun_again(folds: Sequence[FoldCard]) -> list[str]:
+    """A note per fold that lost its machine or its process on the way."""
+    return [
+        f"fold {card.key.fold} was begun again: {'; '.join(tries)}"
+        for card in folds
+        if (tries := card.facts.get("earlier_tries"))
+    ]

@@ -77,6 +77,8 @@ class FoldTask:
     fit_key: FoldKey
     oof_key: PredictionKey
     test_key: PredictionKey | None
+    earlier_tries: tuple[str, ...] = ()
+    """why those ended that another machine began, such as a lost node; for the card"""
 
     @property
     def label(self) -> str:
@@ -257,6 +259,8 @@ def _fit(
         facts = {"refit_epochs": recipe.train.epochs}
     else:
         held = job.train.take(job.folds.rows(task.fold))
+    if task.earlier_tries:
+        facts["earlier_tries"] = list(task.earlier_tries)
     partial, resume = member.start_fold(task.fit_key)
     start = time.monotonic()
     with backbones.reraise_os_errors(partial):

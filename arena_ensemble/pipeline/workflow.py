@@ -22,7 +22,7 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
 from ..deadline import Deadline
-from ..errors import ArenaError, InputError, MemberError
+from ..errors import ArenaError, InputError
 from ..folds import NEAR_DUPLICATES, Folds
 from ..io import BattlesLike, as_battles
 from ..recipes import Recipe
@@ -40,10 +40,11 @@ from .build import build
 from .combining import EnsemblePrediction
 from .cross_fit import RunResult, run_job
 from .ensemble import Ensemble
-from .executors import Event
+from .executors import Event, Executor
 from .extra_data import ExtraFile, read_extra
 from .imported import check_imported, is_external
 from .member_recipes import check_bases, recipes_of
+from .refusals import raise_if_failed, raise_if_none_finished
 from .run_inputs import read_inputs
 from .standing import StandingSubmission
 from .tasks import Job
@@ -82,6 +83,7 @@ def train_members(
     sample_submission: str | Path | None = None,
     skip_unvoted: bool = False,
     jobs: int | None = None,
+    executor: Executor | None = None,
     offline: bool = False,
     early: str | Path | None = None,
     bases: Mapping[str, str | Path] | None = None,
@@ -108,6 +110,8 @@ def train_members(
         Checked against the test file before the hours of training.
     skip_unvoted
         Leave out the rows of ``data`` without a vote, with a note that counts them, instead of refusing.
+    executor
+        Where tasks run, such as `OnRay`; None is this machine, with so many processes as ``jobs`` says.
     offline
         Open no connection: a base must be a folder or in the hub's cache.
     early
@@ -159,7 +163,9 @@ def train_members(
         if early is not None and given.test is not None:
             make = standing.from_votes(place, train, given.test, n_classes=n_classes, also=external)
             told = StandingSubmission(Path(early), place, given.test, make, path_or_none(sample_submission))
-        result = run_job(job, given.recipes, jobs=jobs, on_event=on_event, on_finished=told)
+        result = run_job(
+            job, given.recipes, jobs=jobs, executor=executor, on_event=on_event, on_finished=told
+        )
         result.finished += external
         result.alarms |= alarms
         return TrainingRun(place, train, given.test, folds, result, n_classes, given.notes, given.auto)
@@ -196,6 +202,7 @@ def predict(
     workspace: str | Path | Workspace | None = None,
     format: str | None = None,
     jobs: int | None = None,
+    executor: Executor | None = None,
     offline: bool = False,
     strict: bool = False,
     early: str | Path | None = None,
@@ -259,7 +266,7 @@ def predict(
         if early is not None:
             make = standing.from_ensemble(place, ensemble, battles, also=external, use_folds=folds)
             told = StandingSubmission(Path(early), place, battles, make, path_or_none(sample_submission))
-        result = run_job(job, recipes, jobs=jobs, on_event=on_event, on_finished=told)
+        result = run_job(job, recipes, jobs=jobs, executor=executor, on_event=on_event, on_finished=told)
         for name, error in lost.items():
             result.unplanned[name] = error
             result.fail(name, "", error)
@@ -315,19 +322,3 @@ def write_submission(
     if workspace is not None:
         members = [name for name in prediction.gammas if name != ENSEMBLE]
         standing.note(Workspace.of(workspace), Path(path), prediction.test, members)
-
-
-def raise_if_none_finished(result: RunResult) -> None:
-    """With nothing to go on with, a bug leaves as one; else it costs its member alone."""
-    if not result.finished:
-        if result.bugs:
-            raise result.bugs[0]
-        raise InputError(f"no member is finished: {'; '.join(result.failed.values()) or 'none was named'}")
-
-
-def raise_if_failed(result: RunResult) -> None:
-    """Raise the first bug, or one MemberError that names every failed member."""
-    if result.bugs:
-        raise result.bugs[0]
-    if result.failed:
-        raise MemberError("; ".join(f"member {name}: {why}" for name, why in result.failed.items()))

@@ -203,6 +203,19 @@ class TinySettings(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class MachineSettings(Section):
+    """What one fold asks of the machines that it runs on: no part of what is learned, nor of any digest."""
+
+    cpus: Count = 1
+    """cores of a task where a cluster places it (``--executor ray``); its threads are as many"""
+    gpus: Annotated[int, Field(ge=0)] = 1
+    """cards of a task there, for heads with a base where the cluster has cards"""
+    memory_gib: NonNegative = 0.0
+    """memory of a task there; 0 is by the size of the base"""
+    processes: Count = 1
+    """processes, with a card each where there are cards, that one fold's model is spread over"""
+
+
 class LexicalSettings(Section):
     """The member without a GPU: TF-IDF of each response, their difference, length and formatting."""
 

@@ -18,6 +18,7 @@ from .sections import (
     GenerateSettings,
     HeadSettings,
     LexicalSettings,
+    MachineSettings,
     PredictSettings,
     PromptSettings,
     Section,
@@ -91,6 +92,7 @@ class Recipe(Section):
     tiny: TinySettings = TinySettings()
     lexical: LexicalSettings = LexicalSettings()
     head: HeadSettings = HeadSettings()
+    machine: MachineSettings = MachineSettings()
 
     def _suits_unsloth(self) -> None:
         """Its fused kernels know neither DoRA nor gradients of norms; packing is unchecked."""
@@ -138,6 +140,13 @@ class Recipe(Section):
             self._takes_a_hidden_layer()
         if self.loader == "unsloth":
             self._suits_unsloth()
+        if self.machine.processes > 1 and (
+            self.adapter.kind == "full" or self.adapter.quantise != "none" or self.loader == "unsloth"
+        ):
+            raise ValueError(
+                f"machine.processes = {self.machine.processes} spreads frozen weights: set adapter.kind = "
+                "'lora' or 'frozen', adapter.quantise = 'none' and loader = 'transformers', or leave it out"
+            )
         if self.predict.quantise in ("4bit", "8bit") and self.adapter.kind == "full":
             raise ValueError(
                 f"predict.quantise = {self.predict.quantise!r} would round weights that adapter.kind = "
@@ -224,6 +233,7 @@ class Recipe(Section):
     def _identity(self) -> dict[str, Any]:
         """:meth:`settings` as the digests see them."""
         values = self.settings()
+        del values["machine"]
         plain = type(self).model_construct().model_dump(mode="json")
         for name in _ADDED:
             section, key = name.split(".")
@@ -234,7 +244,7 @@ class Recipe(Section):
         return values
 
     def digest(self) -> str:
-        """SHA-256 over :meth:`settings` as canonical JSON, later settings only where they are used."""
+        """SHA-256 over :meth:`settings` as canonical JSON: no ``[machine]``, later settings where used."""
         return _digest(self._identity())
 
     def fit_digest(self) -> str:

@@ -29,7 +29,7 @@ from arena_ensemble.artifacts import files
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.errors import InputError, MemberError, StaleError, VersionError
 from arena_ensemble.pipeline import imported as external
-from arena_ensemble.pipeline import workflow
+from arena_ensemble.pipeline import refusals
 from arena_ensemble.pipeline.cross_fit import RunResult
 from arena_ensemble.pipeline.extra_data import ExtraFile
 from arena_ensemble.pipeline.workflow import TrainingRun, predict_test
@@ -208,12 +208,12 @@ def test_cross_fit_takes_battles_and_folds(tmp_path: Path) -> None:
 def test_errors_of_a_run_name_every_member(tmp_path: Path) -> None:
     result = RunResult(Workspace(tmp_path), failed={"a": "no luck", "b": "nor here"})
     with pytest.raises(MemberError, match="member a: no luck; member b: nor here"):
-        workflow.raise_if_failed(result)
+        refusals.raise_if_failed(result)
     with pytest.raises(InputError, match="no member is finished: no luck; nor here"):
-        workflow.raise_if_none_finished(result)
+        refusals.raise_if_none_finished(result)
     result.bugs.append(TypeError("ours"))
     with pytest.raises(TypeError, match="ours"):
-        workflow.raise_if_none_finished(result)
+        refusals.raise_if_none_finished(result)
 
 
 def test_the_digest_of_battles_is_computed_once_a_run(

@@ -26,12 +26,13 @@ from ...predictions import Floats
 from ...prompts import template_of, turns_of
 from ...recipes import Recipe
 from ..base import Progress
-from . import adapters, checkpoints, generation_checks, loading, tiny
+from . import adapters, checkpoints, generation_checks, loading, spread, tiny
 from .base_identity import BaseIdentity
 from .encoder import PromptEncoder, identity
 from .model import MemberModel
 from .opening import BuildHead, build_model, fresh_model, open_encoder
 from .reward_base import fit_margin, put_margin
+from .spread_member import SpreadMember, is_wanted
 from .starting import start_from
 from .trainer import GO_ON
 from .training import train_member
@@ -85,7 +86,7 @@ class LanguageModel:
         on_progress: Progress | None = None,
         deadline: Deadline | None = None,
         start: Path | None = None,
-    ) -> MemberModel:
+    ) -> MemberModel | SpreadMember:
         """See :class:`arena_ensemble.backbones.base.Backbone`.
 
         ``valid`` is not looked at: it is the fold that will be reported, and choosing a step by it
@@ -93,9 +94,24 @@ class LanguageModel:
         """
         if deadline is not None and deadline.over():
             raise OutOfTime(f"{recipe.name or 'a member'}: no time is left to train a fold; {GO_ON}")
+        if is_wanted(recipe):
+            group = SpreadMember(recipe)
+            group.fit(
+                on_progress,
+                train=train,
+                soft_targets=soft_targets,
+                weights=weights,
+                recipe=recipe,
+                folder=folder,
+                cache=cache,
+                resume=resume,
+                deadline=deadline,
+                start=start,
+            )
+            return group
         began = time.perf_counter()
         encoder = open_encoder(recipe, cache)
-        if not resume:
+        if not resume and spread.first():
             checkpoints.clear(folder)
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices=devices):
@@ -118,8 +134,10 @@ class LanguageModel:
                 facts |= self._calibrated(member, train)
         facts["trained_parameters"] = sum(p.numel() for p in trained.values())
         facts["fit_seconds"] = round(time.perf_counter() - began, 3)
-        _write(member, folder, facts)
-        checkpoints.clear(folder)
+        if spread.first():
+            _write(member, folder, facts)
+            checkpoints.clear(folder)
+        spread.wait()
         return member.ready()
 
     def _trained(
@@ -178,8 +196,12 @@ class LanguageModel:
             put_margin(member.head_model, margin, started["one_output"])
         return {"margin": asdict(margin)}
 
-    def load(self, folder: Path, *, recipe: Recipe, cache: Path) -> MemberModel:
+    def load(self, folder: Path, *, recipe: Recipe, cache: Path) -> MemberModel | SpreadMember:
         """See :class:`arena_ensemble.backbones.base.Backbone`."""
+        if is_wanted(recipe):
+            group = SpreadMember(recipe)
+            group.load(folder=folder, recipe=recipe, cache=cache)
+            return group
         encoder, kept = self.open_fold(folder, recipe.for_prediction(), cache)
         member = fresh_model(encoder, self.build)
         if recipe.has_weights:
@@ -240,11 +262,13 @@ class LanguageModel:
             _check_base(folder, recipe, BaseIdentity.of(Path(source.name), loading.load_config(source)))
 
     def predict(
-        self, fitted: MemberModel, battles: Battles, *, on_progress: Progress | None = None
+        self, fitted: MemberModel | SpreadMember, battles: Battles, *, on_progress: Progress | None = None
     ) -> Floats:
         """See :class:`arena_ensemble.backbones.base.Backbone`."""
         if not len(battles):
             return np.empty((0, 3))
+        if isinstance(fitted, SpreadMember):
+            return fitted.predict(battles, on_progress)
         return fitted.log_probs(fitted.encoder.joined(fitted.encoder.encode(battles)), on_progress)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from ...battles import Battles
 from ...predictions import Floats
+from . import spread
 from .heads import GenerationHeadModel
 from .model import MemberModel
 from .sequences import TokenSequences, collate
@@ -40,10 +41,11 @@ def check(member: MemberModel, sequences: TokenSequences) -> dict[str, Any]:
             device=member.policy.device,
         )
         with member.policy.context():
-            head_model.check(batch)
+            spread.through(head_model, head_model.check, batch)
     some = order[np.linspace(0, len(order) - 1, min(len(order), ROWS)).astype(np.int64)]
     features = torch.from_numpy(member.features(replace(sequences, sequence=sequences.sequence[some])))
-    outside = float(head_model.mass_outside(features.to(member.policy.device)).mean())
+    features = features.to(member.policy.device)
+    outside = float(spread.through(head_model, head_model.mass_outside, features).mean())
     _log.info(
         "%.1f %% of the base's probability lies outside the verdict words before training", 100 * outside
     )

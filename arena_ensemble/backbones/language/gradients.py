@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 import torch
 
+from ...errors import MemberError
 from ...losses import Floats
+from . import spread
 from .ahead import Ahead
 from .batching import Index
 from .heads import HeadModel
@@ -95,6 +98,7 @@ class Gradients:
             self._forget(before)
             rows = self._in_less_memory(rows, whole)
         self.budget.settled()
+        spread.sum_gradients(self.parameters)
         return found
 
     def rehearse(self, micro_batches: Sequence[Index], reserve: int) -> None:
@@ -151,6 +155,11 @@ class Gradients:
 
     def _in_less_memory(self, rows: list[Index], whole: list[Index]) -> list[Index]:
         """The same rows: in halves while those are large, then whole and recomputed, then in halves."""
+        if spread.inside():  # the other processes wait in the middle of this step
+            raise MemberError(
+                f"{self.budget.what}: out of memory in process {spread.rank()} of {spread.size()}; set "
+                "train.gradient_checkpointing = true, train.batch_tokens lower, or machine.processes higher"
+            )
         lengths = self.training_set.sequences.lengths
         if self.budget.next(rows, lengths) < ENOUGH_TOKENS and self.start_recomputing():
             self.budget.restore()
@@ -171,18 +180,23 @@ class Gradients:
         set_random_state(before, self.policy.device)
 
     def _accumulate(self, rows: list[Index], total: float, then: Sequence[Index] = ()) -> Accumulated:
+        rows, then = [spread.share(part) for part in rows], [spread.share(part) for part in then]
         after = [*rows[1:], *then, None][: len(rows)]
         prepared = (self._ahead.get(part, later) for part, later in zip(rows, after, strict=True))
         logits, losses, shapes = zip(*(self._backward(part, total) for part in prepared), strict=True)
         values = torch.stack(losses).cpu()  # the step's only wait for the device
-        real = sum(int(self.training_set.sequences.real_tokens[part].sum()) for part in rows)
-        return Accumulated(rows, torch.cat(logits).double().cpu().numpy(), values, real, sum(shapes))
+        counts = [k for k, part in enumerate(rows) if spread.real_rows(part)[1]]
+        real = sum(int(self.training_set.sequences.real_tokens[rows[k]].sum()) for k in counts)
+        every = torch.cat([*(logits[k] for k in counts), logits[0][:0]]).double().cpu().numpy()
+        mine = Accumulated([rows[k] for k in counts], every, values[counts], real, sum(shapes))
+        return _together(spread.gathered(mine))
 
     def _prepared(self, rows: Index) -> Prepared:
         training_set, device = self.training_set, self.policy.device
+        rows, counts = spread.real_rows(rows)
         batch = self._batch(rows)
         labels = _to(torch.from_numpy(training_set.labels[rows]), device)
-        weights = _to(torch.from_numpy(training_set.weights[rows]).float(), device)
+        weights = _to(torch.from_numpy(training_set.weights[rows] * counts).float(), device)
         teacher, share = None, torch.tensor(self.soft_share)
         if training_set.teacher is not None:
             teacher = _to(torch.from_numpy(training_set.teacher[rows]).float(), device)
@@ -218,6 +232,19 @@ class Gradients:
             device=self.policy.device,
             packed=self.packed,
         )
+
+
+def _together(parts: Sequence[Accumulated]) -> Accumulated:
+    """What the processes of a group have added up, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    return Accumulated(
+        [rows for part in parts for rows in part.rows],
+        np.concatenate([part.logits for part in parts]),
+        torch.cat([part.losses for part in parts]),
+        sum(part.real for part in parts),
+        sum(part.padded for part in parts),
+    )
 
 
 def fullest(micro_batches: Sequence[Index], unit_lengths: Index) -> list[Index]:

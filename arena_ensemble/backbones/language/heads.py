@@ -164,7 +164,7 @@ class GenerationHeadModel(HeadModel):
         logits = (logits if bias is None else logits + bias) * self.scale
         return torch.tanh(logits / self.cap) * self.cap if self.cap else logits
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def mass_outside(self, features: torch.Tensor) -> torch.Tensor:
         """Probability (rows,) that the base gives to any token but the verdicts."""
         output = self.output[0]
@@ -175,7 +175,7 @@ class GenerationHeadModel(HeadModel):
             kept = torch.logsumexp(every[:, self.verdicts], -1) - torch.logsumexp(every, -1)
         return 1 - kept.exp()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def check(self, batch: Batch) -> None:
         """Compare with the model's own full-vocabulary logits on one row.
 

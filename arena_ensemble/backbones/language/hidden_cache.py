@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...artifacts import atomic
+from . import spread
 from .sequences import TokenSequences
 
 _log = logging.getLogger(__name__)
@@ -106,6 +107,8 @@ def with_features(
 
 
 def _write(folder: Path, keys: npt.NDArray[np.bytes_], vectors: Vectors) -> None:
+    if not spread.first():
+        return
     name = hashlib.sha256(keys.tobytes()).hexdigest()[:16]
     with atomic.new_folder(folder / name, keep_existing=True) as partial:
         np.save(partial / "keys.npy", keys, allow_pickle=False)

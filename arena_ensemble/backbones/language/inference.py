@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from . import spread
 from .ahead import Ahead
 from .batching import Index, plan_prediction
 from .heads import HeadModel
@@ -98,7 +99,7 @@ def _in_batches(
     def made(rows: Index) -> dict[str, torch.Tensor]:
         return collate(
             sequences,
-            rows,
+            spread.real_rows(rows)[0],
             pad_id=pad_id,
             segment_ids=head_model.segment_ids,
             causal=head_model.causal,
@@ -110,9 +111,10 @@ def _in_batches(
     ahead = Ahead(made)
 
     def read(rows: Index, then: Index | None) -> torch.Tensor:
-        batch = ahead.get(rows, then)
-        with torch.inference_mode(), policy.context():
-            return head_model.features(batch) if features else head_model(batch)
+        batch = ahead.get(spread.share(rows), None if then is None else spread.share(then))
+        with spread.no_gradients(), policy.context():
+            output = spread.through(head_model, head_model.features, batch) if features else head_model(batch)
+            return spread.whole(output, len(rows))
 
     waiting = deque(plan_prediction(lengths, budget.tokens))
     while waiting:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from ...errors import DependencyError, RecipeError
-from . import gguf_base, hub, unsloth_loader
+from . import gguf_base, hub, spread, unsloth_loader
 from .attention import card_here, choose_attention, expand_shared_heads, needs_expanding, next_attention
 from .base_folder import check_base_folder
 from .hidden_head import put_hidden_layer
@@ -52,6 +52,11 @@ class Policy:
     def scaled(self) -> bool:
         """Whether gradients need a scaler (float16 alone)."""
         return self.dtype is torch.float16
+
+    @property
+    def home(self) -> torch.device:
+        """Where a model is put together: in a group of processes in main memory, whence its shards move."""
+        return torch.device("cpu") if spread.inside() else self.device
 
     def micro_batch(self, tokens: int) -> int:
         """Tokens of one micro-batch where a recipe allows ``tokens``: on a CPU few, which its caches hold.
@@ -209,7 +214,7 @@ def load_model(
         name = next(iter(hidden)).partition(".")[0]
         fresh = {key for key in fresh if key.partition(".")[0] != name} | hidden
     if recipe.adapter.quantise == "none":
-        model = model.to(policy.device)
+        model = model.to(policy.home)
     elif recipe.adapter.quantise == "4bit" and policy.device.type == "cpu":
         _refuse_odd_widths(model, source)
     text_config(model.config).use_cache = False

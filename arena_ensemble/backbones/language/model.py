@@ -13,7 +13,7 @@ from ...calibration import Symmetric
 from ...errors import ArenaError
 from ...predictions import Floats, normalised
 from ..base import Progress
-from . import adapters, loading
+from . import adapters, loading, spread
 from .encoder import PromptEncoder
 from .heads import HeadModel
 from .hidden_cache import Vectors, with_features
@@ -102,7 +102,8 @@ class MemberModel:
         """The same, ready to predict: evaluation mode, adapters merged where that is exact enough."""
         recipe = self.encoder.recipe
         self.head_model.eval()
-        if recipe.has_weights and recipe.adapter.kind == "lora" and not self.policy.autocast:
+        exact = not self.policy.autocast and not spread.inside()
+        if recipe.has_weights and recipe.adapter.kind == "lora" and exact:
             if self.before_merge is not None:
                 self.before_merge()
             adapters.merge_adapters(self.head_model)

@@ -14,7 +14,7 @@ import torch
 from ...errors import RecipeError
 from ...recipes import Recipe
 from ..registry import engine_of
-from . import adapters, loading, tiny, unsloth_loader
+from . import adapters, loading, spread, tiny, unsloth_loader
 from .encoder import PromptEncoder
 from .heads import HeadModel
 from .hidden_head import HiddenHead
@@ -109,7 +109,7 @@ def _built(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
         adapters.leave_casts_to_autocast(model)
     if recipe.train.gradient_checkpointing is True and not unsloth:  # its own was turned on with the adapters
         loading.recompute_activations(model)
-    head_model = build(model, recipe, encoder.tokenizer).to(policy.device)
+    head_model = build(model, recipe, encoder.tokenizer).to(policy.home)
     if not unsloth:
         head_model.patch_last_layer()
     head_model.eval()
@@ -120,6 +120,7 @@ def _built(encoder: PromptEncoder, build: BuildHead) -> MemberModel:
     if own_score:
         facts["score"] = "the base's own"
     running = {name: facts[name] for name in RUNNING}
+    facts |= spread.shard(head_model, policy.device, names)
     member = MemberModel(encoder, head_model, policy, names, facts, running=running)
     if recipe.adapter.kind == "frozen" and recipe.has_weights and _only_last_layer(head_model, head):
         member.hidden = _hidden_folder(member)

@@ -20,6 +20,7 @@ import torch
 from ...deadline import Clock, Deadline
 from ...errors import MemberError, OutOfTime
 from . import checkpoints as _checkpoints
+from . import spread
 from .adapters import trained_parameters
 from .batching import Index, plan_epoch
 from .gradients import Gradients, fullest
@@ -194,7 +195,9 @@ class Trainer:
         def keep() -> None:
             if checkpoints is not None:
                 began, state.seconds = pace.clock(), time.perf_counter() - start
-                _checkpoints.write(self, checkpoints)
+                if spread.first():
+                    _checkpoints.write(self, checkpoints)
+                spread.wait()
                 pace.checkpoint_written(began)
 
         marks = {round(per_epoch * (k + 1) / settings.evaluations) - 1 for k in range(settings.evaluations)}
@@ -205,7 +208,7 @@ class Trainer:
             if state.step == 0:
                 self.seen_logits[:] = np.nan
             while state.step < len(plan) and not stopped:
-                if pace.must_stop():
+                if spread.agreed(pace.must_stop()):
                     if state.done:
                         keep()
                     raise OutOfTime(
@@ -220,7 +223,7 @@ class Trainer:
                 if evaluate is not None and settings.early_stopping and at in marks:
                     stopped = self._evaluate(evaluate, on_log)
                 pace.step_ended()
-                if state.done < steps and pace.checkpoint_due(state.done):
+                if state.done < steps and spread.agreed(pace.checkpoint_due(state.done)):
                     keep()
             assert state.losses is not None
             state.losses.append(self.watch.epoch_loss())

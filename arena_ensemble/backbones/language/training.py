@@ -14,7 +14,7 @@ from ...calibration import fit_temperature
 from ...deadline import Deadline
 from ...metrics import log_loss
 from ..base import Progress
-from . import loading
+from . import loading, spread
 from .adapters import unmoved
 from .model import MemberModel
 from .reporting import reporter
@@ -67,7 +67,7 @@ def train_member(
         name=f"{recipe.name or 'a member'} {fold}",
     )
     log = close = None
-    if recipe.train.report_to:
+    if recipe.train.report_to and spread.first():
         place = member.encoder.cache / "reports" / (recipe.name or recipe.digest()[:12]) / fold
         log, close = reporter(recipe.train.report_to, place, trainer.steps)
     try:

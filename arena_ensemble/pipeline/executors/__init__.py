@@ -1,7 +1,9 @@
-"""Where the (member, fold) tasks run: in this process, or in several processes side by side."""
+"""Where the (member, fold) tasks run: on this machine, or on a Ray cluster."""
 
 from .events import DONE, FAILED, PLANNED, Event, Finished, with_label
-from .local import run_tasks
+from .interface import Executor
+from .local import Local, run_tasks
+from .on_ray import OnRay
 from .slots import default_jobs, gpu_count
 
 __all__ = [
@@ -9,7 +11,10 @@ __all__ = [
     "FAILED",
     "PLANNED",
     "Event",
+    "Executor",
     "Finished",
+    "Local",
+    "OnRay",
     "default_jobs",
     "gpu_count",
     "run_tasks",

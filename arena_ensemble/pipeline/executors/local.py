@@ -7,14 +7,39 @@ machine, or one GPU per process.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ...backbones import between_folds
+from ...recipes import Recipe
 from ..tasks import FoldTask, Job
 from .events import Event, Finished, timed_fold, with_label
 from .processes import side_by_side
+from .slots import default_jobs
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Local:
+    """This machine; ``jobs`` processes side by side, None chooses by device and size of the members."""
+
+    jobs: int | None = None
+
+    def slots(self, recipes: Iterable[Recipe]) -> int:
+        """See :class:`.interface.Executor`."""
+        return self.jobs or default_jobs(recipes)
+
+    def run(
+        self,
+        job: Job,
+        todo: Sequence[FoldTask],
+        slots: int,
+        on_event: Event | None,
+        seconds: dict[str, float] | None = None,
+    ) -> Finished:
+        """See :class:`.interface.Executor`."""
+        return run_tasks(job, todo, slots, on_event, seconds)
 
 
 def run_tasks(

@@ -6,8 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import queue
-import signal
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,20 +13,20 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Final
 
+from ...backbones.children import end, interrupts_are_ours, script_stays_here
 from ...errors import MemberError
 from ..parts import Part, cut_up, joined
 from ..tasks import FoldTask, Job
 from . import slots, worker
 from .events import Event, Finished
 
-_PATIENCE_SECONDS: Final = 10
-_THREAD_VARIABLES: Final = (
+THREAD_VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "POLARS_MAX_THREADS",
 )
-_WAITING: Final = "OMP_WAIT_POLICY"
+WAITING: Final = "OMP_WAIT_POLICY"
 
 
 def side_by_side(
@@ -69,8 +67,9 @@ def _in_pool(
     events: Any = None if on_event is None else context.Queue()
     devices: Any = context.Queue()
     gpus = slots.gpu_count()
+    width = max(task.recipe.machine.processes for task in todo)
     for index in range(workers):
-        devices.put(index % gpus if gpus else None)
+        devices.put([(index * width + k) % gpus for k in range(min(width, gpus))])
     split = job.train is None and gpus > 1  # nothing is trained: rows may go to cards that have no fold
     pieces = cut_up(todo, workers) if split else [(task, None) for task in todo]
     missing = Counter(task.label for task, _ in pieces)
@@ -122,53 +121,12 @@ def _in_pool(
 
 
 @contextlib.contextmanager
-def script_stays_here() -> Iterator[None]:
-    """Processes started inside do not run the caller's script again.
-
-    A spawned process imports the parent's main script, so that one without ``if __name__ == "__main__":``
-    would start its own training in every worker. Nothing of a script is needed there. A main module that was
-    run by name (``python -m``) is imported as usual.
-    """
-    main = sys.modules["__main__"]
-    path = getattr(main, "__file__", None)
-    if getattr(main, "__spec__", None) is not None or path is None:
-        yield
-        return
-    del main.__file__
-    try:
-        yield
-    finally:
-        main.__file__ = path
-
-
-@contextlib.contextmanager
-def interrupts_are_ours() -> Iterator[None]:
-    """Processes started inside never see Ctrl-C, which reaches a whole terminal: we end them ourselves."""
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
-
-
-def end(processes: set[Any]) -> None:
-    """Ask processes to end, which lets a write in hand finish; insist after a while."""
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(_PATIENCE_SECONDS)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-
-@contextlib.contextmanager
 def threads_per_worker(workers: int) -> Iterator[None]:
     """Children inherit their thread count; ours is put back afterwards."""
     threads = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    before = {name: os.environ.get(name) for name in (*_THREAD_VARIABLES, _WAITING)}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, threads))
-    os.environ.setdefault(_WAITING, "passive")  # spinning threads of several workers starve each other
+    before = {name: os.environ.get(name) for name in (*THREAD_VARIABLES, WAITING)}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, threads))
+    os.environ.setdefault(WAITING, "passive")  # spinning threads of several workers starve each other
     try:
         yield
     finally:

@@ -30,15 +30,17 @@ def gpu_count() -> int:
 
 
 def default_jobs(recipes: Iterable[Recipe]) -> int:
-    """Processes side by side: one per GPU; without one, one per core (8 at most) if all members are small.
+    """Tasks side by side: one per GPU, or per ``machine.processes`` of them.
 
-    Small is what needs no base, or one of at most 500 MB: folds side by side then leave fewer cores
-    waiting than one fold on all of them. Each such base is granted 4 GiB of the machine's memory.
+    Without a GPU it is one per core (8 at most) if all members are small: what needs no base, or one of at
+    most 500 MB. Folds side by side then leave fewer cores waiting than one fold on all of them. Each such
+    base is granted 4 GiB of the machine's memory.
     """
-    gpus = gpu_count()
+    recipes, gpus = list(recipes), gpu_count()
+    width = max((recipe.machine.processes for recipe in recipes), default=1)
     if gpus:
-        return gpus
-    workers = min(len(os.sched_getaffinity(0)), 8)
+        return max(1, gpus // width)
+    workers = max(1, min(len(os.sched_getaffinity(0)), 8) // width)
     for recipe in recipes:
         if not head_of(recipe.backbone).needs_base or recipe.is_tiny:
             continue

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from typing import Any
 
 from ...backbones import between_folds
+from ...backbones.children import die_with_parent
 from ..parts import Part
 from ..tasks import FoldTask, Job
 from .events import timed_fold, with_label
@@ -17,21 +16,14 @@ _worker: dict[str, Any] = {}
 
 def start(job: Job, events: Any, devices: Any) -> None:
     """Set up one worker process: the run's shared data and, where there are GPUs, one of its own."""
-    threading.Thread(target=die_with_parent, daemon=True).start()
-    device = devices.get()
-    if device is not None:
+    die_with_parent()
+    mine = devices.get()
+    if mine:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[device] if visible else str(device)
+        names = [visible.split(",")[device] if visible else str(device) for device in mine]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names)
     _worker.update(job=job, events=events, kept=between_folds.kept())
     _worker["kept"].__enter__()  # as long as the process lives
-
-
-def die_with_parent() -> None:
-    """End this worker when the parent was killed: it no longer holds the workspace that we write to."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def work(task: FoldTask, part: Part | None) -> float:

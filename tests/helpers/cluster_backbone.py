@@ -1,0 +1,51 @@
+"""Members that misbehave on a cluster as their recipe's name says, behind ``backbone = "faulty"``.
+
+In Ray's workers :func:`patch` is the set-up hook. Beside what `faulty_backbone` does, ``slow`` waits in every
+fold but the first until a file ``go`` lies in the folder ``ARENA_TEST_PLACE``, where every start of a
+training is written to ``starts.txt``; ``leaver`` ends its process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import faulty_backbone
+from faulty_backbone import load, predict, prepare  # noqa: F401  # the backbone's other functions
+
+from arena_ensemble.backbones import HEADS
+from arena_ensemble.battles import Battles
+from arena_ensemble.recipes import Recipe
+
+
+def patch() -> None:
+    """Register the backbone in this process."""
+    HEADS["faulty"] = dataclasses.replace(HEADS["lexical"], module="cluster_backbone")
+
+
+def fit(train: Battles, *, recipe: Recipe, folder: Path, **others: Any) -> Any:
+    place, fold = Path(os.environ["ARENA_TEST_PLACE"]), folder.name.removesuffix(".partial")
+    with (place / "starts.txt").open("a") as stream:
+        stream.write(f"{recipe.name} {fold}\n")
+    kind = recipe.name.split("-")[0]
+    if fold != "fold-0":
+        if kind == "slow":
+            (place / f"asleep-{os.getpid()}").write_text(fold)
+            while not (place / "go").exists():
+                time.sleep(0.05)
+        if kind == "leaver":
+            sys.exit(3)
+        if kind == "eater":
+            hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, hard))
+            try:
+                bytearray(2**30)
+            finally:
+                resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    return faulty_backbone.fit(train, recipe=recipe, folder=folder, **others)
