@@ -19,7 +19,8 @@ from ..errors import ArtifactError, InputError
 from ..judgements import AnswerScores
 from ..stacking.base import FrozenState
 from .best_of_n import PANEL, BestOfN, ChoiceRow
-from .folder import TABLE, check_out
+from .choice_model import item_codes, tied_top
+from .folder import JUDGES, TABLE, check_out
 
 MAIN: Final = "best_of_n.json"
 _REMEDY: Final = "run `arena-ensemble panel` again"
@@ -40,17 +41,13 @@ def is_best_of_n(folder: Path) -> bool:
     return (folder / MAIN).is_file()
 
 
-def save(
-    model: BestOfN, scores: AnswerScores, out: Path, extra: dict[str, bytes] | None = None
-) -> ChoiceCard:
+def save(model: BestOfN, scores: AnswerScores, out: Path) -> ChoiceCard:
     """Keep a fitted model with its out-of-fold predictions of the items that have votes, whole or not at all.
 
     Parameters
     ----------
     scores
         What it was fitted on.
-    extra
-        Other files of the folder, name → content.
 
     Raises
     ------
@@ -92,12 +89,60 @@ def save(
         MAIN: state.model_dump_json(indent=1).encode(),
         OOF: parquet_bytes(frame),
         TABLE: json.dumps(table).encode(),
-        **(extra or {}),
+        JUDGES: json.dumps(judges_json(model, scores)).encode(),
     }
     with atomic.new_folder(target) as partial:
         for name, content in contents.items():
             atomic.write_bytes(partial / name, content)
         return cards.write_card(partial, card, list(contents))
+
+
+def judges_json(model: BestOfN, scores: AnswerScores) -> dict[str, Any]:
+    """What ``judges.json`` holds: each judge alone and beside the others, on the items that have votes.
+
+    Two judges agree on an item where they put the same answers on top; items that one did not score at all
+    count for neither.
+    """
+    part = scores.take(np.flatnonzero(model.folds_ >= 0))
+    codes = item_codes(part.items.to_list())
+    items = int(codes.max()) + 1
+    tops = []
+    for values in part.mean.T:
+        scored = np.bincount(codes, weights=~np.isnan(values), minlength=items) > 0
+        tops.append((tied_top(np.where(np.isnan(values), -np.inf, values), codes) > 0, scored))
+    same: list[list[float | None]] = []
+    for left, left_scored in tops:
+        row: list[float | None] = []
+        for right, right_scored in tops:
+            both = left_scored & right_scored
+            differ = np.bincount(codes, weights=left != right, minlength=items) > 0
+            row.append(float((~differ[both]).mean()) if both.any() else None)
+        same.append(row)
+    by_name = {row.name: row for row in model.table_}
+    facts: list[dict[str, Any]] = []
+    for k, name in enumerate(part.judges):
+        adds, adds_se = model.without_.get(name, (None, None))
+        facts.append(
+            {
+                "name": name,
+                "kind": "answers",
+                "log_loss": by_name[name].log_loss,
+                "se": by_name[name].se,
+                "accuracy": by_name[name].accuracy,
+                "accuracy_se": by_name[name].accuracy_se,
+                "base_rate": by_name["uniform"].accuracy,
+                "missing": float(np.isnan(part.mean[:, k]).mean()),
+                "adds": adds,
+                "adds_se": adds_se,
+            }
+        )
+    return {
+        "format": 1,
+        "kind": "best_of_n",
+        "items": items,
+        "agreement": {"judges": list(part.judges), "same_best": same},
+        "judges": sorted(facts, key=lambda one: float(one["log_loss"])),
+    }
 
 
 def load(folder: Path) -> BestOfN:

@@ -67,6 +67,13 @@ def test_the_best_of_several_is_learned_kept_and_predicted(made: tuple[Path, dic
     assert facts["table"][0]["log_loss"] == pytest.approx(np.log(4))
     assert facts["log_loss"] < facts["table"][0]["log_loss"]
     assert facts["without"]["good"][0] > 0
+    judges = json.loads((root / "out" / "judges.json").read_text())
+    assert [one["name"] for one in judges["judges"]] == ["good", "weak"]
+    assert judges["judges"][0]["base_rate"] == pytest.approx(0.25)
+    assert judges["judges"][0]["adds"] == facts["without"]["good"][0]
+    same = judges["agreement"]["same_best"]
+    assert same[0][0] == 1.0
+    assert 0.25 < same[0][1] == same[1][0] < 1
     oof = pl.read_parquet(root / "out" / "oof.parquet")
     assert oof.columns == ["item", "answer", "fold", "logp_best"]
     sums = oof.group_by("item").agg(pl.col("logp_best").exp().sum())["logp_best"]
