@@ -71,7 +71,13 @@ def main() -> None:
     parser.add_argument("--votes", type=Path, help="row lengths from this CSV file, in Kaggle's format")
     parser.add_argument("--rows", type=int, default=512, help="rows trained on, and rows read")
     parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens of our micro-batches")
-    parser.add_argument("--checkpointing", action="store_true", help="gradient checkpointing, on both sides")
+    parser.add_argument(
+        "--checkpointing",
+        choices=["auto", "on", "off"],
+        default="auto",
+        help="layers computed again in the backward pass: auto is the engine's own choice by memory,\n"
+        "and Trainer's fastest setting that fits",
+    )
     parser.add_argument("--liger", action="store_true", help="Liger kernels on our side")
     parser.add_argument("--ours", action="store_true", help="our side alone")
     parser.add_argument("--profile", action="store_true", help="our side alone, and where its time goes")
@@ -237,6 +243,7 @@ def ours(
         **{"weight_decay": 0.0, "max_grad_norm": 1.0, "batch_rows": 16, "window": 32, "ema": 0.0},
         **{"batch_tokens": arguments.batch_tokens, "early_stopping": 0, "evaluations": 1},
         **{"checkpoint_every": 0, "checkpoint_minutes": 0.0, "packing": False},
+        gradient_checkpointing=arguments.checkpointing == "on",
     )
     policy = loading.choose_policy(SimpleNamespace(train=train), model.config)
     policy = loading.Policy(
@@ -245,8 +252,9 @@ def ours(
     if policy.autocast:
         _adapters.float32_head(model, head)
     fuse(model)  # as the engine does, in 16 bits too
-    if arguments.checkpointing:
-        loading.recompute_activations(model)
+    recompute = partial(loading.recompute_activations, model)
+    if train.gradient_checkpointing:
+        recompute()
     head_model = ClassificationHeadModel(model).to(device)
     head_model.patch_last_layer()
     n = len(sequences)
@@ -259,17 +267,30 @@ def ours(
     Engine(head_model, first, train, **settings).run()  # kernels are chosen and memory is taken here
     if arguments.profile:
         profile(lambda: Engine(head_model, first, train, **settings).run(rehearse=False), "training")
-    engine = Engine(head_model, training_set, train, **settings)
+    engine = Engine(
+        head_model,
+        training_set,
+        train,
+        **settings,
+        recompute=recompute if arguments.checkpointing == "auto" else None,
+    )
     facts: dict[str, Any] = {}
     moments: list[float] = []
     run = partial(engine.run, on_progress=lambda *_: moments.append(time.perf_counter()))
     found = {"training": act(lambda: facts.update(run()), device)}
-    found["training"] |= {"padding_share": facts["padding_share"]}
+    # the rehearsal comes once a fold, before hours of training
+    whole, seconds = found["training"]["seconds"], facts["training_seconds"]
+    found["training"] |= {"seconds": seconds, "rehearsal_seconds": round(whole - seconds, 3)}
+    found["training"] |= {
+        name: facts[name] for name in ("padding_share", "gradient_checkpointing", "batch_tokens")
+    }
     found["training"]["median_step_seconds"] = round(float(np.median(np.diff(moments))), 4)
     found["training"]["longest_step_seconds"] = round(float(np.max(np.diff(moments))), 4)
     print(
         f"  steps: median {found['training']['median_step_seconds']} s, "
-        f"longest {found['training']['longest_step_seconds']} s of {len(moments)}"
+        f"longest {found['training']['longest_step_seconds']} s of {len(moments)}; "
+        f"rehearsal {whole - seconds:.1f} s, {facts['batch_tokens']:,} tokens a micro-batch"
+        f"{', layers computed again' if facts['gradient_checkpointing'] else ''}"
     )
     reading: dict[str, Any] = {"policy": policy, "pad_id": 0, "batch_tokens": 2 * arguments.batch_tokens}
     predict_logits(head_model, few, **reading)
@@ -309,7 +330,7 @@ def peer(
     """``transformers.Trainer`` on the same model: random rows, padded to the longest, by the fastest
     setting of ``PEER_SETTINGS`` that fits the card (tried on the longest rows)."""
     settings = PEER_SETTINGS[:1] if device.type == "cpu" else PEER_SETTINGS
-    if arguments.checkpointing:
+    if arguments.checkpointing == "on":
         settings = PEER_SETTINGS[3:]
     best, chosen = float("inf"), settings[-1]
     longest = np.argsort(sequences.lengths)[::-1][:PEER_TRIAL]
