@@ -51,12 +51,14 @@ INSIDE = {
     "language.inference language.gradients language.pace language.watch language.trainer "
     "language.training_data language.model language.kept language.reward_base language.starting "
     "language.generation_checks language.opening language.training language.peft_export "
-    "language.backbone lexical.equivariant_linear lexical.tfidf lexical.model classify generate reward",
+    "language.averaging language.backbone lexical.equivariant_linear lexical.tfidf lexical.model "
+    "classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
-    "pipeline": "audit_check guards extra_data starts external_files distillation member_audit fitted orders "
-    "equivalence tasks finishing parts executors.events executors.slots executors.worker "
-    "executors.processes executors.interface executors.local executors.ray_needs executors.ray_worker "
-    "executors.on_ray second_orders pilot cross_fit refusals fallback ensemble build submission "
+    "pipeline": "audit_check guards extra_data starts external_files distillation member_audit orders "
+    "equivalence averaging fitted training_rows tasks finishing parts executors.events executors.slots "
+    "executors.worker executors.processes executors.interface executors.local executors.ray_needs "
+    "executors.ray_worker executors.on_ray second_orders pilot cross_fit refusals fallback ensemble build "
+    "submission "
     "standing imported external leak_audit export adapter_import member_recipes arguments experiment "
     "workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",

@@ -25,6 +25,8 @@ EXTERNAL: Final = "external"
 """The ``backbone`` of a member whose predictions another tool made."""
 REFIT: Final = -1
 """The ``fold`` of a model that was trained on all rows, beside those of the folds."""
+AVERAGED: Final = -2
+"""The ``fold`` of the model whose weights are the folds' average."""
 _FORMAT: Final = 2
 _OWN_HASH: Final = "card_sha256"
 
@@ -51,8 +53,8 @@ class _Model(BaseModel):
 
 
 def fold_name(fold: int | None) -> str:
-    """A fold's number, or ``refit``."""
-    return "refit" if fold == REFIT else str(fold)
+    """A fold's number, or ``refit`` or ``averaged``."""
+    return {REFIT: "refit", AVERAGED: "averaged"}.get(-9 if fold is None else fold, str(fold))
 
 
 class FoldKey(_Model):
@@ -80,7 +82,7 @@ class PredictionKey(FoldKey):
     test: str | None = None
     """digest of the test battles; None for out-of-fold rows"""
     use_folds: str | None = None
-    """the folds whose models predicted, such as ``0,2`` or ``refit``; None for all that are there"""
+    """whose models predicted: folds such as ``0,2``, ``refit``, ``averaged``; None for all that are there"""
     predict: str | None = None
     """settings of ``[predict]`` that change numbers, such as ``precision bf16``; None where none is set"""
 

@@ -74,7 +74,7 @@ class MemberArtifacts:
 
     def fold_folder(self, fold: int) -> Path:
         """Where a fold's fitted model lies."""
-        return self.models / ("refit" if fold == REFIT else f"fold-{fold}")
+        return self.models / (fold_name(fold) if fold < 0 else f"fold-{fold}")
 
     # --- fitted folds
 
@@ -334,8 +334,9 @@ class MemberArtifacts:
 
     def forget(self) -> None:
         """Remove what the member learned and predicted; its recipe stays."""
-        for path in [*sorted(self.models.glob("fold-*")), *sorted(self.models.glob("refit*"))]:
-            shutil.rmtree(path)
+        for kind in ("fold-*", "refit*", "averaged*"):
+            for path in sorted(self.models.glob(kind)):
+                shutil.rmtree(path)
         shutil.rmtree(self.predictions, ignore_errors=True)
 
     def _shard(self, key: PredictionKey) -> Path:

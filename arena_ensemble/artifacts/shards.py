@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 
@@ -63,7 +64,14 @@ def intact(path: Path, sha256: str) -> bool:
     """Whether a table is there with this hash; a damaged one is named, and is made again."""
     if not path.is_file():
         return False
-    if path.is_symlink() or digest_file(path) != sha256:
-        log.warning("%s: truncated or edited (its SHA-256 differs); it is made again", path)
+    found = digest_file(path)
+    if path.is_symlink() or found != sha256:
+        _name_damaged(path, found)
         return False
     return True
+
+
+@functools.lru_cache(maxsize=256)
+def _name_damaged(path: Path, found: str) -> None:
+    """Warn once of a file with this content, however often it is looked at."""
+    log.warning("%s: truncated or edited (its SHA-256 differs); it is made again", path)

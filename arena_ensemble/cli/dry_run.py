@@ -46,6 +46,7 @@ def dry_run(
         bases=option_texts.bases(training.base),
         hours=training.hours,
         refit=training.refit,
+        average_folds=training.average_folds,
     )
     return Result(plan.facts(), _text(plan, stacks=stacks))
 

@@ -11,6 +11,7 @@ import typer
 
 from ..errors import InputError
 from . import option_texts
+from .options import UseFoldsOption
 from .runner import Result, WorkspaceOption
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def kaggle_pack(
     full_precision: Annotated[
         bool, typer.Option("--full-precision", help="store adapters as trained, not in 16 bits")
     ] = False,
+    use_folds: UseFoldsOption = None,
     hours: Annotated[
         float, typer.Option(min=0.1, help="what the notebook's prediction may take; see docs/deadlines.md")
     ] = 8.5,
@@ -81,6 +83,7 @@ def kaggle_pack(
         bases=option_texts.bases(base),
         hours=hours,
         half=not full_precision,
+        use_folds=option_texts.fold_numbers(use_folds),
         image_has=tuple(wheels.IMAGE_HAS if image_has is None else image_has),
         extras=tuple(extra or ()),
         model_sources=tuple(model_source or ()),
@@ -110,7 +113,7 @@ def _lines(written: pack.Pack) -> list[str]:
     ]
     for member in written.members:
         base = f", base {member.base}" if member.base else ""
-        lines.append(f"  {member.name}: {member.folds} folds, {_size(member.size)}{base}")
+        lines.append(f"  {member.name}: {member.what}, {_size(member.size)}{base}")
     return lines
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 from ..errors import InputError
 
 
-def fold_numbers(text: str | None) -> list[int] | Literal["refit"] | None:
-    """``0,2`` as numbers, ``refit`` as such; None where nothing was given.
+def fold_numbers(text: str | None) -> list[int] | Literal["refit", "averaged"] | None:
+    """``0,2`` as numbers, ``refit`` and ``averaged`` as such; None where nothing was given.
 
     Raises
     ------
@@ -17,11 +17,13 @@ def fold_numbers(text: str | None) -> list[int] | Literal["refit"] | None:
     """
     if text is None:
         return None
-    if text.strip() == "refit":
-        return "refit"
+    if (word := text.strip()) in ("refit", "averaged"):
+        return "refit" if word == "refit" else "averaged"
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() for part in parts):
-        raise InputError(f"--use-folds {text}: expected fold numbers with commas, such as 0,2, or refit")
+        raise InputError(
+            f"--use-folds {text}: expected fold numbers with commas, such as 0,2, or refit, or averaged"
+        )
     return [int(part) for part in parts]
 
 

@@ -81,7 +81,7 @@ UseFoldsOption = Annotated[
     str | None,
     typer.Option(
         metavar="K,…",
-        help="predict with the models of these folds alone, such as 0,2, or with refit",
+        help="predict with the models of these folds alone, such as 0,2, or with refit or averaged",
         show_default="all",
     ),
 ]
@@ -152,10 +152,10 @@ class TrainingOptions:
     ] = None
     skip_unvoted: SkipUnvotedOption = False
     offline: OfflineOption = False
-    refit: Annotated[
-        bool,
-        typer.Option("--refit", help="train a model on all rows too, which alone predicts the test file"),
-    ] = False
+    refit: Annotated[bool, typer.Option("--refit", help="a model of all rows too, for --test")] = False
+    average_folds: Annotated[bool, typer.Option("--average-folds", help="averaged weights, for --test")] = (
+        False
+    )
     strict: StrictOption = False
     base: BaseOption = None
     hours: HoursOption = None

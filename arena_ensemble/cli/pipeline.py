@@ -275,6 +275,7 @@ def _train(
             bases=option_texts.bases(training.base),
             hours=training.hours,
             refit=training.refit,
+            average_folds=training.average_folds,
             on_event=bars,
         )
     if training.strict:

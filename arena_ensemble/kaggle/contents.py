@@ -15,6 +15,8 @@ from ..backbones import sixteen_bits
 from ..backbones.language import gguf_base
 from ..backbones.registry import head_of
 from ..errors import InputError
+from ..pipeline import averaging, fitted
+from ..pipeline.arguments import UseFolds, folds_of
 from ..pipeline.ensemble import Ensemble
 from ..recipes import Recipe, load_recipe
 
@@ -33,10 +35,17 @@ class PackedMember:
     """bytes of its fitted folds in the pack"""
     base: str = ""
     """where its base lies: a path inside the pack, or one below ``/kaggle/input/``; empty for none"""
+    what: str = ""
+    """its models in words: so many folds, ``refit`` or ``averaged``"""
 
 
 def pack_members(
-    workspace: Workspace, target: Path, *, bases: Mapping[str, str], half: bool = True
+    workspace: Workspace,
+    target: Path,
+    *,
+    bases: Mapping[str, str],
+    half: bool = True,
+    use_folds: UseFolds = None,
 ) -> list[PackedMember]:
     """Copy the finished ensemble and its members to ``target/workspace``.
 
@@ -47,6 +56,8 @@ def pack_members(
         ``/kaggle/input/``, which is only noted: a Kaggle Models folder.
     half
         Store adapters in float16.
+    use_folds
+        Whose models travel, as `workflow.predict` has it.
 
     Raises
     ------
@@ -55,7 +66,8 @@ def pack_members(
     """
     ensemble = Ensemble.load(workspace)
     place = Workspace(target / WORKSPACE)
-    packed = [_pack_member(workspace, place, name, target, bases, half) for name in ensemble.members]
+    folds = folds_of(use_folds)
+    packed = [_pack_member(workspace, place, name, target, bases, half, folds) for name in ensemble.members]
     shutil.copytree(workspace.oof / ENSEMBLE, place.oof / ENSEMBLE, ignore=shutil.ignore_patterns("test.*"))
     if (
         unused := set(bases)
@@ -80,6 +92,7 @@ def _pack_member(
     target: Path,
     bases: Mapping[str, str],
     half: bool,
+    use_folds: tuple[int, ...] | None,
 ) -> PackedMember:
     member, copy = MemberArtifacts(workspace, name), MemberArtifacts(place, name)
     card = member.card()
@@ -89,7 +102,7 @@ def _pack_member(
             "train it here, or stack without it"
         )
     recipe = _recipe(workspace, name)
-    keys = member.fitted_keys()
+    keys, names = fitted.chosen(member, use_folds, averages=head_of(recipe.backbone).needs_base)
     copy.models.mkdir(parents=True)
     shutil.copy2(workspace.recipe_path(name), copy.models / "recipe.toml")
     if recipe.prompt.own is not None:
@@ -97,11 +110,13 @@ def _pack_member(
         (copy.models / template).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(workspace.recipe_path(name).parent / template, copy.models / template)
     for key in keys:
+        assert key.fold is not None, "a fitted model is of one fold"
+        averaging.to_load(member, recipe, key.fold)  # refused where it is not made yet
         folder = member.fitted_folder(key)
         assert folder is not None
         new = copy.models / folder.name
         shutil.copytree(folder, new)
-        fold_card = copy.fold_card(int(folder.name.rpartition("-")[2]))
+        fold_card = copy.fold_card(key.fold)
         assert fold_card is not None
         head = fold_card.facts.get("head_parameters")  # a language model's: the lexical member is small
         if half and head is not None and sixteen_bits.store_half(new, head):
@@ -112,7 +127,8 @@ def _pack_member(
         if (member.predictions / file).is_file():
             shutil.copy2(member.predictions / file, copy.predictions / file)
     base = _pack_base(recipe, target, bases, workspace.cache)
-    return PackedMember(name, len(keys), folder_size(copy.models), base)
+    what = names if names in ("refit", "averaged") else f"{len(keys)} folds"
+    return PackedMember(name, len(keys), folder_size(copy.models), base, what)
 
 
 def _pack_base(recipe: Recipe, target: Path, bases: Mapping[str, str], cache: Path) -> str:

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, Final
 
+from ..pipeline.arguments import UseFolds
+
 NOTEBOOK: Final = "notebook.ipynb"
 _TITLE: Final = (
     "# Predictions of an arena-ensemble\n"
@@ -44,7 +46,7 @@ _PREDICT: Final = """
     test = next(p for p in (DATA / "test.parquet", DATA / "test.csv") if p.exists())
     command = [sys.executable, "-m", "arena_ensemble", "predict", "--offline"]
     command += ["--workspace", str(workspace), "--test", str(test)]
-    command += ["--out", str(KAGGLE / "working" / "submission.csv"){hours}]
+    command += ["--out", str(KAGGLE / "working" / "submission.csv"){more}]
     if (DATA / "sample_submission.csv").exists():
         command += ["--sample-submission", str(DATA / "sample_submission.csv")]
     for name, folder in bases.items():
@@ -58,10 +60,13 @@ _SHOW: Final = """
     """
 
 
-def cells(competition: str, hours: float | None) -> list[str]:
+def cells(competition: str, hours: float | None, use_folds: UseFolds = None) -> list[str]:
     """The notebook's code, a text a cell."""
     words = "" if hours is None else f', "--hours", "{hours:g}"'
-    texts = (_FIND.format(competition=competition), _INSTALL, _PREDICT.format(hours=words), _SHOW)
+    if use_folds is not None:
+        text = use_folds if isinstance(use_folds, str) else ",".join(map(str, use_folds))
+        words += f', "--use-folds", "{text}"'
+    texts = (_FIND.format(competition=competition), _INSTALL, _PREDICT.format(more=words), _SHOW)
     return [textwrap.dedent(text).strip() for text in texts]
 
 
@@ -70,10 +75,10 @@ def code_of(text: str) -> list[str]:
     return [cell["source"] for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
 
 
-def notebook(competition: str, hours: float | None) -> str:
+def notebook(competition: str, hours: float | None, use_folds: UseFolds = None) -> str:
     """A notebook (nbformat 4.5) as JSON."""
     parts: list[dict[str, Any]] = [{"cell_type": "markdown", "id": "title", "metadata": {}, "source": _TITLE}]
-    for place, code in enumerate(cells(competition, hours)):
+    for place, code in enumerate(cells(competition, hours, use_folds)):
         cell = {"cell_type": "code", "id": f"cell-{place}", "metadata": {}, "source": code}
         parts.append({**cell, "outputs": [], "execution_count": None})
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}

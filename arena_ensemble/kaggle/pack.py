@@ -10,6 +10,7 @@ from typing import Any, Final
 from ..artifacts import atomic
 from ..artifacts.workspace import Workspace
 from ..errors import InputError
+from ..pipeline.arguments import UseFolds
 from . import contents, notebook, wheels
 from .contents import PackedMember
 from .unpack import MARK
@@ -34,6 +35,8 @@ class PackOptions:
     """Python of the image, as ``3.11``; the running one by default"""
     bases: Mapping[str, str] = field(default_factory=dict)
     half: bool = True
+    use_folds: UseFolds = None
+    """whose models travel and predict there, as `workflow.predict` has it; None for all folds'"""
     hours: float | None = None
     image_has: tuple[str, ...] = wheels.IMAGE_HAS
     extras: tuple[str, ...] = ()
@@ -76,7 +79,9 @@ def write_pack(workspace: Workspace, folder: Path, options: PackOptions, *, pyth
     with atomic.new_folder(folder) as partial:
         dataset = partial / DATASET
         dataset.mkdir()
-        members = contents.pack_members(workspace, dataset, bases=options.bases, half=options.half)
+        members = contents.pack_members(
+            workspace, dataset, bases=options.bases, half=options.half, use_folds=options.use_folds
+        )
         versions = wheels.requirements(options.image_has, options.extras)
         wheels.collect(dataset / WHEELS, versions, python=python, wheel=options.wheel)
         lines = [f"{name}=={version}" for name, version in versions.items()]
@@ -86,6 +91,7 @@ def write_pack(workspace: Workspace, folder: Path, options: PackOptions, *, pyth
             "competition": options.competition,
             "python": python,
             "image_has": list(options.image_has),
+            "use_folds": options.use_folds,
         }
         atomic.write_json(dataset / MARK, mark)
         atomic.write_json(
@@ -98,7 +104,7 @@ def write_pack(workspace: Workspace, folder: Path, options: PackOptions, *, pyth
 
 def _write_notebook(folder: Path, options: PackOptions) -> None:
     folder.mkdir()
-    text = notebook.notebook(options.competition, options.hours)
+    text = notebook.notebook(options.competition, options.hours, options.use_folds)
     (folder / notebook.NOTEBOOK).write_text(text, encoding="utf-8")
     metadata = notebook.kernel_metadata(
         options.owner, options.name, options.competition, options.model_sources, gpu=options.gpu

@@ -18,9 +18,14 @@ import numpy as np
 import polars as pl
 
 from ..artifacts.workspace import Workspace
+from ..battles import Battles
 from ..errors import InputError
+from ..features import extract
 from ..io import COLUMNS, check_submission, load_predictions, read_battles
+from ..pipeline import fold_models
+from ..pipeline.arguments import folds_of
 from ..pipeline.ensemble import Ensemble
+from ..predictions import Floats
 from . import image, notebook
 from .pack import DATASET, NOTEBOOK, REQUIREMENTS
 from .unpack import MARK
@@ -64,7 +69,7 @@ def rehearse(folder: Path, workspace: Workspace, test: Path, *, rows: int = 200)
         raise InputError(
             f"the pack is for Python {mark['python']} and this is {here}: rehearse it with that one"
         )
-    before = _state(pack)
+    before, folds = _state(pack), folds_of(mark["use_folds"])
     with tempfile.TemporaryDirectory(prefix="arena-rehearsal-") as temporary:
         root = Path(temporary)
         data = root / "kaggle" / "input" / mark["competition"]
@@ -86,7 +91,9 @@ def rehearse(folder: Path, workspace: Workspace, test: Path, *, rows: int = 200)
         shutil.rmtree(root / "kaggle" / "tmp")
         count = _first_rows(test, data, rows)
         seconds = _run(python, [find, predict, show], root, environment)
-        difference = _check(root / "kaggle" / "working" / "submission.csv", workspace, _test_file(data))
+        difference = _check(
+            root / "kaggle" / "working" / "submission.csv", workspace, _test_file(data), folds
+        )
     if changed := sorted(_state(pack).items() ^ before.items()):
         raise InputError(f"{changed[0][0]}: the notebook changed the pack, which Kaggle mounts read-only")
     per_row = max(seconds - few_seconds, 0.0) / max(count - few, 1)
@@ -130,12 +137,24 @@ def _first_rows(test: Path, data: Path, rows: int) -> int:
     return len(head) - 1
 
 
-def _check(submission: Path, workspace: Workspace, test: Path) -> float:
+def _own(workspace: Workspace, battles: Battles, folds: tuple[int, ...] | None) -> Floats:
+    """Probabilities (n, 3) of the workspace's own ensemble, with the models that the pack has."""
+    ensemble = Ensemble.load(workspace)
+    if folds is None:
+        return ensemble.predict_proba(battles)
+    n_classes, by_fold = ensemble.card.n_classes, {}
+    for name in ensemble.members:
+        models = fold_models.load(workspace, name, n_classes=n_classes, use_folds=folds)
+        by_fold[name] = [model.predict(battles) for model in models]
+    return np.asarray(np.exp(ensemble.combine(by_fold, extract(battles)).log_probs))
+
+
+def _check(submission: Path, workspace: Workspace, test: Path, folds: tuple[int, ...] | None) -> float:
     """Check the submission; returns its largest difference to the workspace's own prediction."""
     battles = read_battles(test)
     with submission.open(encoding="utf-8") as stream:
         columns = tuple(stream.readline().strip().split(","))
-    ours = Ensemble.load(workspace).predict_proba(battles)
+    ours = _own(workspace, battles, folds)
     if columns != COLUMNS:  # a winner for each id, of a task without ties
         written = pl.read_csv(submission, schema_overrides={"id": pl.String})
         if written["id"].to_list() != [str(name) for name in battles.ids]:

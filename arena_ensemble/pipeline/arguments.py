@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from ..artifacts.cards import REFIT
+from ..artifacts.cards import AVERAGED, REFIT
 from ..artifacts.workspace import Workspace
 from ..battles import Battles
 from ..deadline import Deadline
@@ -60,8 +60,11 @@ def deadline_of(hours: float | Deadline | None) -> Deadline | None:
     return Deadline.after((seconds - margin) / 3600)
 
 
-def folds_of(use_folds: Sequence[int] | Literal["refit"] | None) -> tuple[int, ...] | None:
-    """The folds whose models predict, sorted; `REFIT` alone for the model of all rows.
+UseFolds = Sequence[int] | Literal["refit", "averaged"] | None
+
+
+def folds_of(use_folds: UseFolds) -> tuple[int, ...] | None:
+    """The folds whose models predict, sorted; `REFIT` or `AVERAGED` alone for one model.
 
     Raises
     ------
@@ -72,7 +75,28 @@ def folds_of(use_folds: Sequence[int] | Literal["refit"] | None) -> tuple[int, .
         return None
     if not use_folds:
         raise InputError("use_folds is empty; give at least one fold, or None for all")
-    return (REFIT,) if isinstance(use_folds, str) else tuple(sorted(set(use_folds)))
+    if isinstance(use_folds, str):
+        return (REFIT if use_folds == "refit" else AVERAGED,)
+    return tuple(sorted(set(use_folds)))
+
+
+def one_model(refit: bool, average: bool, test: Battles | None) -> int | None:
+    """The one model that predicts the test battles in place of the folds', if any.
+
+    Raises
+    ------
+    InputError
+        Both are asked for, or an average without battles to hold it against the folds on.
+    """
+    if refit and average:
+        raise InputError(
+            "--refit and --average-folds: give one; the test file is predicted by one model of a member"
+        )
+    if average and test is None:
+        raise InputError(
+            "--average-folds needs --test: the average is held against the folds on those battles"
+        )
+    return REFIT if refit else AVERAGED if average else None
 
 
 def names_of(given: str | Sequence[str] | None) -> list[str]:

@@ -25,7 +25,7 @@ from ..battles import TEXTS, Battles
 from ..features import Features, extract
 from ..io import BattleChunks, RawChunk
 from ..predictions import Floats, Predictions
-from . import equivalence, orders
+from . import averaging, equivalence, orders
 from .combining import ByFold
 from .ensemble import Ensemble
 from .seen_ids import Keys, id_keys
@@ -101,10 +101,11 @@ class _FoldModels:
         job = Job(workspace.root, None, None, None, n_classes=n_classes)
         for task in planned:
             member = job.artifacts(task.member)
+            recipe = averaging.to_load(member, self.recipe, task.fold)
             folder = member.fitted_folder(task.fit_key)
             assert folder is not None, "planned from the fitted folds"
             with backbones.reraise_os_errors(folder):
-                fitted = self.backbone.load(folder, recipe=self.recipe, cache=workspace.cache)
+                fitted = self.backbone.load(folder, recipe=recipe, cache=workspace.cache)
             equivalence.check(folder, member.fold_card(task.fold), self.backbone, fitted, self.recipe)
             self.fits.append(fitted)
 

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from ..artifacts.cards import REFIT
 from ..artifacts.fold_file import keep_folds
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
@@ -48,7 +47,7 @@ class RunResult:
     workspace: Workspace
     finished: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    """member → why"""
+    """member → why, with the fold where there is one"""
     alarms: dict[str, list[str]] = field(default_factory=dict)
     """member → signs that it has learned nothing"""
     bugs: list[Exception] = field(default_factory=list)
@@ -80,12 +79,17 @@ class RunResult:
         """
         return MemberArtifacts(self.workspace, member).load_test()
 
+    def failures(self) -> str:
+        """Every failed member and why, in one line."""
+        return "; ".join(f"member {name}: {why}" for name, why in self.failed.items())
+
     def fail(self, member: str, what: str, error: Exception) -> None:
         """Name a member's first error, and a bug with its traceback."""
         bug = not isinstance(error, EXPECTED)
         if bug:
             self.bugs.append(error)
-        message = f"{what}: {_described(error)}" if what else _described(error)
+        where = what.removeprefix(f"{member} ")  # the member is named where the message is shown
+        message = f"{where}: {_described(error)}" if where else _described(error)
         self.failed.setdefault(member, message + (" (a bug)" if bug else ""))
         log.error("%s failed: %s", what or member, _described(error), exc_info=error if bug else None)
 
@@ -261,9 +265,9 @@ def _run_wave(
                 tell([*earlier, *(name for name in recipes if name in done | begun - set(result.failed))])
 
     if not by_fold:
-        for refit in (False, True):  # how long all rows are trained is known from the folds
+        for after in (False, True):  # a refit and an average are made of what the folds found
             lost = result.failed.keys() | result.late.keys()
-            now = [task for task in ready if (task.fold == REFIT) == refit and task.member not in lost]
+            now = [task for task in ready if (task.fold < 0) == after and task.member not in lost]
             perform(now, last=True)
     else:
         perform(first_orders(job, ready), last=False)
@@ -320,7 +324,8 @@ def _tasks_left(job: Job, recipes: Mapping[str, Recipe]) -> list[str]:
         waits = any(job.artifacts(one).card() is None for one in needed)
         if waits and job.folds is not None:
             # cannot be planned before its teachers and its start are finished
-            places = [*range(job.folds.n_folds), *([REFIT] if job.refit else [])]
+            alone = tasks.predicts_alone(job.one_model, recipe)
+            places = [*range(job.folds.n_folds), *([] if alone is None else [alone])]
             left += [tasks.label_of(name, fold) for fold in places]
         else:
             with contextlib.suppress(_UnplannedError):  # named when its turn comes

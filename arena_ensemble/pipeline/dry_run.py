@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..artifacts.cards import REFIT
+from ..artifacts.cards import AVERAGED, fold_name
 from ..artifacts.fold_file import FOLDS_CARD, ensure_folds
 from ..artifacts.workspace import Workspace
 from ..battles import Battles
@@ -22,7 +22,7 @@ from ..planning.costs import MemberCost, Texts, member_costs
 from ..planning.here import Machine
 from ..planning.lengths import sampled_lengths
 from . import distillation, schedule, tasks
-from .arguments import real_workspace
+from .arguments import one_model, real_workspace
 from .executors import default_jobs
 from .extra_data import ExtraFile, read_extra
 from .run_costs import fitting_workers, here, task_seconds
@@ -106,6 +106,7 @@ def plan_run(
     bases: Mapping[str, str | Path] | None = None,
     hours: float | Deadline | None = None,
     refit: bool = False,
+    average_folds: bool = False,
     machine: Machine | None = None,
 ) -> RunPlan:
     """What `train_members` would do with the same arguments; nothing is written.
@@ -137,15 +138,17 @@ def plan_run(
     texts = Texts(sampled_lengths(given.train), len(given.train), tests, n_folds)
     costs = member_costs(given.recipes, texts, machine, wanted)
     workers = jobs or fitting_workers(wanted, given.recipes, costs, machine)
-    states = _states(place, given, folds, extra, n_folds, refit)
+    one_beside = one_model(refit, average_folds, given.test)
+    states = _states(place, given, folds, extra, n_folds, one_beside)
     done, slots = list[TaskPlan](), list[TaskPlan]()
     begin = 0.0
     for wave in distillation.in_teaching_order(given.recipes):
         todo: list[TaskPlan] = []
         for name in wave:
-            for fold in [*range(n_folds), *([REFIT] if refit else [])]:
-                one = _task(name, fold, states, costs.get(name), n_folds, refit, given.test)
-                (done if one.state == DONE else todo).append(one)
+            alone = tasks.predicts_alone(one_beside, given.recipes[name])
+            for fold in [*range(n_folds), *([] if alone is None else [alone])]:
+                task = _task(name, fold, states, costs.get(name), n_folds, alone, given.test)
+                (done if task.state == DONE else todo).append(task)
         works = [Work(k, one.member, one.seconds or 0.0) for k, one in enumerate(todo)]
         for slot in schedule.timeline(schedule.ordered(works, workers), workers):
             slots.append(_placed(todo[slot.task], begin + slot.start, begin + slot.end))
@@ -174,7 +177,7 @@ def _states(
     folds: Folds | None,
     extra: Sequence[ExtraFile],
     n_folds: int,
-    refit: bool,
+    one: int | None,
 ) -> dict[str, str]:
     """Task's label → its state, where it is not left; by digests, as the run itself would find them.
 
@@ -186,7 +189,7 @@ def _states(
     if folds is None:
         return {}
     more = read_extra(extra, given.train, folds)
-    job = Job(place.root, given.train, folds, given.test, more, given.n_classes, given.notes, refit=refit)
+    job = Job(place.root, given.train, folds, given.test, more, given.n_classes, given.notes, one_model=one)
     states = {}
     for name, recipe in given.recipes.items():
         if name in given.anew:
@@ -214,22 +217,24 @@ def _task(
     states: Mapping[str, str],
     cost: MemberCost | None,
     n_folds: int,
-    refit: bool,
+    alone: int | None,
     test: Battles | None,
 ) -> TaskPlan:
     label = tasks.label_of(name, fold)
     state = states.get(label, LEFT)
-    on_test = test is not None and (not refit or fold == REFIT)
-    predicts = (*(["held-out"] if fold != REFIT else []), *(["test"] if on_test else []))
+    on_test = test is not None and (alone is None or fold == alone)
+    predicts = (*(["held-out"] if fold >= 0 else []), *(["test"] if on_test else []))
     seconds = tokens = None
     if cost is not None and state != DONE:
-        seconds = round(task_seconds(cost, n_folds, fold, fitted=state == FITTED, refit=refit), 1)
-        tokens = (cost.tokens if state != FITTED else 0) + (cost.test_tokens if on_test else 0)
-        tokens += cost.held_tokens if fold != REFIT else 0
+        seconds = round(task_seconds(cost, n_folds, fold, fitted=state == FITTED, refit=alone is not None), 1)
+        tokens = (cost.tokens if state != FITTED and fold != AVERAGED else 0) + (
+            cost.test_tokens if on_test else 0
+        )
+        tokens += cost.held_tokens if fold >= 0 else 0
     return TaskPlan(
         label,
         name,
-        "refit" if fold == REFIT else str(fold),
+        fold_name(fold),
         state,
         predicts,
         tokens,

@@ -61,7 +61,7 @@ def check(
     Raises
     ------
     MemberError
-        The mean Kullback-Leibler divergence is above ``predict.tolerance``.
+        The mean Kullback-Leibler divergence is above ``predict.tolerance``. The caller names the fold.
     """
     running: dict[str, str] = getattr(fitted, "running", None) or {}
     facts = {} if card is None else card.facts
@@ -73,14 +73,15 @@ def check(
     changes = [f"{name} {trained[name]} → {now}" for name, now in running.items() if now != trained[name]]
     if not changes:
         return None
-    what = f"{recipe.name or 'a member'} {folder.name}: {', '.join(changes)}"
+    what = ", ".join(changes)
+    named = f"{recipe.name or 'a member'} {folder.name}: {what}"
     if not (folder / CHECK).is_file():
-        log.warning("%s: what that changes is not measured, since the fold keeps no rows for it", what)
+        log.warning("%s: what that changes is not measured, since the fold keeps no rows for it", named)
         return None
     frame = read_table(folder / CHECK, read_content(folder / CHECK))
     before = frame.select(_COLUMNS).to_numpy().astype(np.float64)
     after = backbone.predict(fitted, Battles(frame.drop(_COLUMNS)))
-    found = EquivalenceCheck(**_differences(before, after), trained=trained, running=running)
+    found = EquivalenceCheck(**differences(before, after), trained=trained, running=running)
     measured = (
         f"mean KL {found.mean_kl:.2g} nats, log-probabilities differ by {found.mean_difference:.2g} on "
         f"average and {found.max_difference:.2g} at most, on {found.rows} rows"
@@ -90,11 +91,11 @@ def check(
             f"{what} changes its predictions too much ({measured}; predict.tolerance = "
             f"{recipe.predict.tolerance:g}): {_remedy(trained, running)}, or raise predict.tolerance"
         )
-    log.info("%s: %s", what, measured)
+    log.info("%s: %s", named, measured)
     return found
 
 
-def _differences(before: Floats, after: Floats) -> dict[str, Any]:
+def differences(before: Floats, after: Floats) -> dict[str, Any]:
     """Rows, mean KL(before || after) and differences of log-probabilities (n, 3), hard zeros floored."""
     p, q = np.maximum(before, LOG_FLOOR), np.maximum(after, LOG_FLOOR)
     apart = np.abs(p - q)

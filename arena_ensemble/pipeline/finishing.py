@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import metrics
-from ..artifacts.cards import REFIT, FoldCard, MemberCard
+from ..artifacts.cards import FoldCard, MemberCard
 from ..diagnostics import collapse
 from ..errors import ArenaError
 from ..predictions import Predictions
@@ -19,7 +19,7 @@ def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
 
     Returns None for a member that was trained elsewhere and has no card here.
     """
-    first, folds = planned[0], [task for task in planned if task.fold != REFIT]
+    first, folds = planned[0], [task for task in planned if task.fold >= 0]
     member = job.artifacts(first.member)
     found = [member.fold_card(task.fold) for task in planned]
     unverified = any(card is not None and learned_unverified(card.learned_from) for card in found)
@@ -36,7 +36,7 @@ def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:
 
 def held_out_loss(job: Job, task: FoldTask, error: Exception | None = None) -> float | None:
     """Log-loss of a trained fold's held-out rows; None after an error, and where nothing is held out."""
-    if error is not None or job.train is None or job.folds is None or task.fold == REFIT:
+    if error is not None or job.train is None or job.folds is None or task.fold < 0:
         return None
     held = job.train.take(job.folds.rows(task.fold))
     try:

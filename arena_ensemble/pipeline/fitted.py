@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import backbones
-from ..artifacts.cards import REFIT, FoldKey, fold_name
+from ..artifacts.cards import AVERAGED, REFIT, FoldKey, fold_name
 from ..artifacts.members import MemberArtifacts
 from ..errors import ArtifactError, InputError, StaleError
 from ..recipes import Recipe
+from . import averaging
 
 
-def chosen(artifacts: MemberArtifacts, use_folds: Sequence[int] | None) -> tuple[list[FoldKey], str | None]:
+def chosen(
+    artifacts: MemberArtifacts, use_folds: Sequence[int] | None, *, averages: bool = True
+) -> tuple[list[FoldKey], str | None]:
     """The fitted folds that predict, and their names in a key: None where these are all from fold 0 on.
+
+    ``averages`` is whether the member's folds can be averaged; if not, all of them predict in place of that.
 
     Raises
     ------
@@ -27,6 +32,10 @@ def chosen(artifacts: MemberArtifacts, use_folds: Sequence[int] | None) -> tuple
                 "`arena-ensemble stack --data FILE --refit`"
             )
         return [card.key], fold_name(REFIT)
+    if use_folds is not None and AVERAGED in use_folds:
+        if averages:
+            return [averaging.key_of(artifacts)], fold_name(AVERAGED)
+        use_folds = None
     fitted = artifacts.fitted_keys()
     here = [key.fold for key in fitted if key.fold is not None]
     wanted = here if use_folds is None else use_folds

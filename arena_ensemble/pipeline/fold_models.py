@@ -12,10 +12,11 @@ from ..artifacts.workspace import Workspace
 from ..backbones import head_of
 from ..backbones.base import Backbone, Fitted
 from ..battles import Battles
+from ..errors import MemberError
 from ..features import Features, extract
 from ..predictions import Floats, Predictions
 from ..recipes import Recipe, load_recipe
-from . import equivalence, orders, tasks
+from . import averaging, equivalence, orders, tasks
 from .tasks import Job
 
 
@@ -92,9 +93,16 @@ class HeldMember:
 
 
 def load(
-    workspace: Workspace, name: str, *, n_classes: int, only_fold: int | None = None
+    workspace: Workspace,
+    name: str,
+    *,
+    n_classes: int,
+    only_fold: int | None = None,
+    use_folds: tuple[int, ...] | None = None,
 ) -> Iterator[FoldModel]:
     """Each fold model of a member, by fold; a model is loaded when it is asked for.
+
+    ``use_folds`` are those that predict in place of all, as `arguments.folds_of` gives them.
 
     Raises
     ------
@@ -104,17 +112,21 @@ def load(
         A model that runs otherwise than it was trained predicts other things.
     """
     recipe = load_recipe(workspace.recipe_path(name))
-    job = Job(workspace.root, None, None, None, n_classes=n_classes)
+    job = Job(workspace.root, None, None, None, n_classes=n_classes, use_folds=use_folds)
     backbone = backbones.get(recipe.backbone)
     for task in tasks.plan(job, name, recipe):
         if only_fold is not None and task.fold != only_fold:
             continue
+        loaded = averaging.to_load(job.artifacts(name), recipe, task.fold)
         folder = job.artifacts(name).fitted_folder(task.fit_key)
         assert folder is not None, "planned from the fitted folds"
         with backbones.reraise_os_errors(folder):
-            fitted = backbone.load(folder, recipe=recipe, cache=workspace.cache)
+            fitted = backbone.load(folder, recipe=loaded, cache=workspace.cache)
         card = job.artifacts(name).fold_card(task.fold)
-        equivalence.check(folder, card, backbone, fitted, recipe)
+        try:
+            equivalence.check(folder, card, backbone, fitted, recipe)
+        except MemberError as error:
+            raise MemberError(f"member {task.label}: {error}") from None
         yield FoldModel(backbone, fitted, recipe, task.fold, n_classes)
 
 

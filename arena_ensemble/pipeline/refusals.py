@@ -11,7 +11,7 @@ def raise_if_none_finished(result: RunResult) -> None:
     if not result.finished:
         if result.bugs:
             raise result.bugs[0]
-        raise InputError(f"no member is finished: {'; '.join(result.failed.values()) or 'none was named'}")
+        raise InputError(f"no member is finished: {result.failures() or 'none was named'}")
 
 
 def raise_if_failed(result: RunResult) -> None:
@@ -19,4 +19,4 @@ def raise_if_failed(result: RunResult) -> None:
     if result.bugs:
         raise result.bugs[0]
     if result.failed:
-        raise MemberError("; ".join(f"member {name}: {why}" for name, why in result.failed.items()))
+        raise MemberError(result.failures())

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from ..artifacts.cards import REFIT
+from ..artifacts.cards import AVERAGED, REFIT
 from ..backbones import head_of
 from ..planning.costs import MemberCost, Texts, member_costs
 from ..planning.here import Machine, this_machine
@@ -57,8 +57,10 @@ def task_seconds(
     fitted
         Whether its model is there already.
     refit
-        Whether a model of all rows predicts the test battles in place of the folds'.
+        Whether one model beside the folds' predicts the test battles in their place.
     """
+    if fold == AVERAGED:
+        return cost.test_seconds
     if fold == REFIT:
         return (0.0 if fitted else cost.fit_seconds * folds / max(folds - 1, 1)) + cost.test_seconds
     seconds = cost.held_seconds + (0.0 if refit else cost.test_seconds)
@@ -76,8 +78,8 @@ def with_costs(
         if cost is None:
             yield label, 0.0, 0.0
         else:
-            at = fold if isinstance(fold, int) else REFIT
-            seconds = task_seconds(cost, folds, at, fitted=job.train is None, refit=job.refit)
+            at = fold if isinstance(fold, int) else AVERAGED if fold == "averaged" else REFIT
+            seconds = task_seconds(cost, folds, at, fitted=job.train is None, refit=job.one_model is not None)
             yield label, cost.tokens + cost.held_tokens + cost.test_tokens, seconds
 
 
@@ -92,7 +94,7 @@ def in_order(
     folds = 2 if job.folds is None else job.folds.n_folds
     known = {
         task.label: task_seconds(
-            costs[task.member], folds, task.fold, fitted=task.label in fitted, refit=job.refit
+            costs[task.member], folds, task.fold, fitted=task.label in fitted, refit=job.one_model is not None
         )
         for task in todo
         if task.member in costs

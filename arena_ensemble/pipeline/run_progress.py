@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-_LABEL: Final = re.compile(r"(\S+) (?:fold (\d+)|refit)\Z")
+_LABEL: Final = re.compile(r"(\S+) (?:fold (\d+)|(refit|averaged))\Z")
 _LOSS: Final = re.compile(r"loss (-?\d+\.\d+|inf|nan)\b")
 _MOST: Final = 0.99
 """the share of a task that has not said that it is done"""
@@ -19,11 +19,11 @@ FIT_SHARE: Final = 0.9
 
 
 def member_and_fold(label: str) -> tuple[str, int | str | None]:
-    """A task's label as its member and fold: a number, ``refit``, or None for the member's preparation."""
+    """A task's label as member and fold: a number, ``refit``, ``averaged``; None for its preparation."""
     match = _LABEL.match(label)
     if match is None:
         return label, None
-    return match[1], "refit" if match[2] is None else int(match[2])
+    return match[1], match[3] if match[2] is None else int(match[2])
 
 
 def loss_of(text: str) -> float | None:

@@ -30,7 +30,6 @@ STOPPED: Final = "stopped"
 """its process is gone and the log does not say how it ended: it was killed"""
 UNKNOWN: Final = "unknown"
 """it runs on another machine, if it still runs"""
-_REFIT: Final = "refit"
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def _replayed(
             preparing = member if fold is None else None
         if fold is None:
             continue
-        label = f"{member} refit" if fold == _REFIT else label_of(member, fold)
+        label = f"{member} {fold}" if isinstance(fold, str) else label_of(member, fold)
         if kind == "task" and outcome == "planned":
             progress.plan(label, _number(one, "seconds"), one.get("tokens"))
         elif kind == PROGRESS:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ from ..errors import InputError
 from ..io import BattleChunks, open_chunks
 from . import gammas as kept_gammas
 from . import tasks
-from .arguments import check_jobs, folds_of
+from .arguments import UseFolds, check_jobs, folds_of
 from .chunk_passes import COLUMNS, Done, EnsemblePass, FoldPass
 from .chunk_pool import Here, Pass, Pool, do, gammas_of, processes
 from .ensemble import Ensemble, refuse_external
@@ -84,7 +84,7 @@ def predict_shards(
     jobs: int | None = None,
     offline: bool = False,
     bases: Mapping[str, str | Path] | None = None,
-    use_folds: Sequence[int] | Literal["refit"] | None = None,
+    use_folds: UseFolds = None,
     on_rows: OnRows | None = None,
 ) -> ShardedPrediction:
     """Predict a battles file of any size into a folder of parquet shards with a manifest.

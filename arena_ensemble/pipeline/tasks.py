@@ -7,30 +7,29 @@ kill loses only the running fold, and a change is named instead of mixed in.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from .. import backbones
-from ..artifacts.cards import REFIT, FoldCard, FoldKey, PredictionKey, fold_name
+from ..artifacts.cards import AVERAGED, REFIT, FoldCard, FoldKey, PredictionKey, fold_name
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.share_shards import load_any_share
 from ..artifacts.workspace import Workspace
 from ..backbones.base import Backbone
 from ..battles import Battles
 from ..deadline import Deadline
-from ..errors import ArtifactError, MemberError, OutOfTime
+from ..errors import ArtifactError, OutOfTime
 from ..folds import Folds
-from ..predictions import Floats
 from ..recipes import Recipe
-from . import distillation, equivalence, orders, starts
+from . import averaging, distillation, equivalence, orders, starts
 from . import fitted as fitted_folds
-from .extra_data import ExtraBattles, add_extra_rows
+from .extra_data import ExtraBattles
+from .training_rows import training_data
 
 Progress = Callable[[float, float, str], None]
 _LIBRARIES: Final = ("torch", "transformers", "peft", "scikit-learn", "lightgbm", "numpy", "polars")
@@ -52,8 +51,8 @@ class Job:
     """what the reader reported of the training file, such as how an order was drawn; for the cards"""
     use_folds: tuple[int, ...] | None = None
     """the folds whose models predict ``test`` where there is nothing to train on; None for all"""
-    refit: bool = False
-    """whether a model of all rows is trained after the folds', which then alone predicts ``test``"""
+    one_model: int | None = None
+    """`REFIT` or `AVERAGED`: a model that is made after the folds', and alone predicts ``test``"""
     deadline: Deadline | None = None
     """when a fold in training must have stopped"""
 
@@ -87,12 +86,18 @@ class FoldTask:
 
 
 def label_of(member: str, fold: int) -> str:
-    """How a person names a member's fold, or its model of all rows."""
-    return f"{member} {'refit' if fold == REFIT else f'fold {fold}'}"
+    """How a person names a member's fold, its model of all rows, or that of averaged weights."""
+    return f"{member} {fold_name(fold) if fold < 0 else f'fold {fold}'}"
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package and of the libraries whose numbers end up in artifacts."""
+    """Versions of this package and of the libraries whose numbers end up in artifacts, in this process."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> Mapping[str, str]:
+    """Read once: what is installed while a process runs is not what it has loaded."""
     found = {}
     for name in ("arena-ensemble", *_LIBRARIES):
         try:
@@ -113,9 +118,11 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
     StaleError
         There is nothing to train on, and the recipe is not the one that the member was trained with.
     """
+    alone = None
     if job.train is None or job.folds is None:
         artifacts = job.artifacts(member)
-        keys, use_folds = fitted_folds.chosen(artifacts, job.use_folds)
+        averages = backbones.head_of(recipe.backbone).needs_base
+        keys, use_folds = fitted_folds.chosen(artifacts, job.use_folds, averages=averages)
         fitted_folds.check_recipe(artifacts, recipe, keys)
     else:
         key = FoldKey(
@@ -127,10 +134,11 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
             start=starts.start_digest(job.workspace, recipe, job.folds.n_folds),
             fold=None,
         )
-        places = [*range(job.folds.n_folds), *([REFIT] if job.refit else [])]
+        alone = predicts_alone(job.one_model, recipe)
+        places = [*range(job.folds.n_folds), *([] if alone is None else [alone])]
         keys = [key.model_copy(update={"fold": fold}) for fold in places]
         fitted_folds.check_base(job.artifacts(member), recipe, job.folds.n_folds, only_renamed=True)
-        use_folds = fold_name(REFIT) if job.refit else None
+        use_folds = None if alone is None else fold_name(alone)
     test = None if job.test is None else job.test.digest(outcomes=False)
     tasks = []
     for key in keys:
@@ -142,10 +150,16 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
             n_classes=job.n_classes,
             predict=recipe.prediction_numbers(),
         )
-        predicts = test is not None and (not job.refit or fold == REFIT)
+        predicts = test is not None and (alone is None or fold == alone)
         test_key = None if not predicts else oof_key.model_copy(update={"test": test, "use_folds": use_folds})
         tasks.append(FoldTask(member, recipe, fold, key, oof_key, test_key))
     return tasks
+
+
+def predicts_alone(one_model: int | None, recipe: Recipe) -> int | None:
+    """The model of a member that predicts the test battles in place of the folds', of `Job.one_model`."""
+    can_average = backbones.head_of(recipe.backbone).needs_base
+    return None if one_model == AVERAGED and not can_average else one_model
 
 
 def is_done(job: Job, task: FoldTask) -> bool:
@@ -153,7 +167,7 @@ def is_done(job: Job, task: FoldTask) -> bool:
     member = job.artifacts(task.member)
     if job.train is None:
         done = True
-    elif task.fold == REFIT:
+    elif task.fold < 0:
         done = member.check_current(task.fit_key)
     else:
         done = member.has_predictions(task.oof_key)
@@ -196,11 +210,13 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
     backbone = backbones.get(task.recipe.backbone)
     folder = member.fitted_folder(task.fit_key)
     if folder is None:
-        folder = _fit(job, task, member, backbone, on_progress)
+        make = _average if task.fold == AVERAGED else _fit
+        folder = make(job, task, member, backbone, on_progress)
     # What is loaded here is what any later run loads, so load it after training as well.
+    recipe = averaging.to_load(member, task.recipe, task.fold)
     with backbones.reraise_os_errors(folder):
-        fitted = backbone.load(folder, recipe=task.recipe, cache=job.workspace.cache)
-    held = None if task.fold == REFIT else _held_out(job, task)
+        fitted = backbone.load(folder, recipe=recipe, cache=job.workspace.cache)
+    held = None if task.fold < 0 else _held_out(job, task)
     check = None
     for battles, key in ((held, task.oof_key), (job.test, task.test_key)):
         if battles is None or key is None or member.has_predictions(key):
@@ -292,43 +308,22 @@ def _fit(
     return member.commit_fold(partial, card)
 
 
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """What a fold's model learns from: battles, weights (n,), a teacher's log-probabilities (n, 3)."""
-
-    battles: Battles
-    weights: Floats | None
-    soft_targets: Floats | None
-    learned_from: dict[str, Any]
-    """for the card: the teacher and the extra battles, with what is known of their folds"""
-
-
-def training_data(job: Job, task: FoldTask) -> TrainingData:
-    """The battles of the other folds, with the teacher's probabilities and the extra battles that may join.
-
-    For `REFIT` these are all of them.
-
-    Raises
-    ------
-    MemberError
-        A group is on both sides of the fold: the fold file is broken.
-    """
-    assert job.train is not None
-    assert job.folds is not None
-    refit = task.fold == REFIT
-    rows = np.arange(len(job.train)) if refit else job.folds.rest(task.fold)
-    held = job.folds.rows(task.fold)
-    if not refit and np.intersect1d(job.folds.group[held], job.folds.group[rows]).size:
-        raise MemberError(f"{task.label}: a group is on both sides of the fold; remove {job.workspace.oof}")
-    learned_from: dict[str, Any] = {}
-    soft = None
-    teacher = distillation.teacher_of(job.workspace, task.recipe, job.train, job.folds)
-    if teacher is not None:
-        soft, learned_from["teacher"] = teacher.log_probs[rows], teacher.facts
-    if job.extra is not None:
-        learned_from["extra"] = job.extra.facts(task.fold)
-    battles, weights, soft = add_extra_rows(job.extra, job.train.take(rows), task.fold, soft)
-    return TrainingData(battles, weights, soft, learned_from)
+def _average(
+    job: Job, task: FoldTask, member: MemberArtifacts, backbone: Backbone, on_progress: Progress | None
+) -> Path:
+    """Average the folds' models, which are all here; returns the folder."""
+    assert job.test is not None, "without test battles nothing is averaged"
+    with backbones.reraise_os_errors(member.models):
+        return averaging.averaged_folder(
+            member,
+            task.fit_key,
+            task.recipe,
+            backbone,
+            job.test,
+            cache=job.workspace.cache,
+            versions=versions,
+            on_progress=_in_time(job, task, on_progress),
+        )
 
 
 def where_fitted(job: Job, task: FoldTask) -> str:

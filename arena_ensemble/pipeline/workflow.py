@@ -15,7 +15,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from ..artifacts.fold_file import ensure_folds
 from ..artifacts.members import MemberArtifacts
@@ -28,10 +27,12 @@ from ..io import BattlesLike, as_battles
 from ..recipes import Recipe
 from . import standing, submission
 from .arguments import (
+    UseFolds,
     check_jobs,
     deadline_of,
     folds_of,
     load_truth,
+    one_model,
     path_or_none,
     real_workspace,
 )
@@ -89,6 +90,7 @@ def train_members(
     bases: Mapping[str, str | Path] | None = None,
     hours: float | Deadline | None = None,
     refit: bool = False,
+    average_folds: bool = False,
     on_event: Event | None = None,
 ) -> TrainingRun:
     """Train members on every set of folds but one and predict that one; predict the test battles too.
@@ -124,6 +126,8 @@ def train_members(
         finished, and the same call goes on with them.
     refit
         Train each member once more on all rows, after its folds; that model alone predicts ``test``.
+    average_folds
+        Predict ``test`` with one model of the folds' averaged weights in place of the folds.
 
     Raises
     ------
@@ -151,13 +155,14 @@ def train_members(
             hours=hours,
         )
         train, external, n_classes = given.train, given.external, given.n_classes
+        one = one_model(refit, average_folds, given.test)
         folds = ensure_folds(place, train, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates)
         alarms = check_imported(place, external, train, folds, given.test, n_classes=n_classes)
         more = read_extra(extra, train, folds)
         for name in given.anew:  # the last step before the training: whatever is wrong is known by now
             MemberArtifacts(place, name).forget()
         job = Job(
-            place.root, train, folds, given.test, more, n_classes, given.notes, None, refit, given.deadline
+            place.root, train, folds, given.test, more, n_classes, given.notes, None, one, given.deadline
         )
         told = None
         if early is not None and given.test is not None:
@@ -208,7 +213,7 @@ def predict(
     early: str | Path | None = None,
     sample_submission: str | Path | None = None,
     bases: Mapping[str, str | Path] | None = None,
-    use_folds: Sequence[int] | Literal["refit"] | None = None,
+    use_folds: UseFolds = None,
     hours: float | Deadline | None = None,
     on_event: Event | None = None,
 ) -> EnsemblePrediction:
@@ -218,7 +223,8 @@ def predict(
     `Ensemble.predict_proba`. ``workspace`` is the ensemble's own by default; ``bases`` as in `train_members`:
     a base may lie elsewhere than on the training machine, since its content alone is checked.
     ``use_folds`` are the folds whose models predict, for less time: fewer are a little worse, and gamma is
-    estimated from those that predicted. ``"refit"`` is the model of all rows, which `train_members` made.
+    estimated from those that predicted. ``"refit"`` is the model of all rows, ``"averaged"`` one model of the
+    folds' averaged weights, made here if need be (lexical members use all folds).
 
     A member that fails, or whose models are missing or damaged, is left out and named in the prediction's
     ``left_out``: of the pools kept with the ensemble, the best of the other members' then takes the
@@ -253,15 +259,8 @@ def predict(
     if lost and (strict or not recipes):
         raise next(iter(lost.values()))
     with place.locked("predicting"):
-        job = Job(
-            place.root,
-            None,
-            None,
-            battles,
-            n_classes=ensemble.card.n_classes,
-            use_folds=folds,
-            deadline=deadline,
-        )
+        n_classes = ensemble.card.n_classes
+        job = Job(place.root, None, None, battles, n_classes=n_classes, use_folds=folds, deadline=deadline)
         told = None
         if early is not None:
             make = standing.from_ensemble(place, ensemble, battles, also=external, use_folds=folds)

@@ -13,21 +13,22 @@ import polars as pl
 import pytest
 
 from arena_ensemble import cli, sample
-from arena_ensemble.artifacts import atomic, cards, files
+from arena_ensemble.artifacts import atomic, cards, files, run_log
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
 LOCK = ".arena-lock"
+NEVER_THE_SAME = (LOCK, run_log.LOG)
 
 Tree = dict[str, bytes]
 
 
 def tree(folder: Path) -> Tree:
-    """Every file below a folder but the lock, by relative path; a link is told by where it points."""
+    """Every file below a folder but lock and event log, by relative path; a link by where it points."""
     found: Tree = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             found[str(path.relative_to(folder))] = b"-> " + str(path.readlink()).encode()
-        elif path.is_file() and path.name != LOCK:
+        elif path.is_file() and path.name not in NEVER_THE_SAME:
             found[str(path.relative_to(folder))] = path.read_bytes()
     return found
 
@@ -36,7 +37,7 @@ def restore(folder: Path, before: Tree) -> None:
     """Put a workspace back to what :func:`tree` saw."""
     for path in sorted(folder.rglob("*"), reverse=True):
         name = str(path.relative_to(folder))
-        if path.is_symlink() or (path.is_file() and name not in before and path.name != LOCK):
+        if path.is_symlink() or (path.is_file() and name not in before and path.name not in NEVER_THE_SAME):
             path.unlink()
         elif path.is_dir() and not any(key.startswith(name + "/") for key in before):
             shutil.rmtree(path)

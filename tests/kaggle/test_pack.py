@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from arena_ensemble import Ensemble, build_ensemble, predict, read_battles, samp
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.sixteen_bits import store_half
 from arena_ensemble.errors import DependencyError, InputError
-from arena_ensemble.kaggle import image, notebook, wheels
+from arena_ensemble.kaggle import image, notebook, rehearsal, wheels
 from arena_ensemble.kaggle.pack import Pack, PackOptions, write_pack
 from arena_ensemble.kaggle.unpack import open_pack
+from arena_ensemble.pipeline.arguments import folds_of
 
 TINY = """
 backbone = "classify"
@@ -46,7 +48,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (work / "models" / name / "recipe.toml").write_text(recipe)
     (work / "models" / "tiny" / "words").mkdir()
     (work / "models" / "tiny" / "words" / "mine.toml").write_text(WORDS)
-    build_ensemble(train_members(work / "train.csv", ["tiny", "words"], workspace=work, n_folds=3, jobs=1))
+    run = train_members(work / "train.csv", ["tiny", "words"], workspace=work, n_folds=3, jobs=1, refit=True)
+    build_ensemble(run)
     return work
 
 
@@ -80,6 +83,37 @@ def test_a_pack_predicts_what_the_workspace_predicts(trained: Path, tmp_path: Pa
     np.testing.assert_array_equal(found["exact"], ours)
     np.testing.assert_allclose(found["half"], ours, atol=2e-3)
     assert (found["half"] != ours).any()
+
+
+@pytest.mark.parametrize(
+    ("use_folds", "folders"),
+    [("refit", {"refit"}), ([0, 2], {"fold-0", "fold-2"}), ("averaged", {"averaged"})],
+)
+def test_a_pack_of_some_models_predicts_what_they_predict_here(
+    trained: Path, tmp_path: Path, use_folds: Any, folders: set[str]
+) -> None:
+    """Nothing else travels; the notebook's command asks for them; a rehearsal compares with them."""
+    work = Path(shutil.copytree(trained, tmp_path / "work"))
+    battles = read_battles(work / "test.csv")
+    if use_folds == "averaged":
+        with pytest.raises(InputError, match="its model of averaged weights is not made yet; make it with"):
+            packed(work, tmp_path / "early", use_folds=use_folds)
+    ours = predict(Ensemble.load(work), battles, jobs=1, use_folds=use_folds)
+    pack = packed(work, tmp_path / "pack", half=False, use_folds=use_folds, hours=1.0)
+    open_pack(pack.folder / "dataset", tmp_path / "there")
+    assert {path.name for path in (tmp_path / "there/models/tiny").iterdir() if path.is_dir()} - {
+        "words"
+    } == folders
+    if use_folds == "averaged":  # a lexical member has none, and predicts with all folds
+        folders = {"fold-0", "fold-1", "fold-2"}
+    assert {path.name for path in (tmp_path / "there/models/words").iterdir() if path.is_dir()} == folders
+    theirs = predict(Ensemble.load(tmp_path / "there"), battles, jobs=1, use_folds=use_folds)
+    np.testing.assert_array_equal(theirs.log_probs, ours.log_probs)
+    text = use_folds if isinstance(use_folds, str) else "0,2"
+    code = notebook.code_of((pack.folder / "notebook" / notebook.NOTEBOOK).read_text())
+    assert any(f'"--hours", "1", "--use-folds", "{text}"]' in cell for cell in code)
+    own = rehearsal._own(Workspace(work), battles, folds_of(use_folds))
+    np.testing.assert_allclose(own, np.exp(ours.log_probs), atol=1e-9)
 
 
 def test_half_precision_keeps_heads_and_large_numbers(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from arena_ensemble import cli, make_folds, sample
+from arena_ensemble import backbones, cli, make_folds, sample
 from arena_ensemble.artifacts import atomic
+from arena_ensemble.artifacts.fold_file import keep_folds
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.errors import ArenaError, ArtifactError, InputError, MemberError
 from arena_ensemble.pipeline import starts
 from arena_ensemble.pipeline.adapter_import import import_adapter
+from arena_ensemble.pipeline.cross_fit import run_job
+from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.predictions import Predictions
 from arena_ensemble.recipes import load_recipe, recipe_from
 
@@ -167,6 +172,60 @@ def test_a_head_in_another_order_is_refused(tmp_path: Path) -> None:
         starts.refuse_exchanged_head(folder, wrong, y, groups)
     ours = recipe_from({**values, "train": {"start": "member:first"}}, name="mine")
     starts.refuse_exchanged_head(ours, wrong, y, groups)
+
+
+@dataclass
+class Elsewhere:
+    """An adapter of another tool: it knows the votes, and gives its outputs in this order."""
+
+    answers: dict[str, int]
+    order: tuple[int, int, int]
+
+    def prepare(self, *args: Any, **others: Any) -> None:
+        """Nothing is needed."""
+
+    def fit(self, train: Any, *, folder: Path, recipe: Any, cache: Path, **others: Any) -> Any:
+        (folder / "weights.json").write_text("{}")
+        return self.load(folder, recipe=recipe, cache=cache)
+
+    def load(self, folder: Path, *, recipe: Any, cache: Path) -> Any:
+        return SimpleNamespace(facts={"device": "none"})
+
+    def predict(self, fitted: Any, battles: Any, *, on_progress: Any = None) -> Any:
+        sure = np.full((len(battles), 3), 0.15)
+        sure[np.arange(len(battles)), [self.answers[str(name)] for name in battles.ids]] = 0.7
+        return np.log(sure)[:, list(self.order)]
+
+
+def test_a_member_whose_head_is_exchanged_is_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard stands before the card: nothing of it is left to stack, and the mended one is kept."""
+    battles = sample.make_arena(400, seed=1).battles
+    folds = make_folds(battles, n_folds=3)
+    answers = dict(zip(map(str, battles.ids), battles.outcomes().tolist(), strict=True))
+    member = tmp_path / "models" / "mine"
+    adapter(member / "adapter", "SEQ_CLS", 3)
+    values = {"backbone": "classify", "base": "tiny:decoder", "train": {"epochs": 0, "start": "./adapter"}}
+    recipe = recipe_from(values, name="mine", folder=member)
+    tool = Elsewhere(answers, (2, 0, 1))
+    monkeypatch.setattr(backbones, "get", lambda name: tool)
+    keep_folds(Workspace(tmp_path), folds, battles)
+    job = Job(tmp_path, battles, folds)
+    result = run_job(job, {"mine": recipe}, jobs=1)
+    assert not result.finished
+    assert "its classes look exchanged: taken as" in result.failed["mine"]
+    assert "--retrain mine" in result.failed["mine"]
+    artifacts = job.artifacts("mine")
+    assert artifacts.card() is None
+    assert not (artifacts.predictions / "oof.parquet").exists()
+    artifacts.forget()
+    tool.order = (0, 1, 2)
+    result = run_job(job, {"mine": recipe}, jobs=1)
+    assert result.finished == ["mine"], result.failed
+    card = artifacts.card()
+    assert card is not None
+    assert not card.folds_verified, "nobody knows what the adapter was trained on"
 
 
 def test_either_predictions_or_an_adapter(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArenaError, ArtifactError, InputError, StaleError
-from arena_ensemble.pipeline import orders
+from arena_ensemble.pipeline import orders, tasks
 from arena_ensemble.pipeline.cross_fit import run_job
 from arena_ensemble.pipeline.executors import slots
 from arena_ensemble.pipeline.tasks import Job
@@ -123,7 +123,7 @@ def test_a_failure_keeps_the_finished_folds_and_a_rerun_goes_on(tmp_path: Path, 
     job = job_of(tmp_path)
     fake.fail_at = 2
     outcome = run_job(job, {"fake": RECIPE, "other": RECIPE}, jobs=1)
-    assert outcome.failed["fake"] == "fake fold 2: no more luck"
+    assert outcome.failed["fake"] == "fold 2: no more luck"
     fake.fail_at = None
     fitted_before = len(fake.fits)
     outcome = run_job(job, {"fake": RECIPE}, jobs=1)
@@ -178,6 +178,15 @@ def test_a_truncated_member_is_never_read(tmp_path: Path, fake: Remembering, nam
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
         MemberArtifacts(job.workspace, "fake").load()
+
+
+def test_an_installation_during_a_run_changes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is loaded stays loaded: versions that change on disk must not make an ensemble anew."""
+    before = tasks.versions()
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "another")
+    assert tasks.versions() == before
+    before.clear()
+    assert tasks.versions(), "a copy is given"
 
 
 def test_fitted_models_read_new_battles_without_the_training_data(tmp_path: Path, fake: Remembering) -> None:

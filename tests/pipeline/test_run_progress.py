@@ -14,6 +14,7 @@ seconds = st.floats(0.5, 500)
 def test_labels_and_losses_are_read_as_they_are_written() -> None:
     assert member_and_fold("gemma-2.x fold 12") == ("gemma-2.x", 12)
     assert member_and_fold("lexical refit") == ("lexical", "refit")
+    assert member_and_fold("mine averaged") == ("mine", "averaged")
     assert member_and_fold("lexical") == ("lexical", None)
     assert loss_of(f"loss {0.98765:.3f}") == 0.988
     assert loss_of("loss nan") != loss_of("loss nan")

@@ -136,7 +136,7 @@ def test_a_worker_that_is_killed_costs_its_member_alone(tmp_path: Path) -> None:
     done = subprocess.run(two, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr
-    assert "member killed FAILED: killed fold 1: its process was killed (out of memory?)" in done.stdout
+    assert "member killed FAILED: fold 1: its process was killed (out of memory?)" in done.stdout
     assert Workspace(workspace).member_names() == ["calm"]
     check_whole(workspace)
 
@@ -166,7 +166,7 @@ def test_members_that_fail_in_every_way_do_not_stop_the_others(
     check_whole(workspace)
     # alone, a member that fails leaves nothing to stack
     assert cli.run(command(tmp_path, 1, "raiser", verb="stack")[3:]) == 1
-    assert "no member is finished: raiser fold 1: ValueError" in capsys.readouterr().err
+    assert "no member is finished: member raiser: fold 1: ValueError" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from arena_ensemble import cross_fit, make_folds
+from arena_ensemble.artifacts.cards import REFIT
+from arena_ensemble.artifacts.fold_file import keep_folds
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.language.adapters import WEIGHTS, read_weights
 from arena_ensemble.backbones.language.objective import example_loss
 from arena_ensemble.errors import InputError, RecipeError, StaleError
 from arena_ensemble.pipeline import distillation, starts
+from arena_ensemble.pipeline.cross_fit import run_job
+from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.recipes import Recipe, recipe_from
 from arena_ensemble.sample import make_arena
 
@@ -60,6 +65,39 @@ def test_every_fold_starts_from_the_same_fold_of_the_first_stage(place: Path) ->
     assert card is not None
     assert card.folds_verified
     assert [one["start"]["folds_verified"] for one in card.learned_from] == [True] * 3
+
+
+def test_a_refit_starts_from_the_refit_of_the_first_stage(tmp_path: Path) -> None:
+    """All rows in both stages: no fold of the first is its start, and without a refit there it is refused."""
+    torch.set_num_threads(1)
+    first = small("first", learning_rate=1e-2)
+    second = small("second", start="member:first", learning_rate=1e-9)
+    rows = BATTLES.take(np.arange(18))
+    folds = make_folds(rows, n_folds=2)
+    test = make_arena(4, seed=5).battles.without_outcomes()
+    with Workspace(tmp_path).locked("test"):
+        keep_folds(Workspace(tmp_path), folds, rows)
+    job = Job(tmp_path, rows, folds, test, one_model=REFIT)
+    result = run_job(job, {"first": first, "second": second}, jobs=1)
+    assert result.finished == ["first", "second"], result.failed
+    models = tmp_path / "models"
+    before = {name: read_weights(models / "first" / name / WEIGHTS) for name in ("fold-0", "fold-1", "refit")}
+    after = read_weights(models / "second" / "refit" / WEIGHTS)
+    same = {
+        place: all(torch.allclose(after[name], weights[name], atol=1e-6) for name in after)
+        for place, weights in before.items()
+    }
+    assert same == {"fold-0": False, "fold-1": False, "refit": True}
+    card = MemberArtifacts(Workspace(tmp_path), "second").fold_card(REFIT)
+    assert card is not None
+    assert card.rows == len(rows)
+    assert card.learned_from["start"] == {"name": "member:first", "folds_verified": True}
+    for name in ("first", "second"):
+        shutil.rmtree(models / name / "refit")
+    again = run_job(job, {"second": second}, jobs=1)
+    assert (
+        "the refit of 'first', its start, is not fitted; name first in --models too" in again.failed["second"]
+    )
 
 
 def test_the_first_stage_is_part_of_what_the_second_is(place: Path) -> None:

@@ -113,7 +113,7 @@ def test_the_same_figure_as_scipys(trained: Trained) -> None:
     rng = np.random.default_rng(0)
     after = rng.dirichlet(np.ones(3), len(before))
     wanted = rel_entr(before, after).sum(axis=1).mean()
-    assert equivalence._differences(np.log(before), np.log(after))["mean_kl"] == pytest.approx(wanted)
+    assert equivalence.differences(np.log(before), np.log(after))["mean_kl"] == pytest.approx(wanted)
 
 
 def test_no_tolerance_is_refused_with_the_setting_to_change(
@@ -123,7 +123,8 @@ def test_no_tolerance_is_refused_with_the_setting_to_change(
     shutil.rmtree(trained.member.predictions)
     command = ["predict", "--test", str(trained.test), "--workspace", str(trained.workspace), "--strict"]
     line = refusal(command, capsys, codes=(1, 2, 3, 4))
-    assert ": dtype float32 → bfloat16 changes its predictions too much (mean KL" in line
+    assert line.count("mine") == 1, "the member and its fold are named once"
+    assert "member mine: fold 0: dtype float32 → bfloat16 changes its predictions too much (mean KL" in line
     assert 'set precision = "fp32" in [predict], or raise predict.tolerance' in line
     assert not list(trained.member.predictions.glob("*.parquet")), "nothing of it is kept"
     trained.member.predictions.mkdir(exist_ok=True)
@@ -133,10 +134,8 @@ def test_noise_is_refused_and_predict_proba_measures_each_fold(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[Any] = []
-    differences = equivalence._differences
-    monkeypatch.setattr(
-        equivalence, "_differences", lambda *pair: measured.append(pair) or differences(*pair)
-    )
+    differences = equivalence.differences
+    monkeypatch.setattr(equivalence, "differences", lambda *pair: measured.append(pair) or differences(*pair))
     trained.recipe.write_text(trained.text + BF16)
     Ensemble.load(trained.workspace).predict_proba(trained.test)
     assert len(measured) == 3
@@ -154,7 +153,7 @@ def test_noise_is_refused_and_predict_proba_measures_each_fold(
 def test_what_runs_as_it_was_trained_is_not_predicted_again(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(equivalence, "_differences", None)
+    monkeypatch.setattr(equivalence, "differences", None)
     trained.recipe.write_text(trained.text + "[predict]\ntokens = 200\ntolerance = 0.0\n")
     Ensemble.load(trained.workspace).predict_proba(trained.test)
 

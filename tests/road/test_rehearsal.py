@@ -51,8 +51,9 @@ def test_a_pack_predicts_without_network_and_names_a_missing_wheel(tmp_path: Pat
         (work / name).write_text(content)
     (work / "models" / "tiny").mkdir(parents=True)
     (work / "models" / "tiny" / "recipe.toml").write_text(TINY)
-    build_ensemble(train_members(work / "train.csv", ["tiny"], workspace=work, n_folds=3, jobs=1))
-    pack = write_pack(Workspace(work), tmp_path / "pack", PackOptions(hours=8.5), python=PYTHON)
+    build_ensemble(train_members(work / "train.csv", ["tiny"], workspace=work, n_folds=3, jobs=1, refit=True))
+    options = PackOptions(hours=8.5, use_folds="refit")
+    pack = write_pack(Workspace(work), tmp_path / "pack", options, python=PYTHON)
     assert pack.wheel_bytes > 10_000_000
 
     found = rehearse(pack.folder, Workspace(work), work / "test.csv", rows=16)

@@ -209,9 +209,9 @@ def test_at_training_a_failed_member_costs_itself_unless_strict(
     }.values():
         monkeypatch.setattr(module, "fit", fit)
     assert submission(tmp_path, "--strict") == 4
-    assert "member more: more fold 0: MemoryError" in capsys.readouterr().err
+    assert "member more: fold 0: MemoryError" in capsys.readouterr().err
     assert submission(tmp_path) == 4
-    assert "member more FAILED: more fold 0: MemoryError" in capsys.readouterr().out
+    assert "member more FAILED: fold 0: MemoryError" in capsys.readouterr().out
     check_submission(tmp_path / "w" / "submission.csv", read_battles(tmp_path / "test.csv").ids)
     assert Ensemble.load(Workspace(tmp_path / "w")).members == ["some", "most"]
 

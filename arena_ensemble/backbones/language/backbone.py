@@ -207,6 +207,7 @@ class LanguageModel:
         if recipe.has_weights:
             adapters.load_weights(member.head_model, folder / adapters.WEIGHTS)
         member.shift = None if kept.get("shift") is None else np.asarray(kept["shift"], dtype=np.float64)
+        member.sharpness = float(kept.get("sharpness", 1.0))
         margin = kept.get("margin")
         member.margin = None if margin is None else Symmetric(**margin)
         member.facts = kept["facts"]

@@ -40,6 +40,8 @@ class MemberModel:
 
     margin: Symmetric | None = None
     """of a reward model that is not trained: how sharp its margin is, and how common ties are"""
+    sharpness: float = 1.0
+    """of an average of folds: all log-probabilities are multiplied by it"""
     running: dict[str, str] = field(default_factory=dict)
     """device, dtype, attention and quantise of this model, to be held against those of its training"""
     budget: TokenBudget | None = None
@@ -72,7 +74,9 @@ class MemberModel:
         log_probs = normalised(logits)
         if self.margin is not None:
             log_probs = self.margin.apply(log_probs)
-        return log_probs if self.shift is None else normalised(log_probs - self.shift)
+        if self.shift is not None:
+            log_probs = normalised(log_probs - self.shift)
+        return log_probs if self.sharpness == 1 else normalised(self.sharpness * log_probs)
 
     def features(self, sequences: TokenSequences, on_progress: Progress | None = None) -> Vectors:
         """The base's vectors (n, hidden) of examples of one sequence each."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ...artifacts.cards import CARD, REFIT, fold_name
+from ...artifacts.cards import AVERAGED, CARD, REFIT, fold_name
 from ...artifacts.files import digest_json
 from ...artifacts.parcels import Parcel, pack, unpack
 from ...artifacts.stores import Store
@@ -84,6 +84,9 @@ def needed(job: Job, task: FoldTask) -> list[Path]:
     if task.fold == REFIT and job.folds is not None:
         folder = job.artifacts(task.member).fold_folder
         found += [folder(fold) / CARD for fold in range(job.folds.n_folds)]
+    if task.fold == AVERAGED:  # made of the folds' models
+        models = job.artifacts(task.member).models
+        found += [path for path in sorted(models.glob("fold-*")) if not path.suffix]
     if job.train is not None:
         found += [job.artifacts(name).predictions for name in distillation.needed_members(task.recipe)]
         first = starts.start_member(task.recipe)

@@ -1,0 +1,186 @@
+"""A member's folds as one model of averaged weights, where that predicts like the average of the folds.
+
+It is held against the folds before it is used: both predict some of the battles that are to be predicted,
+which no fold was trained on. Like any average of folds it is flatter than one of them, so what its
+predictions are sharpened by (gamma) is estimated from the same rows and kept with it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ..artifacts.cards import AVERAGED, FoldCard, FoldKey
+from ..artifacts.members import MemberArtifacts
+from ..backbones.base import Backbone, Progress
+from ..backbones.registry import engine_of
+from ..battles import Battles
+from ..calibration import fold_average_gamma
+from ..errors import InputError, MemberError, StaleError
+from ..predictions import normalised
+from ..recipes import Recipe
+from . import equivalence
+from .extra_data import learned_unverified
+
+log = logging.getLogger(__name__)
+
+ROWS: Final = 256
+"""battles that are predicted by every fold's model, once, to measure the average"""
+_OF: Final = "averaged_of"
+_FOLDER: Final = "averaged"
+
+
+def key_of(artifacts: MemberArtifacts) -> FoldKey:
+    """The key of the averaged model: that of the folds, whether it was made yet or not.
+
+    Raises
+    ------
+    InputError
+        It was not made, and fewer than two folds are here to make it of.
+    StaleError
+        The folds were not made of the same things.
+    """
+    card = artifacts.fold_card(AVERAGED)
+    if card is not None:
+        return card.key
+    keys = artifacts.fitted_keys()
+    if len(keys) < 2:
+        raise InputError(
+            f"member {artifacts.name!r}: an average needs the models of two folds or more, and one is here; "
+            "copy the others, or use --use-folds with its number"
+        )
+    if any(key.of_all_folds() != keys[0].of_all_folds() for key in keys):
+        raise StaleError(
+            f"member {artifacts.name!r}: its folds were made from different recipes or data; make it anew "
+            f"with --retrain {artifacts.name}"
+        )
+    return keys[0].model_copy(update={"fold": AVERAGED})
+
+
+def to_load(artifacts: MemberArtifacts, recipe: Recipe, fold: int) -> Recipe:
+    """The recipe that a fold's model is loaded with: another one only of the averaged model.
+
+    Raises
+    ------
+    InputError
+        The averaged model is not made yet.
+    StaleError
+        It was made of other folds than those here.
+    """
+    if fold != AVERAGED:
+        return recipe
+    from ..backbones.language.averaging import averaged_recipe
+
+    card = artifacts.fold_card(AVERAGED)
+    if card is None:
+        raise InputError(
+            f"member {artifacts.name!r}: its model of averaged weights is not made yet; make it with "
+            "`arena-ensemble predict --test FILE --use-folds averaged`, and run this again"
+        )
+    of: dict[str, str] = card.facts[_OF]
+    for name, digest in of.items():
+        own = artifacts.fold_card(int(name))
+        if own is not None and own.card_sha256 != digest:
+            folder = artifacts.fold_folder(AVERAGED)
+            raise StaleError(f"{folder}: was averaged from another fold {name}; remove it and run again")
+    return averaged_recipe(recipe, len(of))
+
+
+def averaged_folder(
+    artifacts: MemberArtifacts,
+    key: FoldKey,
+    recipe: Recipe,
+    backbone: Backbone,
+    battles: Battles,
+    *,
+    cache: Path,
+    versions: Callable[[], dict[str, str]],
+    on_progress: Progress | None = None,
+) -> Path:
+    """The folder of the averaged model, made and measured if it is not there.
+
+    Parameters
+    ----------
+    battles
+        To be predicted; some of them measure the average.
+
+    Raises
+    ------
+    MemberError
+        The average predicts otherwise than the folds' average: KL above ``predict.tolerance``.
+    """
+    artifacts.models.mkdir(parents=True, exist_ok=True)
+    with (artifacts.models / f".{_FOLDER}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several processes may predict parts of the rows
+        found = artifacts.fitted_folder(key)
+        if found is None:
+            found = _make(artifacts, key, recipe, backbone, battles, cache, versions(), on_progress)
+    return found
+
+
+def _make(
+    artifacts: MemberArtifacts,
+    key: FoldKey,
+    recipe: Recipe,
+    backbone: Backbone,
+    battles: Battles,
+    cache: Path,
+    versions: dict[str, str],
+    on_progress: Progress | None,
+) -> Path:
+    from ..backbones.language import averaging
+
+    engine_of(recipe.backbone)  # a head that stands on no language model has no such weights
+    folds = [one.fold for one in artifacts.fitted_keys() if one.fold is not None]
+    cards = [card for card in map(artifacts.fold_card, folds) if card is not None]
+    folders = [folder for card in cards if (folder := artifacts.fitted_folder(card.key)) is not None]
+    partial, _ = artifacts.start_fold(key)
+    settings = averaging.write_average(folders, partial, recipe)
+    unseen = battles.without_outcomes()
+    some = unseen.take(np.unique(np.linspace(0, len(unseen) - 1, min(ROWS, len(unseen))).astype(np.int64)))
+    parts = []
+    for folder in folders:
+        fitted = backbone.load(folder, recipe=recipe, cache=cache)
+        parts.append(backbone.predict(fitted, some, on_progress=on_progress))
+        del fitted
+    wide = averaging.averaged_recipe(recipe, len(folders))
+    model = backbone.load(partial, recipe=wide, cache=cache)
+    own = backbone.predict(model, some, on_progress=on_progress)
+    apart = equivalence.differences(normalised(np.mean(parts, axis=0)), own)
+    gamma = fold_average_gamma(parts)
+    measured = f"mean KL {apart['mean_kl']:.2g} nats on {len(some)} rows"
+    if not apart["mean_kl"] <= recipe.predict.tolerance:
+        shutil.rmtree(partial)
+        raise MemberError(
+            f"the model of averaged weights predicts otherwise than its {len(folds)} folds on average "
+            f"({measured}; predict.tolerance = {recipe.predict.tolerance:g}): predict with all folds, or "
+            "with some (--use-folds 0,2), or raise predict.tolerance"
+        )
+    log.info("%s: averaged weights of %d folds: %s, gamma %.3f", artifacts.name, len(folds), measured, gamma)
+    facts = {
+        **settings["facts"],
+        **dict(getattr(model, "running", {})),
+        "averaged": {**apart, "gamma": gamma},
+    }
+    averaging.write_settings(partial, {**settings, "sharpness": gamma, "facts": facts})
+    model = backbone.load(partial, recipe=wide, cache=cache)
+    equivalence.keep_rows(partial, backbone, model, some, recipe)
+    learned = next((card.learned_from for card in cards if learned_unverified(card.learned_from)), {})
+    card = FoldCard(
+        key=key,
+        member=artifacts.name,
+        backbone=recipe.backbone,
+        seed=recipe.seed,
+        seconds=0.0,
+        rows=cards[0].rows,
+        learned_from=learned,
+        versions=versions,
+        facts={**facts, _OF: {str(fold): card.card_sha256 for fold, card in zip(folds, cards, strict=True)}},
+    )
+    return artifacts.commit_fold(partial, card)
