@@ -54,7 +54,7 @@ submission: $(READY) $(SAMPLE_FILES)
 	$(ARENA) submission $(COMMON) $(WITH_TEST) $(WITH_TRUTH) $(if $(SAMPLE_SUBMISSION),--sample-submission "$(SAMPLE_SUBMISSION)")
 
 report: $(READY)
-	$(ARENA) report --workspace "$(WORKSPACE)"
+	$(ARENA) report --workspace "$(WORKSPACE)" $(if $(wildcard $(DATA)),--data "$(DATA)") $(ARGS)
 
 ifdef SAMPLE
 $(SAMPLE)/train.csv: | $(READY)

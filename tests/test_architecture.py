@@ -64,8 +64,10 @@ INSIDE = {
     "kaggle": "contents unpack wheels notebook pack image rehearsal",
     "judging": "question answers store client run",
     "serving": "schema service gate measures frame app server",
-    "report": "tables svg intervals reliability_chart rungs sections.section sections.headline "
-    "sections.ladder sections.calibration sections.members sections.provenance page",
+    "report": "tables svg intervals reliability_chart line_chart rungs clipping battle_view comparison cuts "
+    "sections.section sections.headline sections.against sections.ladder sections.calibration "
+    "sections.members sections.panels sections.slices sections.training sections.surprises "
+    "sections.provenance page",
     "cli": "runner option_texts options executor_options progress experiments tables summary session_plan "
     "plan health doctor audit validate data export pipeline",
 }

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from . import audit, data, doctor, explain, export, judge, kaggle, panel, pipeline, serve, status
+from . import audit, data, doctor, explain, export, judge, kaggle, panel, pipeline, report, serve, status
 from .runner import Result, verb
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
@@ -28,7 +28,7 @@ VERBS: Final[dict[str, Callable[..., Result]]] = {
     "import": data.import_member,
     "export": export.export,
     "validate": data.validate,
-    "report": data.report,
+    "report": report.report,
     "audit": audit.audit,
     "judge": judge.judge,
     "kaggle-pack": kaggle.kaggle_pack,

@@ -1,4 +1,4 @@
-"""The verbs about files: import, sample, report, and validate."""
+"""The verbs about files: import, sample and validate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import options as o
 from .runner import Result, WorkspaceOption
 from .validate import validate
 
-__all__ = ["import_member", "report", "sample", "validate"]
+__all__ = ["import_member", "sample", "validate"]
 
 
 def import_member(
@@ -105,26 +105,3 @@ def sample(
         atomic.write_bytes(out / name, text.encode())
     facts = {"folder": str(out), "files": sorted(made), "rows": rows, "test_rows": test_rows}
     return Result(facts, f"{out}: {', '.join(made)} ({rows:,} and {test_rows:,} battles)")
-
-
-def report(
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="page to write", show_default="report.html beside the ensemble"),
-    ] = None,
-    external: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="an ensemble of external predictions or a panel: --out of stack, panel"
-        ),
-    ] = None,
-    brought: Annotated[Path | None, typer.Option(hidden=True)] = None,
-    workspace: WorkspaceOption = Path(),
-) -> Result:
-    """Write one page to look at: scores, calibration, members."""
-    from ..artifacts.workspace import Workspace
-    from ..report import page
-
-    o.renamed([], [str(brought)] if brought else [], "--external", "--brought")
-    target = page.write(Workspace(workspace), out, folder=external or brought)
-    return Result({"report": str(target)}, f"{target}: open it in a browser")

@@ -26,6 +26,8 @@ class Line:
     kind: str = ""
     reference: float | None = None
     remark: str = ""
+    ends: tuple[float, float] | None = None
+    """its interval, where that is not two standard errors to each side"""
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,10 @@ class DrawnTable:
     caption: str
     first: str
     quantity: str
+    interval: str
     columns: tuple[Column, ...]
     rows: tuple[DrawnRow, ...]
     axis: Markup
-    remarks: bool
 
 
 def drawn_table(
@@ -86,7 +88,7 @@ def drawn_table(
         if line.se is None:
             drawing = bar_strip(chosen, line.value, kind=line.kind, title=f"{line.name}: {line.value:.1%}")
         else:
-            title = f"{line.name}: {quantity} {line.value:.4f}, two standard errors {low:.4f} to {high:.4f}"
+            title = f"{line.name}: {quantity} {line.value:.4f}, interval {low:.4f} to {high:.4f}"
             drawing = interval_strip(
                 chosen,
                 line.value,
@@ -102,18 +104,27 @@ def drawn_table(
         caption,
         first,
         quantity,
+        _interval(lines),
         tuple(columns),
         tuple(rows),
         axis_strip(chosen, title=f"scale of {quantity}", percent=percent),
-        any(line.remark for line in lines),
     )
 
 
 def _ends(line: Line) -> tuple[float, float]:
     """Two standard errors to each side; the value itself where the error is not known."""
+    if line.ends is not None:
+        return line.ends
     se = line.se if line.se is not None and math.isfinite(line.se) else 0.0
     return line.value - 2 * se, line.value + 2 * se
 
 
 def _given(value: float | None) -> tuple[float, ...]:
     return () if value is None else (value,)
+
+
+def _interval(lines: Sequence[Line]) -> str:
+    """What the intervals are, for the head of the drawing; empty for bars."""
+    if any(line.ends is not None for line in lines):
+        return ", 95%"
+    return ", ± 2 s.e." if any(line.se is not None for line in lines) else ""

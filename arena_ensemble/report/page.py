@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from ..artifacts import atomic, cards
-from ..artifacts.cards import GammaNote, MemberCard
+from ..artifacts.cards import EnsembleCard, GammaNote, MemberCard
 from ..artifacts.members import MemberArtifacts
+from ..artifacts.run_log import log_path, read_log
 from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..errors import ArtifactError, InputError
 from ..pipeline.ensemble import Ensemble, load_folder
 from ..pipeline.tasks import versions
+from .battle_view import BattleView, view
+from .comparison import Comparison, Made, compare, open_made
 from .sections import headline
+from .sections.against import against as against_section
 from .sections.calibration import calibration
 from .sections.ladder import ladder
-from .sections.members import contribution, judges, likeness, position
+from .sections.members import contribution, likeness, position
+from .sections.panels import biases, judges, uses
 from .sections.provenance import provenance, sharpening
 from .sections.section import Section
+from .sections.slices import slices
+from .sections.surprises import surprises
+from .sections.training import Lines, curves, step_losses, truncation
 
 _TEMPLATES: Final = "templates"
+_USES: Final = "uses.json"
 
 
-def write(workspace: Workspace, path: Path | None = None, *, folder: Path | None = None) -> Path:
+def write(
+    workspace: Workspace,
+    path: Path | None = None,
+    *,
+    folder: Path | None = None,
+    data: Path | None = None,
+    form: str | None = None,
+    against: Path | None = None,
+) -> Path:
     """Write the page of the workspace's ensemble, whole or not at all; returns where it is.
 
     Parameters
@@ -38,25 +57,46 @@ def write(workspace: Workspace, path: Path | None = None, *, folder: Path | None
         Default: ``report.html`` beside the ensemble.
     folder
         An ensemble of external predictions or a panel, in place of the workspace's.
+    data, form
+        The battles that it was made from, for what the page shows of single battles, and their format.
+    against
+        Another workspace, or a folder of ``stack --labels`` or ``panel``, to compare with; needs ``data``.
 
     Raises
     ------
     InputError
-        There is no ensemble yet.
+        There is no ensemble yet, ``data`` holds other battles, or there is nothing to compare with.
     ArtifactError
         A file of the ensemble is truncated or edited.
     """
+    if against is not None and data is None:
+        raise InputError("--against pairs losses battle by battle: give --data FILE, the battles with votes")
     folder_of = folder or workspace.oof / ENSEMBLE
     built = load_folder(folder_of)
     found = {} if folder else {name: MemberArtifacts(workspace, name).card() for name in built.members}
     members = {name: card for name, card in found.items() if card is not None}
     gammas = _gammas(folder_of / "test.json")
+    place = None if folder else workspace
+    battles = None if data is None else view(built, folder_of, data, workspace=place, form=form)
+    versus = None
+    if against is not None and battles is not None:
+        versus = compare(Made(built, folder_of, place), battles, open_made(against))
     target = path or folder_of / "report.html"
-    atomic.write_bytes(target, render(built, members, gammas).encode("utf-8", "replace"))
+    steps = {} if place is None else step_losses(read_log(log_path(place)))
+    html = render(built, members, gammas, battles, versus, _uses(folder_of, built.card), steps)
+    atomic.write_bytes(target, html.encode("utf-8", "replace"))
     return target
 
 
-def render(built: Ensemble, members: Mapping[str, MemberCard], gammas: Mapping[str, float]) -> str:
+def render(
+    built: Ensemble,
+    members: Mapping[str, MemberCard],
+    gammas: Mapping[str, float],
+    battles: BattleView | None = None,
+    versus: Comparison | None = None,
+    found_uses: Mapping[str, Any] | None = None,
+    steps: Mapping[str, Lines] | None = None,
+) -> str:
     """The report as one HTML text: nothing fetched, the same bytes for the same ensemble.
 
     Parameters
@@ -67,16 +107,31 @@ def render(built: Ensemble, members: Mapping[str, MemberCard], gammas: Mapping[s
         Name → card of each member.
     gammas
         Name → factor that sharpens the fold-averaged test predictions; empty if there are none.
+    battles
+        What it was scored on; without it the page says nothing of single battles.
+    versus
+        The comparison with another ensemble.
+    found_uses
+        What a panel's ``uses.json`` holds.
+    steps
+        Member → training losses by step, of the event log.
     """
     card = built.card
     member = "judge" if card.judges else "member"
     found: list[Section | None] = [
+        None if versus is None else against_section(versus),
         ladder(built.table, member=member),
         calibration(card, member=member),
         judges(card),
+        biases(card),
         contribution(card, member=member),
         likeness(card, member=member),
         position(card),
+        None if battles is None else slices(battles),
+        uses(found_uses or {}),
+        truncation(members),
+        curves(members, steps),
+        None if battles is None else surprises(battles, member=member),
         sharpening(gammas),
         provenance(card, members),
     ]
@@ -123,3 +178,16 @@ def _gammas(file: Path) -> dict[str, float]:
     if not file.is_file():
         return {}
     return cards.read_model(file, GammaNote).gammas
+
+
+def _uses(folder: Path, card: EnsembleCard) -> dict[str, Any]:
+    """What a panel's folder keeps of its uses; empty where there is no such file."""
+    if _USES not in card.files:
+        return {}
+    try:
+        found = json.loads(cards.verified(folder, _USES, card))
+    except ValueError as error:
+        raise ArtifactError(
+            f"{folder / _USES}: not JSON ({error}); run `arena-ensemble panel` again"
+        ) from error
+    return found if isinstance(found, dict) else {}

@@ -18,7 +18,7 @@ _PAD: Final = 3.0
 _ROW: Final = 22
 _AXIS: Final = 24
 
-_STRIP: Final = Markup('<svg class="strip" role="img" width="100%" height="{}"><title>{}</title>{}</svg>')
+_STRIP: Final = Markup('<svg class="{}" role="img" width="100%" height="{}"><title>{}</title>{}</svg>')
 _SQUARE: Final = Markup(
     '<svg class="square" role="img" viewBox="0 0 {w:g} {h:g}"><title>{title}</title>'
     "<desc>{desc}</desc>{parts}</svg>"
@@ -54,11 +54,15 @@ class Scale:
 
     def ticks(self, most: int = 5) -> list[float]:
         """At most so many round numbers on the scale."""
-        span = self.high - self.low
-        power = 10.0 ** math.floor(math.log10(span))
-        step = next(s * power for s in (0.1, 0.2, 0.5, 1, 2, 5, 10) if span / (s * power) <= most - 0.5)
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [round(k * step, 10) for k in range(first, last + 1)]
+        power = 10.0 ** math.floor(math.log10(self.high - self.low))
+        ticks: list[float] = []
+        for factor in (0.1, 0.2, 0.5, 1, 2, 5, 10):
+            step = factor * power
+            first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+            ticks = [round(k * step, 10) for k in range(first, last + 1)]
+            if len(ticks) <= most:
+                break
+        return ticks
 
 
 def interval_strip(
@@ -80,7 +84,7 @@ def interval_strip(
         x = _p(scale.at(reference))
         parts.append(_LINE.format("mark reference", x, middle - 6, x, middle + 6))
     parts.append(_DOT.format(f"dot {kind}", _p(scale.at(value)), middle, 4.5))
-    return _STRIP.format(_ROW, title, Markup("").join(parts))
+    return _STRIP.format("strip", _ROW, title, Markup("").join(parts))
 
 
 def bar_strip(scale: Scale, value: float, *, kind: str, title: str) -> Markup:
@@ -88,7 +92,7 @@ def bar_strip(scale: Scale, value: float, *, kind: str, title: str) -> Markup:
     start, end = scale.at(0.0), scale.at(value)
     width = max(abs(end - start), 0.4)  # a share of nearly nothing is still seen
     bar = _BAR.format(f"solid {kind}", _p(min(start, end)), 5, _p(width), _ROW - 10)
-    return _STRIP.format(_ROW, title, Markup("").join([*_grid(scale, _ROW), bar]))
+    return _STRIP.format("strip", _ROW, title, Markup("").join([*_grid(scale, _ROW), bar]))
 
 
 def stacked_strip(shares: Sequence[float], *, title: str) -> Markup:
@@ -98,7 +102,7 @@ def stacked_strip(shares: Sequence[float], *, title: str) -> Markup:
         width = max(float(shares[place]), 0.0) * 100
         parts.append(_BAR.format(f"p{place}", _p(start), 3, _p(width), 10))
         start += width
-    return _STRIP.format(16, title, Markup("").join(parts))
+    return _STRIP.format("strip", 16, title, Markup("").join(parts))
 
 
 def axis_strip(scale: Scale, *, title: str, percent: bool = False) -> Markup:
@@ -107,7 +111,7 @@ def axis_strip(scale: Scale, *, title: str, percent: bool = False) -> Markup:
     for tick in scale.ticks():
         text = f"{100 * tick:g}%" if percent else f"{tick:g}"
         parts.append(_TEXT.format("tick middle", _p(scale.at(tick)), 15, text))
-    return _STRIP.format(_AXIS, title, Markup("").join(parts))
+    return _STRIP.format("strip axis", _AXIS, title, Markup("").join(parts))
 
 
 def square(width: float, height: float, *, title: str, desc: str, parts: Iterable[Markup]) -> Markup:

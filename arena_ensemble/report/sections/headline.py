@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ...artifacts.cards import EnsembleCard, MemberCard
 from ...metrics import ScoreRow
 from ...stacking.score_table import ENSEMBLE_ROW, TEMPERED
 from ..rungs import FEATURES_ONLY, against, best_member, headline
 from ..tables import percent
+
+_PARTS: Final = 4
+"""candidates named in the head of the page"""
 
 
 def summary(
@@ -64,7 +67,10 @@ def _facts(own: ScoreRow, card: EnsembleCard, shares: Mapping[str, float], *, me
     facts.append("standard errors by group of prompts" if card.folds_verified else "folds unverified")
     if own.gap_closed is not None:
         facts.append(f"{percent(own.gap_closed)} of the way from the prior to the Bayes floor")
-    facts.append("made of " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
+    largest = sorted(shares.items(), key=lambda one: -one[1])
+    made = [f"{name} {share:.0%}" for name, share in largest[:_PARTS]]
+    made += ["others"] if len(largest) > _PARTS else []
+    facts.append("made of " + ", ".join(made))
     return facts
 
 

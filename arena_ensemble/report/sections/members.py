@@ -1,4 +1,4 @@
-"""What each member adds, how alike members are, what judges are worth alone, and position bias."""
+"""What each member adds, how alike members are, and position bias."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..tables import Column, Matrix
 from .section import Section
 
 _STEPS: Final = 10
-_ADVICE: Final = {"keep": "choice", "leave out": "bad"}
+_ADVICE: Final = {"keep": "accent", "leave out": "bad"}
 
 
 def contribution(card: EnsembleCard, *, member: str) -> Section | None:
@@ -68,34 +68,6 @@ def heat(matrix: Matrix) -> dict[str, Any]:
         "names": matrix.names,
         "rows": list(zip(matrix.names, rows, strict=True)),
     }
-
-
-def judges(card: EnsembleCard) -> Section | None:
-    """What each judge of a panel is worth alone; None for an ensemble of members."""
-    if not card.judges:
-        return None
-    table = tables.judge_table(card.judges)
-    skip = [place for place, column in enumerate(table.columns) if column.header in ("log-loss", "± s.e.")]
-    kept = [place for place in range(1, len(table.columns)) if place not in skip]
-    columns = [table.columns[place] for place in (*skip, *kept)]
-    lines = [
-        Line(
-            str(row["name"]),
-            row["log_loss"],
-            row["se"],
-            tuple(cells.cells[p] for p in (*skip, *kept)),
-            "member",
-        )
-        for row, cells in zip(card.judges, table.rows, strict=True)
-    ]
-    drawn = drawn_table(
-        lines,
-        columns,
-        caption="Each judge alone, after its own calibration",
-        first="judge",
-        quantity="log-loss",
-    )
-    return Section("judges", "Each judge alone", {"table": drawn})
 
 
 def position(card: EnsembleCard) -> Section | None:

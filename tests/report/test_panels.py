@@ -1,0 +1,106 @@
+"""A panel's page: judges in place of members, and only what is known of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_pages
+
+from arena_ensemble.artifacts.cards import EnsembleCard
+from arena_ensemble.pipeline.ensemble import load_folder
+from arena_ensemble.report import page
+from arena_ensemble.report.sections.panels import biases, judges, uses
+
+JUDGE: dict[str, Any] = {
+    "name": "careful", "kind": "verdicts", "log_loss": 0.9, "se": 0.02, "accuracy": 0.6, "agreement": 0.7,
+    "missing": 0.0, "flip_rate": None, "both_orders": 0, "cost": None,
+}  # fmt: skip
+MORE: dict[str, Any] = {
+    "agreement_low": 0.61, "agreement_high": 0.78, "kappa": 0.41, "base_rate": 0.5, "position_excess": 0.25,
+    "position_excess_se": 0.03, "length_bias": 0.1, "length_bias_se": None,
+}  # fmt: skip
+USES: dict[str, Any] = {
+    "risk_coverage": [
+        {"threshold": 0.8, "coverage": 0.25, "error": 0.1, "error_se": 0.02, "log_loss": 0.4},
+        {"threshold": 0.0, "coverage": 1.0, "error": 0.3, "error_se": None, "log_loss": 0.9},
+    ],
+    "ranking": {
+        "systems": [
+            {"system": "elm", "rating": 0.5, "low": 0.25, "high": 0.75, "win_rate": 0.6,
+             "best_rank": 1, "worst_rank": 2},
+        ],
+        "equal_style": {"systems": [{"system": "elm", "rating": 0.1, "low": -0.1, "high": 0.3}]},
+    },
+    "cascade": {"order": ["cheap", "dear"], "rows": [
+        {"price": 0.5, "log_loss": 0.9, "log_loss_se": 0.01, "accuracy": 0.6}]},
+    "vote_curve": [{"votes": 100, "log_loss": 0.95, "log_loss_se": 0.02, "measured": False}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory: pytest.TempPathFactory) -> EnsembleCard:
+    return load_folder(report_pages.external(tmp_path_factory.mktemp("panel"))).card
+
+
+def with_judges(card: EnsembleCard, *rows: dict[str, Any]) -> EnsembleCard:
+    return card.model_copy(update={"judges": list(rows)})
+
+
+def test_a_panel_of_before_shows_what_it_has(card: EnsembleCard) -> None:
+    assert judges(card) is None
+    found = judges(with_judges(card, JUDGE))
+    assert found is not None
+    assert found.values["more"] is None
+    (row,) = found.values["table"].rows
+    assert row.cells[:2] == ("0.9000", "0.0200")
+    assert "70.0%" in row.cells
+    assert biases(with_judges(card, JUDGE)) is None
+    assert uses({}) is None
+
+
+def test_statistics_that_are_known_of_any_judge_are_shown(card: EnsembleCard) -> None:
+    both = with_judges(card, {**JUDGE, **MORE}, {**JUDGE, "name": "hasty"})
+    found = judges(both)
+    assert found is not None
+    more = found.values["more"]
+    headers = [column.header for column in more.columns]
+    assert headers == ["judge", "agrees", "from", "to", "commonest vote", "kappa"]
+    assert more.rows[0].cells == ("careful", "70.0%", "61.0%", "78.0%", "50.0%", "0.41")
+    assert more.rows[1].cells == ("hasty", "70.0%", "", "", "", "")
+    section = biases(both)
+    assert section is not None
+    position, length = section.values["tables"]
+    assert [row.cells for row in position.rows] == [("+0.250", "0.030")]
+    assert [row.cells for row in length.rows] == [("+0.100", "")]
+
+
+def test_uses_show_intervals_and_leave_out_rows_without_numbers() -> None:
+    found = uses(USES)
+    assert found is not None
+    risk, ranking, level, cascade, votes = found.values["tables"]
+    assert [row.name for row in risk.rows] == ["the surest 25%"]
+    assert ranking.interval == ", 95%"
+    assert ranking.rows[0].cells == ("+0.50", "60.0%", "1 to 2")
+    assert "interval 0.2500 to 0.7500" in ranking.rows[0].drawing
+    assert level.rows[0].cells == ("+0.10", "", "")
+    assert "cheap, then dear" in cascade.caption
+    assert votes.rows[0].cells == ("0.9500", "extrapolated")
+
+
+@pytest.mark.parametrize(
+    "odd", [{"ranking": 3, "risk_coverage": "x"}, {"vote_curve": [1, None]}, {"cascade": {"rows": {}}}]
+)
+def test_strange_uses_are_no_error(odd: dict[str, Any]) -> None:
+    assert uses(odd) is None
+
+
+def test_the_page_speaks_of_judges(tmp_path: Path) -> None:
+    built = load_folder(report_pages.external(tmp_path))
+    names = [{**JUDGE, **MORE, "name": name} for name in built.card.members]
+    card = with_judges(built.card, *names)
+    html = page.render(report_pages.with_card(built, card), {}, {}, found_uses=USES)
+    for words in ("A panel of judges", "Each judge alone", "Position and length", "What each judge adds"):
+        assert words in html
+    assert "the surest 25%" in html
