@@ -143,7 +143,7 @@ def _word_lines(found: Explanation) -> list[str]:
     lines = []
     for member in found.members:
         for side, sign in (("A", 1), ("B", -1)):
-            words = [one for one in member.words if one.delta * sign >= 5e-3][:_TOP_WORDS]
+            words = [one for one in member.words if one.delta * sign >= 0.01][:_TOP_WORDS]
             if words:
                 said = ", ".join(f"{one.term} {one.delta:+.2f}" for one in words)
                 lines.append(f"{member.name}, words that count for {side}: {said}"[:WIDTH])

@@ -2,7 +2,7 @@
 // Every text is written with textContent: nothing that a person pastes is ever read as markup.
 const $ = (id) => document.getElementById(id);
 const percent = (p) => (100 * p).toFixed(1) + " %";
-const signed = (x) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(3);
+const signed = (x, digits = 3) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(digits);
 const three = (c) => percent(c.a) + " / " + percent(c.tie) + " / " + percent(c.b);
 const FIELDS = ["prompt", "response_a", "response_b"];
 let asked = 0;
@@ -78,14 +78,14 @@ function show(found) {
   words.replaceChildren();
   for (const member of why.members) {
     for (const [side, sign] of [["A", 1], ["B", -1]]) {
-      const found = member.words.filter((one) => one.delta * sign >= 5e-3).slice(0, 8);
+      const found = member.words.filter((one) => one.delta * sign >= 0.01).slice(0, 8);
       if (!found.length) continue;
       const name = document.createElement("dt"), list = document.createElement("dd");
       name.textContent = member.name + ", words that count for " + side;
       name.className = side.toLowerCase();
       for (const one of found) {
         const word = document.createElement("span");
-        word.textContent = one.term + " " + signed(one.delta).slice(0, -1);
+        word.textContent = one.term + " " + signed(one.delta, 2);
         list.append(word, " ");
       }
       words.append(name, list);
