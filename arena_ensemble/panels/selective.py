@@ -129,6 +129,9 @@ def safe_threshold(
 def _passed(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, delta: float) -> int | None:
     """The place in the grid of the lowest threshold that passes, None where none does."""
     half = delta / _STARTS
+    # Thresholds that keep the same rows are one test; the lowest of them stands for all.
+    last = np.flatnonzero(np.r_[np.diff(counts) > 0, True])
+    errors, counts = errors[last], counts[last]
     found = None
     for share in (0.0, 0.5):
         could = bdtr(np.floor(share * alpha * counts), counts, alpha) <= half
@@ -136,7 +139,7 @@ def _passed(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, delta: 
         rejected = bdtr(errors[tested], counts[tested], alpha) <= half
         passed = len(tested) if rejected.all() else int(np.argmin(rejected))
         if passed:
-            found = max(int(tested[passed - 1]), -1 if found is None else found)
+            found = max(int(last[tested[passed - 1]]), -1 if found is None else found)
     return found
 
 
