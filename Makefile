@@ -29,7 +29,7 @@ COMMON = --data "$(DATA)" --workspace "$(WORKSPACE)" $(if $(MODELS),--models "$(
 WITH_TEST = $(if $(TEST),--test "$(TEST)")
 WITH_TRUTH = $(if $(TRUTH),--truth "$(TRUTH)")
 
-.PHONY: help setup oof stack submission report test lint bench clean
+.PHONY: help setup oof stack submission report test lint docs bench clean
 help:
 	@sed -n '3,10s/^# \{0,1\}//p' Makefile
 
@@ -69,6 +69,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)
 	set -e; for file in $$(grep -l '"--quick"' benchmarks/*.py); do echo "== $$file"; $(BIN)/python $$file --quick; done

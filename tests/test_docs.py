@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 
 import pytest
 
+import arena_ensemble
 from arena_ensemble import cli
 from arena_ensemble.io import check_submission, read_battles
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, PANELS, USING = DOCS / "python.md", DOCS / "panels.md", DOCS / "using-panels.md"
 EXPLAINING = DOCS / "explaining.md"
+FIRST = ("quick-start.md", "your-data.md", "your-predictions.md")
 
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="docs/ is not part of this copy")
 
@@ -97,3 +100,52 @@ def test_an_explanation_runs(
     total = sum(part.delta for part in [*why.members, *why.features, why.order, why.rest])
     assert total == pytest.approx(why.delta, abs=1e-9)
     assert "lexical adds" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIRST)
+def test_the_first_pages_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, count = run_blocks(DOCS / name)
+    out = capsys.readouterr().out
+    if name == "quick-start.md":
+        assert count == 4
+        assert (tmp_path / "submission.csv").read_bytes() == (tmp_path / "later.csv").read_bytes()
+        assert (tmp_path / "mine" / "oof" / "ensemble" / "report.html").is_file()
+    elif name == "your-data.md":
+        assert count == 2
+        assert "60" in out
+    else:
+        assert count == 3
+        assert "ensemble" in out
+        assert (tmp_path / "stacked" / "oof.parquet").is_file()
+
+
+@pytest.mark.slow
+def test_the_notebook_for_judges_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    notebook = json.loads((DOCS / "notebooks" / "judges.ipynb").read_text(encoding="utf-8"))
+    namespace: dict[str, Any] = {}
+    for number, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"], "kept without outputs"
+            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), namespace)
+    assert namespace["kept"].threshold is not None
+    assert namespace["wrong"].mean() < 0.5
+    assert abs(namespace["expected"] - namespace["found"]) < 0.2
+    assert "out of fold" in capsys.readouterr().out
+
+
+def test_every_page_is_in_the_sites_menu() -> None:
+    """And the page of public names has each of them."""
+    menu = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in DOCS.glob("*.md"):
+        assert re.search(rf"(- |: ){re.escape(page.name)}$", menu, flags=re.MULTILINE), page.name
+    listed = set(
+        re.findall(r"^::: arena_ensemble\.[\w.]*\.(\w+)$", (DOCS / "reference.md").read_text(), re.MULTILINE)
+    )
+    assert listed == set(arena_ensemble.__all__)
