@@ -17,6 +17,8 @@ _GRID: Final = np.round(np.arange(0.999, 1 / 3, -0.001), 3)
 """Thresholds on the largest probability, the strictest first; fixed beforehand, as the guarantee needs."""
 
 _STARTS: Final = 2
+_LEAST: Final = 0.1
+"""share of the rows that the strictest threshold of the second start keeps"""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def safe_threshold(
     Thresholds are tested from the strictest down, each by the exact binomial test of "the error is alpha or
     more" among the rows it keeps, until one is not rejected: testing in a fixed order needs no correction
     (Angelopoulos et al. 2021, *Learn then Test*, arXiv 2110.01052). Tests start twice, each with half of
-    ``delta``: where zero errors would just pass, and where half of ``alpha`` would, so that one early error
-    does not end them all; where to start the outcomes do not decide. The guarantee is about fresh rows like
+    ``delta``: where zero errors would just pass, and where half of ``alpha`` would and a tenth of the rows is
+    kept, so that an early error does not end them all; where to start the outcomes do not decide. The guarantee is about fresh rows like
     these, over the draw of these: with probability ``1 - delta`` or more.
 
     Parameters
@@ -133,9 +135,10 @@ def _passed(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, delta: 
     last = np.flatnonzero(np.r_[np.diff(counts) > 0, True])
     errors, counts = errors[last], counts[last]
     found = None
-    for share in (0.0, 0.5):
+    for share, least in ((0.0, 0.0), (0.5, _LEAST)):
         could = bdtr(np.floor(share * alpha * counts), counts, alpha) <= half
-        tested = np.flatnonzero(np.maximum.accumulate(could & (counts > 0)))
+        could &= (counts > 0) & (counts >= least * counts[-1])
+        tested = np.flatnonzero(np.maximum.accumulate(could))
         rejected = bdtr(errors[tested], counts[tested], alpha) <= half
         passed = len(tested) if rejected.all() else int(np.argmin(rejected))
         if passed:
