@@ -98,9 +98,9 @@ def safe_threshold(
     Thresholds are tested from the strictest down, each by the exact binomial test of "the error is alpha or
     more" among the rows it keeps, until one is not rejected: testing in a fixed order needs no correction
     (Angelopoulos et al. 2021, *Learn then Test*, arXiv 2110.01052). Tests start twice, each with half of
-    ``delta``: where zero errors would just pass, and where half of ``alpha`` would and a tenth of the rows is
-    kept, so that an early error does not end them all; where to start the outcomes do not decide. The guarantee is about fresh rows like
-    these, over the draw of these: with probability ``1 - delta`` or more.
+    ``delta``: where zero errors would just pass, and where half of ``alpha`` would and a tenth of the rows
+    is kept, so that an early error does not end them all; where to start the outcomes do not decide. The
+    guarantee is about fresh rows like these, over the draw of these: with probability ``1 - delta`` or more.
 
     Parameters
     ----------
