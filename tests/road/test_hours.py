@@ -13,7 +13,7 @@ from arena_ensemble import build_ensemble, cli, read_battles, sample, train_memb
 from arena_ensemble.deadline import Deadline
 from arena_ensemble.errors import InputError, OutOfTime
 from arena_ensemble.io import check_submission
-from arena_ensemble.pipeline import workflow
+from arena_ensemble.pipeline import run_inputs, workflow
 from arena_ensemble.pipeline.arguments import deadline_of
 from arena_ensemble.pipeline.combining import EnsemblePrediction
 from arena_ensemble.pipeline.ensemble import Ensemble
@@ -162,7 +162,8 @@ def test_exit_code_and_words_of_the_command(
     whole: tuple[Path, bytes], carried: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(workflow, "deadline_of", lambda hours: hours and seconds(3))
+    for place in (run_inputs, workflow):  # training reads its hours in one, prediction in the other
+        monkeypatch.setattr(place, "deadline_of", lambda hours: hours and seconds(3))
     folder = files(tmp_path / "new") if (tmp_path / "new").mkdir() is None else tmp_path
     command = [
         "--data", str(folder / "train.csv"), "--workspace", str(folder / "w"), "--models", ",".join(MEMBERS),
