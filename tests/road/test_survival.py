@@ -186,7 +186,8 @@ def test_a_whole_ensemble_predicts_the_same_with_and_without_early_files(
     assert predict(trained, carried) == 0
     counts = [len(members) for members, _ in writes]
     assert counts == sorted(set(counts))
-    expected = np.exp(Ensemble.load(trained / "w").predict_log_proba(read_battles(trained / "new.csv")))
+    # with the gammas of that prediction, which it has kept
+    expected = np.exp(Ensemble.load(carried).predict_log_proba(read_battles(trained / "new.csv")))
     written = pl.read_csv(carried / "submission.csv").select(pl.exclude("id")).to_numpy()
     np.testing.assert_allclose(written, expected, atol=1e-12)
 
