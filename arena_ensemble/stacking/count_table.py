@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import PositiveFloat
+from pydantic import Field, PositiveFloat
 from scipy.special import gammaln
 
 from ..metrics import Labels
@@ -32,7 +32,7 @@ class CountTableState(FrozenState):
 
     base: LogisticState
     cells: list[list[int]]
-    counts: list[tuple[float, float, float]]
+    counts: list[Annotated[list[float], Field(min_length=3, max_length=3)]]
     kappa: PositiveFloat
 
 
@@ -66,7 +66,7 @@ class CountTable:
         return CountTableState(
             base=self.base.state(),
             cells=self.cells.tolist(),
-            counts=[(row[0], row[1], row[2]) for row in self.counts.tolist()],
+            counts=self.counts.tolist(),
             kappa=self.kappa,
         )
 
