@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import InputError
 from . import option_texts
 from . import options as o
+from .executor_options import ExecutorOptions
 from .runner import Result
 
 if TYPE_CHECKING:
@@ -20,11 +22,20 @@ def dry_run(
     data: Path,
     test: Path | None,
     training: o.TrainingOptions,
+    place: ExecutorOptions,
     sample_submission: Path | None = None,
     *,
     stacks: bool = True,
 ) -> Result:
-    """The plan of a verb that trains."""
+    """The plan of a verb that trains.
+
+    Raises
+    ------
+    InputError
+        The tasks would run on a cluster, of which nothing is known here.
+    """
+    if place.chosen(training.jobs) is not None:
+        raise InputError("--executor: --dry-run plans for this machine alone; leave one of them out")
     from ..folds import NEAR_DUPLICATES
     from ..pipeline.dry_run import plan_run
 

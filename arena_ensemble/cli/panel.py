@@ -100,9 +100,11 @@ def panel(
     if best is not None:
         if text is not None:
             raise InputError("--text: the best of several answers is learned without features; leave it out")
-        if unused := o.given(uses):
+        wrong = {"--text-format": text_format, "--numbers": numbers, "--first": first.lower() != "a"}
+        if unused := [*o.given(uses), *(name for name, value in wrong.items() if value)]:
             raise InputError(f"{', '.join(unused)}: of no use for the best of several answers; leave it out")
         return fit_best_of_n(loaded, best, votes, out, groups=groups, seed=seed)
+    _check_text(text, text_format)
     data = panel_data(loaded, votes, text=text, text_format=text_format, groups=groups, costs=uses.costs)
     asked = uses.asked()
     asked.check(data.judgements, text=text is not None)
@@ -198,6 +200,7 @@ def predict_panel(given: PanelOptions, out: Path | None, format: str | None) -> 
         if unused := o.given(given, but=("panel", "judgements")):
             raise InputError(f"{', '.join(unused)}: of no use with a best-of-N panel; leave it out")
         return predict_best_of_n(given.panel, given.judgements, out, result_format(format))
+    _check_text(given.text, given.text_format)
     prediction = work.predict_panel(
         given.panel,
         given.judgements,
@@ -225,6 +228,11 @@ def predict_panel(given: PanelOptions, out: Path | None, format: str | None) -> 
     if prediction.turned is not None:
         lines.append(f"{prediction.turned:,} verdicts are others at equal length and style")
     return Result(facts, "\n".join(lines))
+
+
+def _check_text(text: Path | None, form: str | None) -> None:
+    if form is not None and text is None:
+        raise InputError("--text-format is that of --text FILE; give both, or leave it out")
 
 
 def result_format(name: str | None) -> str | None:

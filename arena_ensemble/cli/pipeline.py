@@ -37,7 +37,7 @@ def oof(
             raise InputError(f"{', '.join(unused)}: not with --only-fold or --rows; leave them out")
         return experiment(data, training, test, only_fold, 1.0 if rows is None else rows)
     if training.dry_run:
-        return dry_run(data, test, training, stacks=False)
+        return dry_run(data, test, training, place, stacks=False)
     from ..pipeline.refusals import raise_if_failed
     from . import summary
 
@@ -79,7 +79,7 @@ def stack(
 
     _check_folds(training.folds)
     if training.dry_run:
-        return dry_run(data, Path(test[0]) if test else None, training)
+        return dry_run(data, Path(test[0]) if test else None, training, place)
     run = _train(data, Path(test[0]) if test else None, training, place)
     if run.result.late:
         return _out_of_time(run)
@@ -106,7 +106,7 @@ def submission(
     _check_folds(training.folds)
     o.check_target(out)
     if training.dry_run:
-        return dry_run(data, test, training, sample_submission)
+        return dry_run(data, test, training, place, sample_submission)
     target = out or training.workspace / "submission.csv"
     run = _train(data, test, training, place, sample_submission, early=target)
     if run.result.late:
@@ -154,8 +154,19 @@ def predict(
     if panel.panel is not None:
         if test is not None:
             raise typer.BadParameter("give one of --test (an ensemble) and --panel (with --judgements)")
-        if executor is not None:
-            raise InputError("--executor: of no use with --panel, where no member predicts; leave it out")
+        wrong = {
+            "--sample-submission": sample_submission,
+            "--jobs": jobs,
+            "--strict": strict,
+            "--base": base,
+            "--use-folds": use_folds,
+            "--hours": hours,
+            "--executor": executor,
+        }
+        if unused := [*(name for name, value in wrong.items() if value), *o.given(sharded)]:
+            raise InputError(
+                f"{', '.join(unused)}: of no use with --panel, where no member predicts; leave it out"
+            )
         return predict_panel(panel, out, format)
     if test is None:
         raise typer.BadParameter("give --test FILE, or --panel DIR with --judgements FILE")

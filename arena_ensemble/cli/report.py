@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import InputError
 from . import options as o
 from .runner import Result, WorkspaceOption
 
@@ -40,6 +41,8 @@ def report(
     from ..artifacts.workspace import Workspace
     from ..report import page
 
+    if format is not None and data is None:
+        raise InputError("--format is that of --data FILE; give both, or leave it out")
     o.renamed([], [str(brought)] if brought else [], "--external", "--brought")
     target = page.write(
         Workspace(workspace), out, folder=external or brought, data=data, form=format, against=against

@@ -64,6 +64,8 @@ def serve(
     ):
         if not least <= value <= most:
             raise InputError(f"{name} {value:g}: expected a number from {least:g} to {most:g}")
+    if format is not None and data is None:
+        raise InputError("--format is that of --data FILE; give both, or leave it out")
     limits = checked_limits(
         host,
         token,

@@ -62,7 +62,8 @@ def read_best_votes(path: Path, *, scores: bool = False) -> BestVotes | None:
     """Votes for the best answer of each item; None where the file holds no such votes.
 
     Known are ``item, best`` with the name of the best answer (rows that repeat an item are several votes);
-    ``item`` with a column of names an annotator (annotator…, expert…, human…, rater…, vote…);
+    ``item`` without ``id``, with a column of names an annotator (annotator…, expert…, human…, rater…,
+    vote…);
     ``item, answer, best`` with 1 for the best answer and 0 for the others; result files of RewardBench 1 and
     2, whose correct answers are known; and, with ``scores``, ``item, answer`` with a column of scores an
     expert: each expert votes for the answers that it scored highest.
@@ -84,6 +85,8 @@ def read_best_votes(path: Path, *, scores: bool = False) -> BestVotes | None:
     if item is None:
         return None
     if answer is None:
+        if best is None and "id" in columns:
+            return None  # people's votes on pairs; the item is what pairs belong to
         cells = [best] if best is not None else named
         return _named(table, item, cells) if cells else None
     if best is not None and not (named and scores):

@@ -36,6 +36,7 @@ from ..judgements.pair_names import match_pairs, pair_codes
 from ..panels import Panel
 from ..panels.folder import USES, folder_threshold
 from ..predictions import Floats
+from .pair_texts import texts_of
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def panel_data(
     battles = None if text is None else read_battles(text, format=text_format)
     voted = None
     if battles is not None:
-        voted = battles.take(align_rows(battles.ids, ids, name=str(text), missing="without text"))
+        voted = texts_of(battles, ids, name=str(text))
     found = _named_groups(groups, votes, common)
     if found is None and voted is not None:
         found = group_keys(voted)
@@ -323,8 +324,7 @@ def predict_panel(
     features = None
     if text is not None:
         battles = read_battles(text, format=text_format)
-        rows = align_rows(battles.ids, given.ids, name=str(text), missing="without text")
-        features = extract(battles.take(rows))
+        features = extract(texts_of(battles, given.ids, name=str(text)))
     level = None
     if equal_style:
         if features is None:

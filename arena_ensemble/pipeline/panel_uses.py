@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from ..battles import match_rows
 from ..errors import InputError
 from ..features import extract
 from ..io import read_columns
@@ -27,6 +26,7 @@ from ..panels.cascade import Step, simulate
 from ..panels.ranking import Ranking, rank
 from ..panels.selective import risk_coverage, safe_threshold
 from ..panels.vote_budget import vote_budget
+from .pair_texts import texts_of
 from .panel import PanelData
 
 log = logging.getLogger(__name__)
@@ -193,8 +193,7 @@ def _ranking(panel: Panel, data: PanelData, systems: str, *, equal_style: bool) 
     }
     if equal_style:
         assert data.battles is not None
-        rows = match_rows(data.battles.ids, ids[kept])
-        measured = extract(data.battles.take(rows))
+        measured = extract(texts_of(data.battles, ids[kept], name="--text"))
         columns = [measured.odd_names.index(name) for name in STYLE]
         level = ratings(measured.odd[:, columns])
         found["equal_style"] = {"systems": _plain(level.ratings), "measures": list(STYLE)}
@@ -206,12 +205,13 @@ def _with_texts(panel: Panel, data: PanelData, rest: Judgements, *, needed: bool
     if not panel.has_features_ and not needed:
         return rest, None
     assert data.battles is not None
-    rows = match_rows(data.battles.ids, rest.ids)
-    there = np.flatnonzero(rows >= 0)
+    there = np.flatnonzero(match_pairs(data.battles.ids, rest.ids)[0] >= 0)
     if len(there) < len(rest):
         log.warning("%d judged pairs without vote have no text and are left out", len(rest) - len(there))
-    features = extract(data.battles.take(rows[there])) if panel.has_features_ and len(there) else None
-    return rest.take(there), features
+    rest = rest.take(there)
+    if not (panel.has_features_ and len(there)):
+        return rest, None
+    return rest, extract(texts_of(data.battles, rest.ids, name="--text"))
 
 
 def _systems(given: str, ids: pl.Series) -> tuple[list[Any], list[Any]]:

@@ -20,6 +20,7 @@ from .schema import ErrorOut, ModelOut, PreferencesIn, PreferencesOut
 from .service import MOST_EXPLAINED, Service
 
 _SHOWN_ERRORS = 3
+_UNREADABLE = "body: no JSON in UTF-8, or nested too deeply; send an object as /openapi.json describes it"
 
 
 def create_app(service: Service, limits: Limits, gate: Gate) -> Frame:
@@ -105,6 +106,9 @@ def create_app(service: Service, limits: Limits, gate: Gate) -> Frame:
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's own, of a body that cannot be decoded
+            measures.refused.labels("invalid").inc()
+            return _refused(request, 422, _UNREADABLE)
         measures.refused.labels("invalid" if error.status_code == 422 else str(error.status_code)).inc()
         return _refused(request, error.status_code, str(error.detail), error.headers)
 
@@ -137,11 +141,13 @@ def _refused(request: Request, status: int, message: str, headers: Any = None) -
     return Response(body, status, headers, "application/json")
 
 
+def _place(parts: Sequence[Any]) -> str:
+    """Names of fields and numbers of rows; pydantic also names functions, with their addresses."""
+    return ".".join(str(part) for part in parts if isinstance(part, int) or str(part).isidentifier())
+
+
 def _in_words(errors: Sequence[Any]) -> str:
     """The first errors of a body, with where they are; never the values, which may be a megabyte."""
-    found = [
-        f"{'.'.join(str(part) for part in one['loc'])[:100]}: {str(one['msg'])[:200]}"
-        for one in errors[:_SHOWN_ERRORS]
-    ]
+    found = [f"{_place(one['loc'])[:100]}: {str(one['msg'])[:200]}" for one in errors[:_SHOWN_ERRORS]]
     more = f"; and {len(errors) - _SHOWN_ERRORS} more" if len(errors) > _SHOWN_ERRORS else ""
     return "; ".join(found) + more

@@ -130,12 +130,11 @@ class Frame:
 
     async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes | None:
         """The whole body; None where the client has gone."""
-        limit, parts, size = self.limits.max_bytes, [], 0
+        limit, parts, size, more = self.limits.max_bytes, [], 0, True
         length = headers.get(b"content-length", b"0")
         announced = int(length) if length.isdigit() and len(length) < 20 else limit + 1
         try:
             async with asyncio.timeout(self.limits.body_seconds):
-                more = True
                 while more and size <= limit and announced <= limit:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -148,7 +147,8 @@ class Frame:
             text = f"the body did not arrive within {seconds:g} seconds; send it faster or in smaller batches"
             raise Refusal(408, "slow body", text) from None
         if size > limit or announced > limit:
-            await _thrown_away(receive)
+            if more:
+                await _thrown_away(receive)
             text = f"the body is larger than {limit:,} bytes; send smaller batches or start with --max-bytes"
             raise Refusal(413, "large body", text)
         return b"".join(parts)

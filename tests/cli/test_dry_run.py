@@ -108,6 +108,13 @@ def test_more_workers_end_sooner_and_no_two_tasks_share_one(arena: Path) -> None
 def test_its_errors_are_the_runs(arena: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["oof", *options(arena, "absent"), "--dry-run"]) == 1
     assert "no recipe 'absent'" in capsys.readouterr().err
+    for words, message in (
+        (["--executor", "ray"], "--dry-run plans for this machine alone"),
+        (["--executor", "cloud"], "give local or ray"),
+        (["--store", "s3://x"], "of no use without --executor ray"),
+    ):
+        assert cli.run(["oof", *options(arena, "mine"), "--dry-run", *words]) == 1
+        assert message in capsys.readouterr().err
     assert cli.run(["oof", *options(arena, "mine")]) in (0, 4)
     recipe = arena / "w" / "models" / "mine" / "recipe.toml"
     recipe.write_text(RECIPE.format(50))

@@ -52,6 +52,8 @@ def test_the_best_is_named_flagged_or_scored(tmp_path: Path) -> None:
     assert flagged.shares == {"1": {"a": 0.5, "b": 0.5}}
     path.write_text("id,winner\n1,model_a\n")
     assert read_best_votes(path) is None
+    path.write_text("id,item,human_1,human_2\n1,q,model_a,model_b\n")
+    assert read_best_votes(path) is None
     path.write_text("item,best\n1,\n")
     with pytest.raises(InputError, match="names no best answer; fill in"):
         read_best_votes(path)

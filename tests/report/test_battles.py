@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 import report_pages
+from markupsafe import escape
 from workspaces import tree
 
 from arena_ensemble import cli
@@ -20,6 +21,8 @@ from arena_ensemble.report.battle_view import BattleView, view
 from arena_ensemble.report.cuts import cuts_of
 from arena_ensemble.report.sections.surprises import surprises
 from arena_ensemble.report.sections.training import curves, step_losses, truncation
+
+FIELDS = ("prompt", "response_a", "response_b")
 
 
 def battles(rows: int = 12, **columns: list[str]) -> Battles:
@@ -114,6 +117,11 @@ def test_a_battle_of_any_size_is_shown_within_a_size() -> None:
     texts = [text for turn in one.rounds for text in (turn.prompt, turn.a, turn.b)]
     assert sum(len(text.shown.encode()) for text in texts) < 35_000
     assert one.rounds[0].a.left_out > 1_000_000
+    turns = {name: [sign * 9000] * 40 for name, sign in zip(FIELDS, "&'<", strict=True)}
+    many = Battles.from_rows([{"id": 1, "outcome": 0, **turns}])
+    (other,) = surprises(some_view(many), member="member").values["battles"]
+    texts = [text for turn in other.rounds for text in (turn.prompt, turn.a, turn.b)]
+    assert sum(len(str(escape(text.shown))) for text in texts) < 35_000
     assert len(one.id) <= 60
     assert len(one.models[0]) <= 60
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..battle_view import BattleView
 from ..clipping import clipped, one_line
@@ -115,7 +115,7 @@ def _rounds(battle: dict[str, Any]) -> tuple[tuple[Round, ...], int]:
         for side, turns in enumerate(columns):
             text = (turns[turn] if turn < len(turns) else "") or ""
             shown, left_out = clipped(text, left[side])
-            left[side] -= len(shown.encode("utf-8", "replace"))
+            left[side] -= len(str(escape(shown)).encode("utf-8", "replace"))
             texts.append(Text(shown, left_out))
         rounds.append(Round(*texts))
         if max(left[1:]) <= 0:

@@ -1,0 +1,40 @@
+"""Texts of judged pairs from a file of battles, which may name a pair the other way round."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from ..battles import Battles, align_rows
+from ..judgements.pair_names import exchanged_ids, match_pairs
+
+
+def texts_of(battles: Battles, ids: pl.Series, *, name: str) -> Battles:
+    """The battles of the pairs (n,), in that order and under these ids.
+
+    A pair that is there as ``item|b|a`` only is that of ``item|a|b``, its answers exchanged.
+
+    Parameters
+    ----------
+    name
+        The file of the battles, for the error.
+
+    Raises
+    ------
+    InputError
+        A pair without text, or ids of another type.
+    """
+    asked, exchanged = ids, np.zeros(len(ids), dtype=bool)
+    if battles.ids.dtype == ids.dtype:
+        exchanged = match_pairs(battles.ids, ids)[1]
+        asked = pl.select(pl.when(pl.Series(exchanged)).then(exchanged_ids(ids)).otherwise(ids).alias("id"))[
+            "id"
+        ]
+    rows = align_rows(
+        battles.ids, asked, name=name, missing="without text", remedy="add them, or leave out --text"
+    )
+    frame = battles.frame[rows]
+    if exchanged.any():
+        both = pl.concat([battles.frame, battles.swapped().frame])
+        frame = both[np.where(exchanged, rows + len(battles), rows)]
+    return Battles(frame.with_columns(ids.alias("id")))
