@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from ..artifacts import atomic
 from ..artifacts.cards import GammaNote
+from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..calibration.fold_average import FEWEST_ROWS
 from ..errors import ArtifactError
@@ -25,9 +26,14 @@ GAMMAS: Final = "gammas.json"
 
 
 def keep(workspace: Workspace, note: GammaNote) -> None:
-    """Keep the gammas for predictions of single battles, unless some are kept or the rows are too few."""
+    """Keep the gammas for predictions of single battles, unless some are kept or the rows are too few.
+
+    Nor are those kept that fewer models gave than predict a single battle: of a refit, of averaged weights.
+    """
     path = _path(workspace)
-    if note.rows >= FEWEST_ROWS and not path.exists():
+    if note.rows < FEWEST_ROWS or path.exists():
+        return
+    if all(_fold_models(workspace, name) == count for name, count in note.folds.items()):
         atomic.write_json(path, note.model_dump())
 
 
@@ -54,6 +60,11 @@ def of_rows(note: GammaNote | None, by_fold: ByFold) -> Mapping[str, float]:
     if note is None or {name: len(parts) for name, parts in by_fold.items()} != note.folds:
         return {}
     return note.gammas
+
+
+def _fold_models(workspace: Workspace, name: str) -> int:
+    folders = MemberArtifacts(workspace, name).models.glob("fold-*")
+    return sum(folder.name.removeprefix("fold-").isdecimal() for folder in folders)
 
 
 def _path(workspace: Workspace) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from arena_ensemble.artifacts.cards import REFIT
 from arena_ensemble.artifacts.fold_file import keep_folds
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.folds import make_folds
@@ -54,6 +55,6 @@ def run(
     place = Workspace(workspace)
     with place.locked("a test"):
         keep_folds(place, FOLDS, TRAIN)
-        job = Job(workspace, TRAIN, FOLDS, TEST, refit=refit)
+        job = Job(workspace, TRAIN, FOLDS, TEST, one_model=REFIT if refit else None)
         named = {one.name: one for one in many}
         return run_job(job, named, jobs=1, executor=executor, on_event=on_event)

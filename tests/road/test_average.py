@@ -139,6 +139,18 @@ def test_a_submission_of_it_changes_nothing_out_of_fold(arena: Both, tmp_path: P
     assert tree(here.workspace) == after, "a second run does nothing"
 
 
+def test_gammas_that_fewer_models_gave_are_not_kept_for_single_battles(arena: Both, tmp_path: Path) -> None:
+    here = copied(arena, tmp_path)
+    kept = here.workspace / "oof" / "ensemble" / "gammas.json"
+    assert json.loads(kept.read_text())["folds"] == {"mine": 3, "words": 3}
+    for option in ("--average-folds", "--refit"):
+        kept.unlink(missing_ok=True)
+        assert cli.run(here.submission(option)) in (0, 4)
+        assert not kept.exists(), "a single battle is predicted by all folds"
+    assert cli.run(here.predict("--out", str(tmp_path / "out.csv"))) == 0
+    assert json.loads(kept.read_text())["folds"] == {"mine": 3, "words": 3}
+
+
 def test_an_average_that_predicts_otherwise_is_refused_with_the_figure(
     arena: Both, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from architectures import battles, recipe, save_base
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones import between_folds
+from arena_ensemble.artifacts.cards import REFIT
 from arena_ensemble.backbones.language import adapters, kept, loading, opening, token_cache
 from arena_ensemble.backbones.language.encoder import PromptEncoder
 from arena_ensemble.folds import make_folds
@@ -91,7 +92,7 @@ def trained(chosen: Recipe, root: Path, *, refit: bool = False) -> None:
     result = cross_fit(chosen, TRAIN, folds, workspace=root, test=TEST, jobs=1)
     assert not result.failed
     if refit:
-        job = Job(root, TRAIN, folds, TEST, refit=True)
+        job = Job(root, TRAIN, folds, TEST, one_model=REFIT)
         assert not run_job(job, {chosen.name: chosen}, jobs=1).failed
 
 

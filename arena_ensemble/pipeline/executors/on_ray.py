@@ -18,7 +18,7 @@ from typing import Any, Final
 from ...artifacts import atomic
 from ...artifacts.parcels import pack, unpack
 from ...artifacts.stores import Store
-from ...errors import ArenaError, InputError, MemberError
+from ...errors import ArenaError, InputError, MemberError, OutOfTime
 from ...recipes import Recipe
 from ..tasks import FoldTask, Job, is_done
 from . import ray_worker
@@ -117,6 +117,8 @@ class _Run:
     seconds: dict[str, float]
     lost: set[str] = field(default_factory=set)
     """members that failed"""
+    late: set[str] = field(default_factory=set)
+    """members of which a task was out of time"""
     apart: bool = False
     """whether a worker was met that does not see the workspace"""
     marker: str = ""
@@ -149,7 +151,7 @@ class _Run:
             while waiting or running:
                 while waiting and len(running) < (self.executor.jobs or 10**9):
                     one = waiting.pop(0)
-                    if one.task.member in self.lost:
+                    if one.task.member in self.lost | self.late:
                         continue
                     if self._fetched(one.task):
                         yield one.task, None
@@ -167,7 +169,9 @@ class _Run:
                     if again is not None:
                         waiting.insert(0, again)
                         continue
-                    if error is not None:
+                    if isinstance(error, OutOfTime):  # the others stop by themselves, with a checkpoint
+                        self.late.add(one.task.member)
+                    elif error is not None:
                         self.lost.add(one.task.member)
                         for other, queued in running.items():  # spend no more on this member
                             if queued.task.member in self.lost:
