@@ -22,6 +22,7 @@ from ..backbones.base import Backbone, Progress
 from ..backbones.registry import engine_of
 from ..battles import Battles
 from ..calibration import fold_average_gamma
+from ..calibration.fold_average import FEWEST_ROWS
 from ..errors import InputError, MemberError, StaleError
 from ..predictions import normalised
 from ..recipes import Recipe
@@ -113,7 +114,8 @@ def averaged_folder(
     Raises
     ------
     MemberError
-        The average predicts otherwise than the folds' average: KL above ``predict.tolerance``.
+        The average predicts otherwise than the folds' average: KL above ``predict.tolerance``; or the battles
+        are too few to measure it.
     """
     artifacts.models.mkdir(parents=True, exist_ok=True)
     with (artifacts.models / f".{_FOLDER}.lock").open("w") as lock:
@@ -137,6 +139,12 @@ def _make(
     from ..backbones.language import averaging
 
     engine_of(recipe.backbone)  # a head that stands on no language model has no such weights
+    if len(battles) < FEWEST_ROWS:
+        raise MemberError(
+            f"an average is held against its folds on {FEWEST_ROWS} battles or more and keeps their gamma; "
+            f"{len(battles)} are to be predicted: predict a longer file with --use-folds averaged first, or "
+            "this one with all folds"
+        )
     folds = [one.fold for one in artifacts.fitted_keys() if one.fold is not None]
     cards = [card for card in map(artifacts.fold_card, folds) if card is not None]
     folders = [folder for card in cards if (folder := artifacts.fitted_folder(card.key)) is not None]

@@ -71,7 +71,10 @@ def processes(workers: int) -> Iterator[Pool]:
         A process was killed from outside.
     """
     if workers == 1:
-        yield Here()
+        try:
+            yield Here()
+        finally:
+            _loaded.clear()  # a large model is not held longer than it predicts
         return
     before = set(multiprocessing.active_children())
     with local.threads_per_worker(workers):

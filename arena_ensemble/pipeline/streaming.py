@@ -37,7 +37,7 @@ from . import gammas as kept_gammas
 from . import tasks
 from .arguments import UseFolds, check_jobs, folds_of
 from .chunk_passes import COLUMNS, Done, EnsemblePass, FoldPass
-from .chunk_pool import Here, Pass, Pool, do, gammas_of, processes
+from .chunk_pool import Pass, Pool, do, gammas_of, processes
 from .ensemble import Ensemble, refuse_external
 from .member_recipes import check_bases, recipes_of
 from .seen_ids import SeenIds
@@ -162,7 +162,8 @@ def _one_member(given: FoldPass, on_rows: OnRows | None) -> Path:
     given = dataclasses.replace(given, folder=folder)
     shards = ShardFolder(folder, key)
     tell = None if on_rows is None else (lambda rows, what: on_rows(rows, f"{task.label}, {what}"))
-    done, _ = _over_chunks(Here(), given, shards, {}, tell)
+    with processes(1) as pool:
+        done, _ = _over_chunks(pool, given, shards, {}, tell)
     shards.finish(done, ())
     return folder
 

@@ -23,7 +23,7 @@ from arena_ensemble.artifacts import atomic, shard_folder
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArtifactError, InputError, StaleError
 from arena_ensemble.io import read_battles
-from arena_ensemble.pipeline import workflow
+from arena_ensemble.pipeline import chunk_pool, workflow
 from arena_ensemble.pipeline.chunk_passes import content_digest
 from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.pipeline.seen_ids import SeenIds, id_keys
@@ -94,6 +94,7 @@ def test_every_row_is_there_once_in_order_and_as_the_ensemble_predicts_it(
     alone = workflow.predict(ensemble, battles.take(np.arange(25)), workspace=tmp_path / "w", jobs=1)
     np.testing.assert_allclose(np.log(probs[:25]), alone.log_probs, atol=1e-9)
     assert set(done.gammas) == {"one", "two", "ensemble"}
+    assert not chunk_pool._loaded, "models are given back"
 
 
 @settings(max_examples=6)

@@ -165,6 +165,20 @@ def test_an_average_that_predicts_otherwise_is_refused_with_the_figure(
     assert cli.run(here.predict("--out", str(tmp_path / "out.csv"))) == 0, "the folds predict as before"
 
 
+def test_too_few_battles_do_not_measure_it(
+    arena: Both, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = copied(arena, tmp_path)
+    few = tmp_path / "few.csv"
+    few.write_text(sample.files(2, 5, seed=4)["test.csv"])
+    arguments = ["--use-folds", "averaged", "--strict", "--test", str(few)]
+    line = refusal(here.predict(*arguments), capsys, codes=(1, 4))
+    assert "on 20 battles or more and keeps their gamma; 5 are to be predicted: predict a longer" in line
+    assert not list((here.workspace / "models" / "mine").glob("averaged*"))
+    assert cli.run(here.predict("--use-folds", "averaged", "--out", str(tmp_path / "out.csv"))) == 0
+    assert cli.run(here.predict(*arguments, "--out", str(tmp_path / "out.csv"))) == 0, "once it is made"
+
+
 def test_it_is_not_used_for_other_folds_than_it_was_made_of(
     arena: Both, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

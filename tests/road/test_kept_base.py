@@ -14,10 +14,10 @@ import pytest
 import torch
 from architectures import battles, recipe, save_base
 
+from arena_ensemble.artifacts.cards import REFIT
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones import between_folds
-from arena_ensemble.artifacts.cards import REFIT
 from arena_ensemble.backbones.language import adapters, kept, loading, opening, token_cache
 from arena_ensemble.backbones.language.encoder import PromptEncoder
 from arena_ensemble.folds import make_folds
