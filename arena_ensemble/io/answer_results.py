@@ -8,6 +8,7 @@ FastChat's MT-bench (`gen_judgment.py --mode single`).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -43,9 +44,9 @@ def rewardbench_2(table: Table) -> AnswerScores:
     """
     cells = []
     rows, judge = listed(table, ("id", "scores", "num_correct"))
-    for item, scores, _ in rows:
+    for item, (_, scores, _) in zip(_items(table), rows, strict=True):
         given = scores if isinstance(scores, (list, tuple)) else []
-        cells += [(str(item), str(place), _score(table, item, one)) for place, one in enumerate(given)]
+        cells += [(item, str(place), _score(table, item, one)) for place, one in enumerate(given)]
     if not cells:
         raise InputError(
             f"{table.name} holds no scores of answers; a judge that only chose among four does not say what "
@@ -57,10 +58,26 @@ def rewardbench_2(table: Table) -> AnswerScores:
 def rewardbench_2_best(table: Table) -> dict[str, dict[str, float]]:
     """Item → answer → share of the vote: the correct answers alike."""
     found = {}
-    for item, _, correct in listed(table, ("id", "scores", "num_correct"))[0]:
-        count = int(number(correct, f"{table.name} (id {item}): num_correct"))
-        found[str(item)] = {str(place): 1 / count for place in range(count)}
+    rows = listed(table, ("id", "scores", "num_correct"))[0]
+    for item, (_, _, correct) in zip(_items(table), rows, strict=True):
+        given = number(correct, f"{table.name} (id {item}): num_correct")
+        if not given >= 1:
+            raise InputError(
+                f"{table.name} (id {item}): num_correct is {correct!r}, expected 1 or more; leave the row out"
+            )
+        count = int(given)
+        found[item] = {str(place): 1 / count for place in range(count)}
     return found
+
+
+def _items(table: Table) -> list[str]:
+    """The ids of RewardBench 2, with the subset before those that several rows have."""
+    ids = [str(row[0]) for row in listed(table, ("id",))[0]]
+    if "subset" not in table.columns or len(set(ids)) == len(ids):
+        return ids
+    counts = Counter(ids)
+    subsets = listed(table, ("subset",))[0]
+    return [f"{row[0]}:{one}" if counts[one] > 1 else one for one, row in zip(ids, subsets, strict=True)]
 
 
 def mt_bench_single(table: Table) -> AnswerScores:

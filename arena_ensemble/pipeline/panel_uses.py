@@ -131,6 +131,8 @@ def _order(judgements: Judgements, asked: str) -> list[str]:
         raise InputError(f"--cascade: no judge {absent[0]!r}; name some of {', '.join(judgements.judges)}")
     if free := [name for name in order if name not in costs]:
         raise InputError(f"--cascade: {free[0]!r} has no cost; give a column cost, or a file with --costs")
+    if len(set(order)) < len(order):
+        raise InputError(f"--cascade {asked}: names a judge twice; name each once")
     if len(order) < 2 or (asked == AUTO and len(order) > _MOST_STEPS):
         raise InputError(
             f"--cascade {asked}: {len(order)} judges; name two to {_MOST_STEPS} with costs, in order"

@@ -129,6 +129,7 @@ def test_new_verdicts_are_counted_above_the_threshold(
     [
         (["--selective", "2"], "--selective 2: give a share between 0 and 1"),
         (["--cascade", "labels,nobody"], "no judge 'nobody'; name some of careful, labels"),
+        (["--cascade", "labels,careful,labels"], "names a judge twice; name each once"),
         (["--cascade", "careful"], "1 judges; name two to 6 with costs"),
         (["--equal-style"], "--equal-style needs texts and systems"),
         (["--costs", "{old}/people.csv"], "lacks the columns judge, cost"),

@@ -184,3 +184,27 @@ def test_a_format_may_be_named(tmp_path: Path) -> None:
         read_judgements(path, format="arena-hard-2")
     with pytest.raises(InputError, match="none of a result file; name one of alpacaeval"):
         read_judgements(path, format="kaggle")
+
+
+def test_ids_that_subsets_share_are_different_items_and_no_right_answer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rm.jsonl"
+
+    def write(*rows: dict[str, object]) -> None:
+        path.write_text("".join(json.dumps({"results": 1, "num_correct": 1, **row}) + "\n" for row in rows))
+
+    write(
+        {"id": "1", "subset": "Math", "scores": [0.5, 0.2]},
+        {"id": "1", "subset": "Focus", "scores": [0.1, 0.8]},
+        {"id": "ref:0", "subset": "Ties", "scores": [0.3, 0.4]},
+    )
+    found = load_judgements(path).answers
+    assert found is not None
+    assert found.items.to_list() == ["Math:1", "Math:1", "Focus:1", "Focus:1", "ref:0", "ref:0"]
+    assert found.mean[:, 0].tolist() == [0.5, 0.2, 0.1, 0.8, 0.3, 0.4]
+    votes = read_best_votes(path)
+    assert votes is not None
+    assert set(votes.shares) == {"Math:1", "Focus:1", "ref:0"}
+    for count in (0, None):
+        write({"id": "7", "subset": "Math", "scores": [0.5, 0.2], "num_correct": count})
+        with pytest.raises(InputError, match=r"\(id 7\): num_correct is .*expected 1 or more; leave"):
+            read_best_votes(path)
