@@ -209,7 +209,7 @@ def test_errors_of_a_run_name_every_member(tmp_path: Path) -> None:
     result = RunResult(Workspace(tmp_path), failed={"a": "no luck", "b": "nor here"})
     with pytest.raises(MemberError, match="member a: no luck; member b: nor here"):
         refusals.raise_if_failed(result)
-    with pytest.raises(InputError, match="no member is finished: no luck; nor here"):
+    with pytest.raises(InputError, match="no member is finished: member a: no luck; member b: nor here"):
         refusals.raise_if_none_finished(result)
     result.bugs.append(TypeError("ours"))
     with pytest.raises(TypeError, match="ours"):

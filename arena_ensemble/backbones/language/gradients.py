@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,7 +76,14 @@ class Gradients:
     """whether it was called"""
 
     def __post_init__(self) -> None:
-        self._ahead = Ahead(self._prepared)
+        own = weakref.ref(self)  # a cycle would keep the trained base beside the next one
+
+        def prepared(rows: Index) -> Any:
+            gradients = own()
+            assert gradients is not None
+            return gradients._prepared(rows)
+
+        self._ahead = Ahead(prepared)
 
     def add(self, micro_batches: Sequence[Index], following: Sequence[Index] = ()) -> Accumulated:
         """Add the gradients of the mean loss over micro-batches of units.
