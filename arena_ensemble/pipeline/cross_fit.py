@@ -272,7 +272,8 @@ def _run_wave(
     else:
         perform(first_orders(job, ready), last=False)
         sound = [task for task in ready if task.member not in result.failed]
-        seconds |= time_untimed(job, with_first_order(job, sound), seconds, workers)
+        if isinstance(executor, Local):  # of another machine's pace this one knows nothing
+            seconds |= time_untimed(job, with_first_order(job, sound), seconds, workers)
         second = second_orders(job, sound, seconds, workers)
         for name, share in second.of_rows().items():
             result.second_order[name] = share

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.deadline import Deadline
 from arena_ensemble.errors import OutOfTime
 from arena_ensemble.io import check_submission
-from arena_ensemble.pipeline import pilot, second_orders, tasks, workflow
+from arena_ensemble.pipeline import cross_fit, pilot, second_orders, tasks, workflow
 from arena_ensemble.pipeline.combining import EnsemblePrediction
 from arena_ensemble.pipeline.ensemble import Ensemble
+from arena_ensemble.pipeline.executors import Local
 from arena_ensemble.pipeline.second_orders import CAUTION, STEP, affordable
 from arena_ensemble.pipeline.standing import StandingSubmission
 from arena_ensemble.pipeline.submission import load_begun
@@ -163,6 +165,28 @@ def test_the_command_names_the_share(
     command = ["predict", "--test", str(whole / "test.csv"), "--workspace", str(tmp_path / "w")]
     assert cli.run([*command, "--jobs", "1", "--hours", "1"]) == 5
     assert "of its rows predicted in the second order in time" in capsys.readouterr().out
+
+
+def test_another_machine_s_pace_is_not_measured_here(
+    whole: Path, tmp_path: Path, clock: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Elsewhere:
+        def slots(self, recipes: Any) -> int:
+            return 1
+
+        def run(self, *given: Any) -> Any:
+            return Local(1).run(*given)
+
+    def refused(*given: Any) -> Any:
+        raise AssertionError("the driver may have no card")
+
+    assert predicted(whole, tmp_path, clock, 160.0).late
+    monkeypatch.setattr(cross_fit, "time_untimed", refused)
+    found = workflow.predict(
+        Ensemble.load(tmp_path / "w"), whole / "test.csv", workspace=tmp_path / "w", executor=Elsewhere(),
+        hours=Deadline(clock.now + 1e6, clock),
+    )  # fmt: skip
+    assert not found.late
 
 
 def test_several_processes_with_time_enough_come_to_the_same_numbers(whole: Path, tmp_path: Path) -> None:
