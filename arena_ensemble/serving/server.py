@@ -58,12 +58,17 @@ def checked_limits(host: str, token: str | None, allowed: Sequence[str], **numbe
     Raises
     ------
     InputError
-        The address is public and there is no token, or the token is short.
+        The address is public and there is no token, or the token is short or none that a header can carry.
     """
     if token is not None and len(token) < _FEWEST_TOKEN_CHARS:
         raise InputError(
             f"the token has {len(token)} characters; give at least {_FEWEST_TOKEN_CHARS}, such as those of "
             "`python -c 'import secrets; print(secrets.token_urlsafe())'`"
+        )
+    if token is not None and not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise InputError(
+            "the token has a blank or a line end at an end, or a character that no header carries; give "
+            "letters, digits and signs of ASCII"
         )
     if not is_loopback(host) and token is None:
         raise InputError(

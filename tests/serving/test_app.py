@@ -240,6 +240,12 @@ def test_a_token_is_asked_for_everywhere_but_on_the_page_and_health(ensemble: En
     assert using(Service(ensemble), ask, limits) == [200] * 4 + [401] * 4 + [401] * 5 + [200] * 2
 
 
+@pytest.mark.parametrize("token", [TOKEN + "\n", " " + TOKEN, TOKEN + "é"])
+def test_a_token_that_no_header_carries_is_refused(token: str) -> None:
+    with pytest.raises(InputError, match="give letters, digits and signs"):
+        checked_limits("127.0.0.1", token, ())
+
+
 def test_a_public_address_needs_a_token() -> None:
     for host in ("0.0.0.0", "192.168.0.1", "::", "judge.example"):
         assert not is_loopback(host)
