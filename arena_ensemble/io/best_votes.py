@@ -120,7 +120,7 @@ def _flagged(table: Table, item: str, answer: str, best: str) -> BestVotes:
     for count, row in enumerate(rows, start=1):
         votes = counts.setdefault(str(row[0]), {})
         if flag(row[2], f"{table.name} row {count} (item {row[0]})") > 0:
-            votes[str(row[1])] = 1.0
+            votes[str(row[1])] = votes.get(str(row[1]), 0.0) + 1.0  # a row for each annotator
     return BestVotes(_normalised(table, counts))
 
 

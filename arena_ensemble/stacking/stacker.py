@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
+from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
 from ..features import Features
@@ -145,6 +146,19 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         bayes_log_probs: Floats | None = None,
     ) -> Self:
         """As `fit`, from checked labels, groups and folds (n,), inputs perhaps learned in each fold."""
+        # our own threads fit candidates side by side; BLAS's beside them would wait by spinning
+        with threadpool_limits(limits=1, user_api="blas"):
+            return self._fit_source(source, candidates, labels, codes, fold, bayes_log_probs)
+
+    def _fit_source(
+        self,
+        source: DesignSource,
+        candidates: CandidateSet,
+        labels: Codes,
+        codes: Codes,
+        fold: Codes,
+        bayes_log_probs: Floats | None,
+    ) -> Self:
         found = self._select(candidates, source, labels, codes, fold)
         design, scored = source.leaving_out(fold, ()), source.out_of_fold(fold)
         self.fitted_: FittedStacker = FittedStacker(

@@ -70,3 +70,10 @@ def test_pairs_follow_from_the_best_answers_name(tmp_path: Path) -> None:
     assert found == {"1|a|b": 0, "2|a|b": 1, "2|c|b": 2}
     with pytest.raises(InputError, match="no judged pair has a best answer; write ids"):
         votes.pair_votes(pl.Series("id", ["1", "2"]), path)
+
+
+def test_a_row_for_each_annotator_is_a_vote_each(tmp_path: Path) -> None:
+    path = tmp_path / "votes.csv"
+    path.write_text("item,answer,best\n1,a,1\n1,b,0\n1,a,1\n1,b,0\n1,a,0\n1,b,1\n")
+    found = read_best_votes(path).shares["1"]
+    assert found == pytest.approx({"a": 2 / 3, "b": 1 / 3})
