@@ -22,7 +22,7 @@ from .selection import Decision
 
 MAIN: Final = "stacker.json"
 FORMAT: Final = 4
-_REMEDY: Final = "run `arena-ensemble stack` (or `panel`) again"
+_REMEDY: Final = "run `arena-ensemble stack` again (`panel` for a panel)"
 
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 
