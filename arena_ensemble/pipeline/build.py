@@ -33,7 +33,7 @@ from ..stacking.score_table import TEMPERED, tempered_out_of_fold
 from .ensemble import FALLBACK, Ensemble, restore, write_folder
 from .fallback import fit_fallback
 from .guards import check_members
-from .recording import record_ensemble
+from .recording import record_ensemble, record_stacking
 from .tasks import versions
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ def build(
     y = battles.outcomes()
     found = check_members(loaded.oof, y, groups=folds.group, folds=folds.fold, external=loaded.external)
     log.info("stacking %d members on %d battles", len(members), len(battles))
+    record_stacking(workspace)
     stacker = Stacker(random_state=seed).fit(
         loaded.oof,
         y,

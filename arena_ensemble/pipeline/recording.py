@@ -184,6 +184,13 @@ class Recorder:
             self._log.write({"kind": kind, **fields})
 
 
+def record_stacking(workspace: Workspace) -> None:
+    """The members begin to be combined."""
+    log = RunLog(log_path(workspace))
+    log.write({"kind": "ensemble", "outcome": "started"})
+    log.close()
+
+
 def record_ensemble(workspace: Workspace, *, choice: str, loss: float, seconds: float) -> None:
     """A new ensemble was built."""
     log = RunLog(log_path(workspace))

@@ -118,7 +118,7 @@ def run_status(workspace: str | Path | Workspace) -> RunStatus:
     progress, losses, errors, preparing = _replayed(run)
     start, end = (run[0] if run else {}), _end_of(run)
     last = (_moment(run[-1]) or 0.0) if run else 0.0
-    notes: list[str] = []
+    notes = _stacking(place, records)
     state = _state(place, start, end)
     preparing = preparing if state in (RUNNING, UNKNOWN) else None
     members = _members(place, start, progress, losses, errors, preparing, notes)
@@ -290,6 +290,17 @@ def _folds(place: Workspace) -> int | None:
     except (ArenaError, OSError):
         return None
     return count if isinstance(count, int) else None
+
+
+def _stacking(place: Workspace, records: Sequence[dict[str, Any]]) -> list[str]:
+    """A note where the last stacking began and has not ended."""
+    found = (one for one in reversed(records) if one.get("kind") == "ensemble")
+    last: dict[str, Any] = next(found, {})
+    if last.get("outcome") != "started":
+        return []
+    if place.is_held():
+        return [f"stacking since {last.get('time')}, without a sign of how far it is; the members are done"]
+    return ["stacking was begun and did not end; run the same command again, the members are kept"]
 
 
 def _ensemble(place: Workspace, notes: list[str]) -> dict[str, Any] | None:

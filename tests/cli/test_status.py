@@ -14,6 +14,8 @@ import pytest
 
 from arena_ensemble import cli, sample
 from arena_ensemble.artifacts.run_log import LOG, read_log
+from arena_ensemble.artifacts.workspace import Workspace
+from arena_ensemble.pipeline.run_status import run_status
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
 LONG = (
@@ -137,3 +139,21 @@ def test_the_list_of_verbs_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert "..." not in text
     for function in cli.VERBS.values():
         assert " ".join((function.__doc__ or "").split("\n\n")[0].split()) in text
+
+
+def test_stacking_that_did_not_end_is_said(tmp_path: Path) -> None:
+    log = tmp_path / "oof" / LOG
+    log.parent.mkdir(parents=True, exist_ok=True)
+    now = "2026-11-26T12:00:00+00:00"
+    lines = [
+        {"time": now, "kind": "run", "outcome": "started", "what": "training", "pid": 1, "host": "elsewhere"},
+        {"time": now, "kind": "run", "outcome": "done"},
+        {"time": now, "kind": "ensemble", "outcome": "started"},
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert "stacking was begun and did not end" in run_status(tmp_path).notes[0]
+    with Workspace(tmp_path).locked("stacking"):
+        assert f"stacking since {now}" in run_status(tmp_path).notes[0]
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"time": now, "kind": "ensemble", "outcome": "done"}) + "\n")
+    assert run_status(tmp_path).notes == []
