@@ -78,6 +78,18 @@ def watched(figures: dict[str, Any]) -> Iterator[None]:
         figures["peak_mib"] = round(max(peak[0], tree_mib(os.getpid())))
 
 
+def votes_by_form(
+    answers_a: list[list[str]], answers_b: list[list[str]], rng: np.random.Generator
+) -> np.ndarray[Any, Any]:
+    """One-hot votes (rows, 3), drawn by the difference of two answers in length and bold type."""
+    sides = (answers_a, answers_b)
+    size = [np.array([sum(map(len, turns)) for turns in side]) for side in sides]
+    bold = [np.array([sum(turn.count("**") for turn in turns) for turns in side]) / 2 for side in sides]
+    delta = 0.9 * np.log((1 + size[0]) / (1 + size[1])) + 0.3 * np.clip(bold[0] - bold[1], -3, 3)
+    logits = np.stack([delta / 2, -delta / 2, 0.2 - 0.4 * np.abs(delta)], axis=1)
+    return np.eye(3, dtype=np.int64)[np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)]
+
+
 def battles(texts: str, folder: Path) -> pl.DataFrame:
     """Distinct battles in Kaggle's columns, with votes that follow length and formatting."""
     from ingest import write_arena
@@ -90,17 +102,7 @@ def battles(texts: str, folder: Path) -> pl.DataFrame:
         if texts == "short":
             turns = [[turn[:SHORT] for turn in one[:1]] for one in turns]
         sides[side] = turns
-    rng = np.random.default_rng(1)
-    size = [
-        np.array([sum(map(len, turns)) for turns in sides[side]]) for side in ("response_a", "response_b")
-    ]
-    bold = [
-        np.array([sum(turn.count("**") for turn in turns) for turns in sides[side]]) / 2
-        for side in ("response_a", "response_b")
-    ]
-    delta = 0.9 * np.log((1 + size[0]) / (1 + size[1])) + 0.3 * np.clip(bold[0] - bold[1], -3, 3)
-    logits = np.stack([delta / 2, -delta / 2, 0.2 - 0.4 * np.abs(delta)], axis=1)
-    won = np.eye(3, dtype=np.int64)[np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)]
+    won = votes_by_form(sides["response_a"], sides["response_b"], np.random.default_rng(1))
     votes = {name: won[:, k] for k, name in enumerate(("winner_model_a", "winner_model_b", "winner_tie"))}
     cells = {side: [json.dumps(turns) for turns in found] for side, found in sides.items()}
     return pl.DataFrame({"id": range(DISTINCT), **cells, **votes})

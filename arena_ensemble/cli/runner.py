@@ -154,5 +154,3 @@ def _set_up_logging(verbose: bool) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     root.propagate = False
-    # on a CPU it tells of a kernel that it could fetch, at every start
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
