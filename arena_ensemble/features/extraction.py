@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
 
@@ -167,8 +168,18 @@ def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
 
 def _measure(frame: pl.DataFrame) -> pl.DataFrame:
     """Measures of one chunk, a float column each: ``a:name``, ``b:name``, ``pair:name``."""
+    texts, *additions, measures = _steps()
+    table = frame.select(texts)
+    for columns in additions:
+        table = table.with_columns(columns)
+    return table.select(measures)
+
+
+@cache
+def _steps() -> tuple[list[pl.Expr], ...]:
+    """Texts, columns that are added one after the other, and the measures; built once, as it takes time."""
     columns = {"p": "prompt", "a": "response_a", "b": "response_b"}
-    texts = frame.select(
+    texts = [
         *(pl.col(c).list.join("\n", ignore_nulls=True).fill_null("").alias(s) for s, c in columns.items()),
         pl.col("prompt").list.len().fill_null(0).alias("p_turns"),
         *(
@@ -176,26 +187,27 @@ def _measure(frame: pl.DataFrame) -> pl.DataFrame:
             for side in "ab"
             for name, expression in _turn_measures(pl.col(columns[side])).items()
         ),
-    )
-    texts = texts.with_columns(
+    ]
+    parts = [
         *(pl.col(s).str.to_lowercase().alias(f"{s}_low") for s in "abp"),
         *(pl.col(s).str.extract_all(ODD_ONES).list.join("").alias(f"{s}_odd") for s in "abp"),
         *(pl.col(s).str.extract_all(CAPITAL_RUNS).list.join(" ").alias(f"{s}_capital") for s in "ab"),
         *((_NEWLINE + pl.col(s)).str.extract_all(LIST_HEADS).list.join("").alias(f"{s}_head") for s in "ab"),
-    )
-    texts = texts.with_columns(
+    ]
+    counts = [
         *(pl.col(f"{s}_low").str.extract_all(WORD).alias(f"{s}_words") for s in "abp"),
         *(count.alias(f"{s}#{name}") for s in "ab" for name, count in _counts(s).items()),
         _count("p", "foreign", FOREIGN).alias("p#foreign"),
-    )
-    texts = texts.with_columns(pl.col(f"{s}_words").list.unique().alias(f"{s}_set") for s in "abp")
-    texts = texts.with_columns(
+    ]
+    sets = [pl.col(f"{s}_words").list.unique().alias(f"{s}_set") for s in "abp"]
+    shared = [
         pl.col(f"{x}_set").list.set_intersection(pl.col(f"{y}_set")).list.len().cast(pl.Int64).alias(x + y)
         for x, y in ("pa", "pb", "ab")
-    )
-    measures = [(s, name, e) for s in "ab" for name, e in _side(s).items()]
-    measures += [("pair", name, e) for name, e in {**_prompt(), **_pair()}.items()]
-    return texts.select(e.cast(pl.Float64).alias(f"{prefix}:{name}") for prefix, name, e in measures)
+    ]
+    named = [(s, name, e) for s in "ab" for name, e in _side(s).items()]
+    named += [("pair", name, e) for name, e in {**_prompt(), **_pair()}.items()]
+    measures = [e.cast(pl.Float64).alias(f"{prefix}:{name}") for prefix, name, e in named]
+    return texts, parts, counts, sets, shared, measures
 
 
 def _count(own: str, name: str, pattern: str) -> pl.Expr:
