@@ -2,7 +2,8 @@
 
 In Ray's workers :func:`patch` is the set-up hook. Beside what `faulty_backbone` does, ``slow`` waits in every
 fold but the first until a file ``go`` lies in the folder ``ARENA_TEST_PLACE``, where every start of a
-training is written to ``starts.txt``; ``leaver`` ends its process.
+training is written to ``starts.txt``; ``leaver`` ends its process; ``hungry`` takes memory until it is
+killed, or up to ten GiB, in the first training of a fold alone, ``starving`` in each.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ def fit(train: Battles, *, recipe: Recipe, folder: Path, **others: Any) -> Any:
                 time.sleep(0.05)
         if kind == "leaver":
             sys.exit(3)
+        if kind == "starving" or (kind == "hungry" and not (place / f"fed-{fold}").exists()):
+            (place / f"fed-{fold}").touch()
+            _eat(10 * 2**30)
         if kind == "eater":
             hard = resource.getrlimit(resource.RLIMIT_AS)[1]
             used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -49,3 +53,12 @@ def fit(train: Battles, *, recipe: Recipe, folder: Path, **others: Any) -> Any:
             finally:
                 resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     return faulty_backbone.fit(train, recipe=recipe, folder=folder, **others)
+
+
+def _eat(limit: int) -> None:
+    """Take memory, slowly enough for a monitor that looks ten times a second, until somebody stops it."""
+    taken = []
+    while sum(map(len, taken)) < limit:
+        taken.append(bytearray(os.urandom(2**12)) * 2**15)  # 128 MiB that are written to
+        time.sleep(0.05)
+    raise RuntimeError("nobody stopped this process")
