@@ -1,4 +1,4 @@
-"""A worker that takes more memory than its node has is killed by Ray's own monitor: what its task comes to."""
+"""A worker that takes more memory than its node has is killed by Ray's own monitor: what becomes of it."""
 
 from __future__ import annotations
 
