@@ -62,6 +62,7 @@ MEDIAN_TOKENS, SPREAD = 588, 0.83
 PEER_SETTINGS = ((8, False), (4, False), (2, False), (8, True))
 """Rows a batch and gradient checkpointing that Trainer may have: the fastest that fits is taken."""
 PEER_TRIAL = 32
+MERGED = "prediction, merged"
 
 
 def main() -> None:
@@ -114,7 +115,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         release(device)
         for act, row in found.items():
             row["tokens_per_second"] = round(int(lengths.sum()) / row["seconds"], 1)
-            work = operations(shape, lengths, arguments, train=act == "training")
+            work = operations(shape, lengths, arguments, act)
             row["mfu"] = round(work / row["seconds"] / peak, 4)
             print(
                 f"{side + ', ' + act:34}{row['seconds']:>9.2f}{row['tokens_per_second']:>10,.0f}"
@@ -159,7 +160,7 @@ def adapter_rank(arguments: argparse.Namespace) -> int:
     return 4 if arguments.quick else 64
 
 
-def operations(shape: dict[str, int], lengths: Any, arguments: argparse.Namespace, *, train: bool) -> float:
+def operations(shape: dict[str, int], lengths: Any, arguments: argparse.Namespace, act: str) -> float:
     """Floating-point operations on real tokens: 2 per weight forward, 2 backward, 6 per adapter weight.
 
     A frozen weight's own gradient is never made, so LoRA training is about two thirds of full training.
@@ -171,7 +172,9 @@ def operations(shape: dict[str, int], lengths: Any, arguments: argparse.Namespac
     adapters = layers * adapter_rank(arguments) * sum(a + b for a, b in sizes)
     tokens, squares = float(lengths.sum()), float((lengths.astype(np.float64) ** 2).sum())
     attention = layers * 2 * d * squares  # two products of 2 d T^2, half of it causal
-    if train:
+    if act == MERGED:
+        return tokens * 2 * weights + attention
+    if act == "training":
         return tokens * (4 * weights + 6 * adapters) + 3 * attention
     return tokens * 2 * (weights + adapters) + attention
 
@@ -298,6 +301,12 @@ def ours(
         profile(lambda: predict_logits(head_model, few, **reading), "prediction")
     found["prediction"] = act(lambda: predict_logits(head_model, sequences, **reading), device)
     found["prediction"]["padding_share"] = _reading_padding(sequences, reading["batch_tokens"])
+    start = time.perf_counter()
+    _adapters.merge_adapters(head_model)  # as predict.merge does
+    took = time.perf_counter() - start
+    predict_logits(head_model, few, **reading)
+    found[MERGED] = act(lambda: predict_logits(head_model, sequences, **reading), device)
+    found[MERGED] |= {"padding_share": found["prediction"]["padding_share"], "merge_seconds": round(took, 3)}
     return found
 
 

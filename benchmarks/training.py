@@ -1,6 +1,7 @@
 """This engine against ``transformers.Trainer``: five folds from texts to held-out log-probabilities.
 
     python benchmarks/training.py [--case NAME …] [--rows N] [--repeats N] [--passive] [--quick] [--json]
+    python benchmarks/training.py --beside loops|openmp [--limit SECONDS] …
 
 Real votes at a 1,024-token window; every row has the length it has. Two files (``--votes``): a quarter of
 mtbench's texts fill the window, so little can be saved by padding less; tulu1's differ more. The bases
@@ -15,17 +16,26 @@ whole process. ± is one standard error clustered by prompt.
 Threads of OpenMP that wait for each other spin, which on a machine with other work takes cores from those
 that have something to do. ``--passive`` puts them to sleep in all sides (``OMP_WAIT_POLICY=passive``, as our
 command line sets it for its workers).
+
+``--beside`` starts two jobs that never end beside the runs: Python loops, or products and sums of two
+OpenMP threads each, which wait as libgomp does by default. The sides are then ours as our command line
+starts it (threads asleep), Trainer as it comes (libgomp's default), and Trainer with threads asleep too. A
+run that takes longer than ``--limit`` is ended and counts as so long.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import select
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +49,15 @@ from arena_ensemble.metrics import log_loss, paired_difference, row_losses, stan
 from arena_ensemble.prompts import get_template, turns_of
 
 SIDES = ("ours", "trainer", "trainer, grouped by length")
+ASLEEP = "trainer, threads asleep"
+BUSY_SIDES = ("ours", "trainer", ASLEEP)
+OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+BESIDE = {
+    "loops": "k = 0\nwhile True: k += 1",
+    "openmp": "import torch\ntorch.set_num_threads(2)\na = torch.randn(400, 400)\n"
+    "while True: a = (a @ a).tanh_()",
+}
+"""What each of the two jobs beside the runs does."""
 ENCODER = {
     "hidden_size": 128,
     "num_hidden_layers": 4,
@@ -86,6 +105,8 @@ def main() -> None:
     parser.add_argument(
         "--profile", action="store_true", help="one run more under a profiler: what takes time"
     )
+    parser.add_argument("--beside", choices=list(BESIDE), help="two busy jobs beside the runs")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a run is ended")
     parser.add_argument("--quick", action="store_true", help="40 rows, one run, two layers of 64")
     parser.add_argument("--json", action="store_true", help="a last line with every figure")
     arguments = parser.parse_args()
@@ -119,25 +140,33 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
     job = {**SETTINGS, "base": str(base), "head": case["head"], "votes": str(votes)}
     job |= {"rows": str(folder / "rows.npz"), "threads": arguments.threads}
     repeats = 1 if arguments.quick else arguments.repeats
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    if arguments.passive:
-        environment["OMP_WAIT_POLICY"] = "passive"
+    sides = BUSY_SIDES if arguments.beside else SIDES
     before = os.getloadavg()[0]
-    runs = alternate(job, repeats, folder, environment, profile=arguments.profile)
+    with busy(arguments.beside):
+        group = [Side(name, number, job, folder, arguments) for number, name in enumerate(sides)]
+        runs = alternate(group, repeats, profile=arguments.profile)
     y = chosen.outcomes()
     found: dict[str, Any] = {"rows": count, "repeats": repeats, "threads": arguments.threads}
-    found |= {"waiting": "asleep" if arguments.passive else "default"}
+    waiting = "asleep" if arguments.passive else "as each side has it" if arguments.beside else "default"
+    found |= {"waiting": waiting, "beside": arguments.beside}
     found |= {"load": [round(before, 1), round(os.getloadavg()[0], 1)]}
     losses = {}
-    for side in SIDES:
-        facts = runs[side][-1]
-        said = np.load(folder / f"{SIDES.index(side)}.npy")
-        losses[side] = row_losses(said, y)
+    for number, side in enumerate(sides):
         seconds = statistics.median(run["seconds"] for run in runs[side])
+        worked = statistics.median(run["processor"] for run in runs[side])
         found[side] = {
             "seconds": round(seconds, 2),
-            "processor_seconds": round(statistics.median(run["processor"] for run in runs[side]), 2),
+            "processor_seconds": round(worked, 2),
             "all_seconds": [round(run["seconds"], 2) for run in runs[side]],
+            "all_processor_seconds": [round(run["processor"], 2) for run in runs[side]],
+            "ended_by_the_limit": sum("real" not in run for run in runs[side]),
+        }
+        facts = next((run for run in reversed(runs[side]) if "real" in run), None)
+        if facts is None:
+            continue
+        said = np.load(folder / f"{number}.npy")
+        losses[side] = row_losses(said, y)
+        found[side] |= {
             "parts": {part: round(value, 2) for part, value in facts["parts"].items()},
             "profile": facts.get("profile"),
             "tokens_per_second": round((facts["real"] + facts["read"]) / seconds),
@@ -148,61 +177,129 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
             "log_loss": round(log_loss(said, y), 5),
             "standard_error": round(standard_error(losses[side], folds.group), 5),
         }
-    for side in SIDES[1:]:
-        pair = paired_difference(losses["ours"], losses[side], folds.group)
+    for side in sides[1:]:
         for times, unit in (("times_ours", "seconds"), ("processor_times_ours", "processor_seconds")):
             found[side][times] = round(found[side][unit] / found["ours"][unit], 2)
-        found[side]["ours_minus_its_log_loss"] = [round(pair.mean, 5), round(pair.se, 5)]
-    tokens = {runs[side][-1]["real"] for side in SIDES}
-    assert len(tokens) == 1, f"the sides trained on different tokens: {tokens}"
+        if {"ours", side} <= losses.keys():
+            pair = paired_difference(losses["ours"], losses[side], folds.group)
+            found[side]["ours_minus_its_log_loss"] = [round(pair.mean, 5), round(pair.se, 5)]
+    tokens = {run["real"] for side in sides for run in runs[side] if "real" in run}
+    assert len(tokens) <= 1, f"the sides trained on different tokens: {tokens}"
     return found
 
 
-def alternate(
-    job: dict[str, Any], repeats: int, folder: Path, environment: dict[str, str], *, profile: bool
-) -> dict[str, list[dict[str, Any]]]:
-    """Every side's runs, in turns; the processes live as long as the turns do."""
-    script = Path(__file__).with_name("training_sides.py")
-    sides = {
-        side: subprocess.Popen(
-            [sys.executable, str(script), json.dumps({**job, "side": side})],
-            env=environment,
+@contextlib.contextmanager
+def busy(kind: str | None) -> Iterator[None]:
+    """Two jobs of that kind run inside; none where it is None."""
+    environment = {name: value for name, value in os.environ.items() if name not in OPENMP}
+    command = [sys.executable, "-c", BESIDE.get(kind or "", "")]
+    jobs = [subprocess.Popen(command, env=environment) for _ in range(2 if kind else 0)]
+    try:
+        yield
+    finally:
+        for one in jobs:
+            one.kill()
+            one.wait()
+
+
+class Side:
+    """One side in a process of its own, which lives as long as the turns do, or until a run is ended."""
+
+    def __init__(
+        self, name: str, number: int, job: dict[str, Any], folder: Path, arguments: argparse.Namespace
+    ) -> None:
+        self.name, self.limit = name, arguments.limit
+        self.predictions = folder / f"{number}.npy"
+        self.job = {**job, "side": "trainer" if name == ASLEEP else name}
+        self.environment = {key: value for key, value in os.environ.items() if key not in OPENMP}
+        if arguments.passive or name == ASLEEP or (arguments.beside and name == "ours"):
+            self.environment["OMP_WAIT_POLICY"] = "passive"
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        """Load libraries and warm up, unless that was done."""
+        if self.process is not None:
+            return
+        script = Path(__file__).with_name("training_sides.py")
+        self.process = subprocess.Popen(
+            [sys.executable, str(script), json.dumps(self.job)],
+            env=self.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for side in SIDES
-    }
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+        self._answer(None)
+
+    def run(self) -> dict[str, Any]:
+        """A run's figures; of one that was ended, its seconds so far."""
+        self.start()
+        assert self.process is not None
+        before, worked = time.perf_counter(), processor_seconds(self.process.pid)
+        line = self._ask(str(self.predictions), self.limit)
+        if line is not None:
+            return dict(json.loads(line))
+        worked = processor_seconds(self.process.pid) - worked
+        self.process.kill()
+        self.end()
+        return {"seconds": time.perf_counter() - before, "processor": worked}
+
+    def profiled(self) -> Any:
+        """Where a run's time goes."""
+        self.start()
+        return json.loads(self._ask("profile", None) or "null")
+
+    def end(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            assert self.process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+            self.process.wait()
+            self.process = None
+
+    def _ask(self, line: str, limit: float | None) -> str | None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        return self._answer(limit)
+
+    def _answer(self, limit: float | None) -> str | None:
+        """The process's next line; None where it does not come in time."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], limit)[0]:
+            return None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name}: the process ended with code {self.process.wait()}")
+        return line
+
+
+def processor_seconds(process: int) -> float:
+    """What a process has worked so far, of all its threads."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def alternate(sides: list[Side], repeats: int, *, profile: bool) -> dict[str, list[dict[str, Any]]]:
+    """Every side's runs, in turns."""
+    runs: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
     try:
-        for side, process in sides.items():
-            assert process.stdout is not None
-            if not process.stdout.readline():
-                raise SystemExit(f"{side}: the process ended with code {process.wait()}")
+        for side in sides:
+            side.start()
         for _ in range(repeats):
-            for k, (side, process) in enumerate(sides.items()):
-                assert process.stdin is not None
-                assert process.stdout is not None
-                process.stdin.write(f"{folder / f'{k}.npy'}\n")
-                process.stdin.flush()
-                line = process.stdout.readline()
-                if not line:
-                    raise SystemExit(f"{side}: the process ended with code {process.wait()}")
-                runs[side].append(json.loads(line))
-                last = runs[side][-1]
-                told = f"  {side}: {last['seconds']:.1f} s, processor {last['processor']:.1f} s"
-                print(told, file=sys.stderr, flush=True)
-        for side, process in sides.items() if profile else ():
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write("profile\n")
-            process.stdin.flush()
-            runs[side][-1]["profile"] = json.loads(process.stdout.readline())
+            for side in sides:
+                last = side.run()
+                runs[side.name].append(last)
+                told = f"  {side.name}: {last['seconds']:.1f} s, processor {last['processor']:.1f} s"
+                ended = "" if "real" in last else ", ended by --limit"
+                print(f"{told}{ended}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+        for side in sides if profile else ():
+            runs[side.name][-1]["profile"] = side.profiled()
     finally:
-        for process in sides.values():
-            assert process.stdin is not None
-            process.stdin.close()
-            process.wait()
+        for side in sides:
+            side.end()
     return runs
 
 
@@ -246,25 +343,29 @@ def build(kind: str, battles: Any, folder: Path, *, quick: bool) -> None:
 
 def show(name: str, found: dict[str, Any]) -> None:
     size = f"{found['rows']} rows, {found['threads']} threads, waiting: {found['waiting']}"
-    print(f"\n{name}: {size}, median of {found['repeats']}, load {found['load'][0]}")
+    beside = f", two jobs beside: {found['beside']}" if found["beside"] else ""
+    print(f"\n{name}: {size}, median of {found['repeats']}, load {found['load']}{beside}")
     print(
         f"{'':28}{'seconds':>9}{'x ours':>8}{'processor':>11}{'x ours':>8}{'tokens/s':>10}{'padding':>9}"
         f"{'peak MiB':>10}{'log-loss':>10}{'±':>8}{'ours - it':>11}{'±':>8}"
     )
-    for side in SIDES:
+    sides = [side for side in (*SIDES, ASLEEP) if side in found]
+    for side in sides:
         row = found[side]
         ratio = f"{row['times_ours']:.2f}" if "times_ours" in row else ""
         worked = f"{row['processor_times_ours']:.2f}" if ratio else ""
-        mean, error = row.get("ours_minus_its_log_loss", ("", ""))
-        apart = f"{mean:>11.4f}{error:>8.4f}" if ratio else ""
-        print(
-            f"{side:28}{row['seconds']:>9.2f}{ratio:>8}{row['processor_seconds']:>11.2f}{worked:>8}"
-            f"{row['tokens_per_second']:>10,}"
-            f"{row['padding_share']:>9.1%}{row['peak_mib']:>10,}{row['log_loss']:>10.4f}"
-            f"{row['standard_error']:>8.4f}{apart}"
-        )
-    for side in SIDES:
-        if spent := found[side]["profile"]:
+        line = f"{side:28}{row['seconds']:>9.2f}{ratio:>8}{row['processor_seconds']:>11.2f}{worked:>8}"
+        if "log_loss" in row:
+            line += f"{row['tokens_per_second']:>10,}{row['padding_share']:>9.1%}{row['peak_mib']:>10,}"
+            line += f"{row['log_loss']:>10.4f}{row['standard_error']:>8.4f}"
+        if "ours_minus_its_log_loss" in row:
+            mean, error = row["ours_minus_its_log_loss"]
+            line += f"{mean:>11.4f}{error:>8.4f}"
+        if row["ended_by_the_limit"]:
+            line += f"  {row['ended_by_the_limit']} of {found['repeats']} runs ended by --limit"
+        print(line)
+    for side in sides:
+        if spent := found[side].get("profile"):
             print(f"{side}, profiled: " + ", ".join(f"{kind} {s:.1f} s" for kind, s in spent.items()))
 
 

@@ -66,8 +66,15 @@ class FoldKey(_Model):
     extra: str | None = None
     teacher: str | None = None
     start: str | None = None
+    folds_averaged: str | None = None
+    """the folds whose weights the model is the mean of, such as ``0,1,2``; None of any other model"""
     fold: int | None
     """None where all folds are meant"""
+
+    def is_noted(self, values: Mapping[str, Any]) -> bool:
+        """Whether ``values`` are this key's; what an earlier version did not note is at its default."""
+        fields = type(self).model_fields.items()
+        return {n: f.default for n, f in fields if not f.is_required()} | dict(values) == self.model_dump()
 
     def of_all_folds(self) -> Self:
         """The key of the table that all folds' predictions with this kind of key are merged into."""

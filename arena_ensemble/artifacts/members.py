@@ -143,7 +143,7 @@ class MemberArtifacts:
         """Whether an interrupted training of this key lies there; nothing is changed."""
         note = self.fold_folder(_fold_of(key)).with_name(f"{self.fold_folder(_fold_of(key)).name}.partial")
         try:
-            return read_json(note / _RESUME) == key.model_dump()
+            return key.is_noted(read_json(note / _RESUME))
         except (ArtifactError, OSError):
             return False
 
@@ -154,7 +154,7 @@ class MemberArtifacts:
         note = partial / _RESUME
         if note.is_file():
             try:
-                if read_json(note) == key.model_dump():
+                if key.is_noted(read_json(note)):
                     return partial, True
             except ArtifactError:
                 log.warning("%s is damaged; this fold starts from its beginning", note)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -18,15 +18,15 @@ import numpy as np
 
 from ..artifacts.cards import AVERAGED, FoldCard, FoldKey
 from ..artifacts.members import MemberArtifacts
-from ..backbones.base import Backbone, Progress
+from ..backbones.base import Backbone, Fitted, Progress
 from ..backbones.registry import engine_of
 from ..battles import Battles
 from ..calibration import fold_average_gamma
 from ..calibration.fold_average import FEWEST_ROWS
 from ..errors import InputError, MemberError, StaleError
-from ..predictions import normalised
+from ..predictions import Predictions, average_folds
 from ..recipes import Recipe
-from . import equivalence
+from . import equivalence, orders
 from .extra_data import learned_unverified
 
 log = logging.getLogger(__name__)
@@ -38,17 +38,22 @@ _FOLDER: Final = "averaged"
 
 
 def key_of(artifacts: MemberArtifacts) -> FoldKey:
-    """The key of the averaged model: that of the folds, whether it was made yet or not.
+    """The key of the averaged model: that of the folds that are here, whether it was made yet or not.
+
+    Where its folder alone is here, or not all of its folds, it is what its card says.
 
     Raises
     ------
     InputError
         It was not made, and fewer than two folds are here to make it of.
     StaleError
-        The folds were not made of the same things.
+        The folds were not made of the same things, or the model was made without one that is here.
     """
     card = artifacts.fold_card(AVERAGED)
     if card is not None:
+        here = [fold for fold in map(int, _fold_numbers(artifacts)) if artifacts.fold_card(fold) is not None]
+        if others := set(map(str, here)).difference(card.facts[_OF]):
+            raise _of_others(artifacts, card, f"fold {min(others, key=int)} is here too")
         return card.key
     keys = artifacts.fitted_keys()
     if len(keys) < 2:
@@ -61,7 +66,39 @@ def key_of(artifacts: MemberArtifacts) -> FoldKey:
             f"member {artifacts.name!r}: its folds were made from different recipes or data; make it anew "
             f"with --retrain {artifacts.name}"
         )
-    return keys[0].model_copy(update={"fold": AVERAGED})
+    return _named(keys[0], (key.fold for key in keys))
+
+
+def key_of_run(artifacts: MemberArtifacts, key: FoldKey, n_folds: int) -> FoldKey:
+    """The key of the model that a run of all folds averages; ``key`` is that of its folds.
+
+    Raises
+    ------
+    StaleError
+        A model is here that was averaged from other folds.
+    """
+    wanted = _named(key, range(n_folds))
+    card = artifacts.fold_card(AVERAGED)
+    if card is not None and card.key.folds_averaged != wanted.folds_averaged:
+        raise _of_others(artifacts, card, f"this run has folds 0 to {n_folds - 1}")
+    return wanted
+
+
+def _named(key: FoldKey, folds: Iterable[int | None]) -> FoldKey:
+    return key.model_copy(update={"fold": AVERAGED, "folds_averaged": ",".join(map(str, folds))})
+
+
+def _fold_numbers(artifacts: MemberArtifacts) -> list[str]:
+    names = (path.name.removeprefix("fold-") for path in artifacts.models.glob("fold-*"))
+    return [name for name in names if name.isdecimal()]
+
+
+def _of_others(artifacts: MemberArtifacts, card: FoldCard, but: str) -> StaleError:
+    of = ", ".join(sorted(card.facts[_OF], key=int))
+    return StaleError(
+        f"{artifacts.fold_folder(AVERAGED)}: was averaged from the folds {of}, and {but}; remove it and run "
+        "again: averaging trains nothing"
+    )
 
 
 def to_load(artifacts: MemberArtifacts, recipe: Recipe, fold: int) -> Recipe:
@@ -102,6 +139,7 @@ def averaged_folder(
     *,
     cache: Path,
     versions: Callable[[], dict[str, str]],
+    n_classes: int = 3,
     on_progress: Progress | None = None,
 ) -> Path:
     """The folder of the averaged model, made and measured if it is not there.
@@ -109,7 +147,7 @@ def averaged_folder(
     Parameters
     ----------
     battles
-        To be predicted; some of them measure the average.
+        To be predicted; some of them measure the average, in both orders where the recipe says so.
 
     Raises
     ------
@@ -122,7 +160,9 @@ def averaged_folder(
         fcntl.flock(lock, fcntl.LOCK_EX)  # several processes may predict parts of the rows
         found = artifacts.fitted_folder(key)
         if found is None:
-            found = _make(artifacts, key, recipe, backbone, battles, cache, versions(), on_progress)
+            found = _make(
+                artifacts, key, recipe, backbone, battles, cache, versions(), n_classes, on_progress
+            )
     return found
 
 
@@ -134,11 +174,13 @@ def _make(
     battles: Battles,
     cache: Path,
     versions: dict[str, str],
+    n_classes: int,
     on_progress: Progress | None,
 ) -> Path:
     from ..backbones.language import averaging
 
     engine_of(recipe.backbone)  # a head that stands on no language model has no such weights
+    recipe = recipe.without_merging()  # what merging changes is measured where the average predicts
     if len(battles) < FEWEST_ROWS:
         raise MemberError(
             f"an average is held against its folds on {FEWEST_ROWS} battles or more and keeps their gamma; "
@@ -152,16 +194,21 @@ def _make(
     settings = averaging.write_average(folders, partial, recipe)
     unseen = battles.without_outcomes()
     some = unseen.take(np.unique(np.linspace(0, len(unseen) - 1, min(ROWS, len(unseen))).astype(np.int64)))
+
+    def predicted(model: Fitted, fold: int) -> Predictions:
+        return orders.predict_fold(
+            backbone, model, some, recipe=recipe, fold=fold, n_classes=n_classes, on_progress=on_progress
+        ).combined()
+
     parts = []
-    for folder in folders:
+    for fold, folder in zip(folds, folders, strict=True):
         fitted = backbone.load(folder, recipe=recipe, cache=cache)
-        parts.append(backbone.predict(fitted, some, on_progress=on_progress))
+        parts.append(predicted(fitted, fold))
         del fitted
     wide = averaging.averaged_recipe(recipe, len(folders))
     model = backbone.load(partial, recipe=wide, cache=cache)
-    own = backbone.predict(model, some, on_progress=on_progress)
-    apart = equivalence.differences(normalised(np.mean(parts, axis=0)), own)
-    gamma = fold_average_gamma(parts)
+    apart = equivalence.differences(average_folds(parts).log_probs, predicted(model, AVERAGED).log_probs)
+    gamma = fold_average_gamma([part.log_probs for part in parts])
     measured = f"mean KL {apart['mean_kl']:.2g} nats on {len(some)} rows"
     if not apart["mean_kl"] <= recipe.predict.tolerance:
         shutil.rmtree(partial)

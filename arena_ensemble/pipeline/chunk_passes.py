@@ -104,9 +104,8 @@ class _FoldModels:
             recipe = averaging.to_load(member, self.recipe, task.fold)
             folder = member.fitted_folder(task.fit_key)
             assert folder is not None, "planned from the fitted folds"
-            with backbones.reraise_os_errors(folder):
-                fitted = self.backbone.load(folder, recipe=recipe, cache=workspace.cache)
-            equivalence.check(folder, member.fold_card(task.fold), self.backbone, fitted, self.recipe)
+            card = member.fold_card(task.fold)
+            fitted, _ = equivalence.load(folder, card, self.backbone, recipe, cache=workspace.cache)
             self.fits.append(fitted)
 
     def predict(self, battles: Battles, features: Features | None) -> list[Predictions]:

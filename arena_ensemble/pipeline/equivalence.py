@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from .. import backbones
 from ..artifacts import atomic
 from ..artifacts.cards import EquivalenceCheck, FoldCard
 from ..artifacts.files import parquet_bytes, read_content, read_table
@@ -24,6 +25,8 @@ from ..recipes import Recipe
 log = logging.getLogger(__name__)
 
 CHECK: Final = "check.parquet"
+_MERGED: Final = "adapters"
+"""in what a model runs with: only where its adapters are merged in 16 bits"""
 _COLUMNS: Final = ("log_p_a", "log_p_b", "log_p_tie")
 
 
@@ -40,6 +43,33 @@ def keep_rows(folder: Path, backbone: Backbone, fitted: Fitted, battles: Battles
     log_probs = backbone.predict(fitted, some)
     columns = {name: log_probs[:, k] for k, name in enumerate(_COLUMNS)}
     atomic.write_bytes(folder / CHECK, parquet_bytes(some.frame.with_columns(**columns)))
+
+
+def load(
+    folder: Path, card: FoldCard | None, backbone: Backbone, recipe: Recipe, *, cache: Path
+) -> tuple[Fitted, EquivalenceCheck | None]:
+    """A fitted fold, ready to predict, and what `check` measured of it.
+
+    Where ``predict.merge`` is ``auto``, adapters are merged into a base of 16 bits if that was measured and
+    is within ``predict.tolerance``; else they stay beside it.
+
+    Raises
+    ------
+    MemberError, ArtifactError, StaleError
+        As `check` and the backbone's ``load`` do.
+    """
+    with backbones.reraise_os_errors(folder):
+        fitted = backbone.load(folder, recipe=recipe, cache=cache)
+    try:
+        return fitted, check(folder, card, backbone, fitted, recipe)
+    except MemberError as error:
+        if recipe.predict.merge != "auto" or _MERGED not in (getattr(fitted, "running", None) or {}):
+            raise
+        log.info("%s %s: adapters stay beside the base: %s", recipe.name or "a member", folder.name, error)
+    del fitted  # before another is loaded: both may be too many for the memory
+    with backbones.reraise_os_errors(folder):
+        fitted = backbone.load(folder, recipe=recipe.without_merging(), cache=cache)
+    return fitted, check(folder, card, backbone, fitted, recipe)
 
 
 def check(
@@ -61,12 +91,14 @@ def check(
     Raises
     ------
     MemberError
-        The mean Kullback-Leibler divergence is above ``predict.tolerance``. The caller names the fold.
+        The mean Kullback-Leibler divergence is above ``predict.tolerance``, or adapters are merged in 16 bits
+        and the fold keeps no rows to measure that. The caller names the fold.
     """
     running: dict[str, str] = getattr(fitted, "running", None) or {}
     facts = {} if card is None else card.facts
     # folds of an earlier version did not note how they were quantised: as the recipe says
     older = {"kernels": "plain", "quantise": recipe.adapter.quantise}  # what cards of then do not say
+    older[_MERGED] = "beside the base"
     trained = {name: str(facts.get(name, older.get(name))) for name in running}
     if stored := facts.get("stored"):
         trained, running = trained | {"stored": "adapters in float32"}, running | {"stored": str(stored)}
@@ -76,6 +108,11 @@ def check(
     what = ", ".join(changes)
     named = f"{recipe.name or 'a member'} {folder.name}: {what}"
     if not (folder / CHECK).is_file():
+        if _MERGED in running:
+            raise MemberError(
+                f"{what}: what that changes cannot be measured, since the fold keeps no rows for it "
+                "(predict.check_rows = 0 in its training); set merge = false in [predict]"
+            )
         log.warning("%s: what that changes is not measured, since the fold keeps no rows for it", named)
         return None
     frame = read_table(folder / CHECK, read_content(folder / CHECK))
@@ -109,6 +146,8 @@ def differences(before: Floats, after: Floats) -> dict[str, Any]:
 
 def _remedy(trained: dict[str, str], running: dict[str, str]) -> str:
     """The setting of ``[predict]`` that most likely takes the difference away."""
+    if _MERGED in running:
+        return "set merge = false in [predict]"
     if trained["quantise"] != running["quantise"]:
         return f'set quantise = "{trained["quantise"]}" in [predict]'
     if trained["dtype"] != running["dtype"]:

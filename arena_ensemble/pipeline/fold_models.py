@@ -120,11 +120,9 @@ def load(
         loaded = averaging.to_load(job.artifacts(name), recipe, task.fold)
         folder = job.artifacts(name).fitted_folder(task.fit_key)
         assert folder is not None, "planned from the fitted folds"
-        with backbones.reraise_os_errors(folder):
-            fitted = backbone.load(folder, recipe=loaded, cache=workspace.cache)
         card = job.artifacts(name).fold_card(task.fold)
         try:
-            equivalence.check(folder, card, backbone, fitted, recipe)
+            fitted, _ = equivalence.load(folder, card, backbone, loaded, cache=workspace.cache)
         except MemberError as error:
             raise MemberError(f"member {task.label}: {error}") from None
         yield FoldModel(backbone, fitted, recipe, task.fold, n_classes)

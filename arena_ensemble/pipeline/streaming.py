@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from ..artifacts import shard_folder
 from ..artifacts.cards import fold_name
@@ -31,12 +32,12 @@ from ..artifacts.files import digest_json
 from ..artifacts.shard_folder import Manifest, Shard, ShardFolder
 from ..artifacts.workspace import Workspace
 from ..backbones import head_of
-from ..errors import InputError
+from ..errors import ArtifactError, InputError, StaleError
 from ..io import BattleChunks, open_chunks
 from . import gammas as kept_gammas
 from . import tasks
 from .arguments import UseFolds, check_jobs, folds_of
-from .chunk_passes import COLUMNS, Done, EnsemblePass, FoldPass
+from .chunk_passes import COLUMNS, Done, EnsemblePass, FoldPass, content_digest
 from .chunk_pool import Pass, Pool, do, gammas_of, processes
 from .ensemble import Ensemble, refuse_external
 from .member_recipes import check_bases, recipes_of
@@ -115,7 +116,8 @@ def predict_shards(
     InputError
         Rows cannot be read, an id repeats (named by row; the shards before it stay), or a member is external.
     StaleError
-        ``out`` holds shards of another ensemble, or chunks of another size.
+        ``out`` holds shards of another ensemble, of chunks of another size, or of another file by whose rows
+        gamma was estimated.
     MemberError, ArtifactError
         A member fails, or its models are missing or damaged: there is no prediction without it.
     """
@@ -144,7 +146,7 @@ def predict_shards(
         final = EnsemblePass(chunks, folder, place.root, together, apart, _new_run())
         with processes(jobs or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)) as pool:
             key = _key(ensemble, plan, chunks)
-            gammas = _known_gammas(place, folder, plan, key)
+            gammas = _known_gammas(place, folder, plan, key, chunks)
             if gammas is None:
                 gammas = pool.submit(gammas_of, final, next(iter(chunks.raw()))).result()
             log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in gammas.items()))
@@ -222,16 +224,46 @@ def _refuse_repeated(given: Pass, finished: list[Shard], places: npt.NDArray[np.
 
 
 def _known_gammas(
-    place: Workspace, folder: Path, plan: Mapping[str, Sequence[FoldTask]], key: Mapping[str, Any]
+    place: Workspace,
+    folder: Path,
+    plan: Mapping[str, Sequence[FoldTask]],
+    key: Mapping[str, Any],
+    chunks: BattleChunks,
 ) -> dict[str, float] | None:
-    """Those of the shards that are there already, else those that are kept with the ensemble."""
+    """Those of the shards that are there already, else those that are kept with the ensemble.
+
+    Raises
+    ------
+    StaleError
+        Those of the shards are not the kept ones, and the shards are of another file.
+    """
+    note, kept = kept_gammas.kept(place), None
+    if note is not None and note.folds == {name: len(planned) for name, planned in plan.items()}:
+        kept = dict(note.gammas)
     before = ShardFolder.key_in(folder)
     if isinstance(gammas := before.pop("gammas", None), dict) and before == json.loads(json.dumps(key)):
+        if gammas != kept and _of_another_file(ShardFolder(folder, {**key, "gammas": gammas}), chunks):
+            raise StaleError(
+                f"{folder} holds predictions of another file, from whose rows gamma was estimated; give "
+                "another folder, or remove it"
+            )
         return gammas
-    note = kept_gammas.kept(place)
-    if note is None or note.folds != {name: len(planned) for name, planned in plan.items()}:
-        return None
-    return dict(note.gammas)
+    return kept
+
+
+def _of_another_file(shards: ShardFolder, chunks: BattleChunks) -> bool:
+    """Whether the first shard shares no id with the file's first chunk: edited rows keep theirs."""
+    known, raw = shards.known(0), next(iter(chunks.raw()), None)
+    if known is None or raw is None:
+        return False
+    first = chunks.battles(raw)
+    if known.battles == content_digest(first):
+        return False
+    try:
+        ids = shard_folder.read_shard(shards.folder, known)["id"]
+    except ArtifactError:  # it is made again
+        return False
+    return set(ids.cast(pl.String)).isdisjoint(first.ids.cast(pl.String))
 
 
 def _new_run() -> str:

@@ -136,7 +136,9 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
         )
         alone = predicts_alone(job.one_model, recipe)
         places = [*range(job.folds.n_folds), *([] if alone is None else [alone])]
-        keys = [key.model_copy(update={"fold": fold}) for fold in places]
+        keys = [key.model_copy(update={"fold": fold}) for fold in places if fold != AVERAGED]
+        if alone == AVERAGED:
+            keys.append(averaging.key_of_run(job.artifacts(member), key, job.folds.n_folds))
         fitted_folds.check_base(job.artifacts(member), recipe, job.folds.n_folds, only_renamed=True)
         use_folds = None if alone is None else fold_name(alone)
     test = None if job.test is None else job.test.digest(outcomes=False)
@@ -214,15 +216,17 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
         folder = make(job, task, member, backbone, on_progress)
     # What is loaded here is what any later run loads, so load it after training as well.
     recipe = averaging.to_load(member, task.recipe, task.fold)
-    with backbones.reraise_os_errors(folder):
-        fitted = backbone.load(folder, recipe=recipe, cache=job.workspace.cache)
     held = None if task.fold < 0 else _held_out(job, task)
-    check = None
-    for battles, key in ((held, task.oof_key), (job.test, task.test_key)):
-        if battles is None or key is None or member.has_predictions(key):
-            continue
-        if check is None:
-            check = equivalence.check(folder, member.fold_card(task.fold), backbone, fitted, task.recipe)
+    pairs = ((held, task.oof_key), (job.test, task.test_key))
+    asked = [(rows, key) for rows, key in pairs if rows is not None and key is not None]
+    asked = [(rows, key) for rows, key in asked if not member.has_predictions(key)]
+    if not asked:  # a model that predicts nothing yet is measured when it does
+        with backbones.reraise_os_errors(folder):
+            backbone.load(folder, recipe=recipe, cache=job.workspace.cache)
+        return
+    card = member.fold_card(task.fold)
+    fitted, check = equivalence.load(folder, card, backbone, recipe, cache=job.workspace.cache)
+    for battles, key in asked:
         begun = None if key.test is None else load_any_share(member, key)
         predictions = orders.predict_fold(
             backbone,
@@ -322,6 +326,7 @@ def _average(
             job.test,
             cache=job.workspace.cache,
             versions=versions,
+            n_classes=job.n_classes,
             on_progress=_in_time(job, task, on_progress),
         )
 

@@ -142,6 +142,9 @@ class PredictSettings(Section):
     attention: Literal["trained", "auto", "sdpa", "eager", "flex_attention", "flash_attention_2"] = "trained"
     quantise: Literal["trained", "none", "4bit", "8bit"] = "trained"
     """``trained`` is what ``adapter.quantise`` says"""
+    merge: bool | Literal["auto"] = False
+    """low-rank adapters added to a base of 16 bits, which spares their products and rounds them; ``auto``: by
+    each fold for itself, where the rows that it keeps allow it. In float32 they are always added"""
     tokens: Count = 16384
     """tokens per batch, padding included"""
     tolerance: NonNegative = 0.005

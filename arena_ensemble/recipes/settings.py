@@ -45,6 +45,7 @@ _ADDED: Final = (
     "soft.loss",
     "head.hidden",
     "head.dropout",
+    "predict.merge",
 )
 """Settings that came later: at their defaults they leave the digests of older recipes as they were."""
 _HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?\Z")
@@ -107,6 +108,19 @@ class Recipe(Section):
         if self.train.packing:
             raise ValueError("loader = 'unsloth' with train.packing is not supported; leave one of them out")
 
+    def _has_adapters_to_merge(self) -> None:
+        """What `predict.merge` needs; ``auto`` does without."""
+        if self.for_prediction().adapter.quantise != "none":
+            raise ValueError(
+                "predict.merge = true would round the adapters to the few bits of a quantised base; leave it "
+                "out, or set predict.quantise = 'none'"
+            )
+        if not self.merges:
+            raise ValueError(
+                "predict.merge = true is for adapter.kind = 'lora' with loader = 'transformers' and "
+                "machine.processes = 1; leave it out"
+            )
+
     def _takes_a_hidden_layer(self) -> None:
         if head_of(self.backbone).labels is None:
             able = ", ".join(repr(name) for name, other in HEADS.items() if other.labels is not None)
@@ -152,6 +166,8 @@ class Recipe(Section):
                 f"predict.quantise = {self.predict.quantise!r} would round weights that adapter.kind = "
                 "'full' has trained; leave it out, or export the merged weights and quantise those"
             )
+        if self.predict.merge is True:
+            self._has_adapters_to_merge()
         if self.train.optimizer == "adamw-kahan" and self.adapter.kind != "full":
             raise ValueError("train.optimizer = 'adamw-kahan' is for adapter.kind = 'full'; use 'adamw'")
         return self
@@ -160,6 +176,19 @@ class Recipe(Section):
     def has_weights(self) -> bool:
         """Whether a fold keeps weights of its own: trained here, or what ``train.start`` gives."""
         return self.train.epochs > 0 or bool(self.train.start)
+
+    @property
+    def merges(self) -> bool:
+        """Whether ``[predict]`` asks for adapters that are added to a base of 16 bits, and there are such."""
+        adapters = self.has_weights and head_of(self.backbone).needs_base and self.adapter.kind == "lora"
+        plain = self.loader == "transformers" and self.machine.processes == 1
+        quantised = self.for_prediction().adapter.quantise != "none"
+        return bool(self.predict.merge) and adapters and plain and not quantised
+
+    def without_merging(self) -> Recipe:
+        """The same with adapters beside the base."""
+        predict = self.predict.model_copy(update={"merge": False})
+        return self.model_copy(update={"predict": predict})
 
     @property
     def is_tiny(self) -> bool:
@@ -222,6 +251,8 @@ class Recipe(Section):
         """
         wanted = self.predict.model_dump(include={"precision", "attention", "quantise"})
         changed = [f"{name} {value}" for name, value in sorted(wanted.items()) if value != "trained"]
+        if self.merges:
+            changed.append(f"merge {str(self.predict.merge).lower()}")
         return ", ".join(changed) or None
 
     def settings(self) -> dict[str, Any]:

@@ -209,6 +209,30 @@ def test_a_folder_of_other_chunks_or_other_files_is_refused(place: Path, tmp_pat
         predict_shards(ensemble, place / "new.csv", tmp_path / "o", chunk_rows=40, jobs=1)
 
 
+def test_gammas_of_another_file_are_not_taken_over_in_silence(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "w", tmp_path / "w")
+    ensemble, out = Ensemble.load(tmp_path / "w"), tmp_path / "o"
+
+    def run(file: Path) -> dict[str, float]:
+        return predict_shards(ensemble, file, out, chunk_rows=20, jobs=1).gammas
+
+    gammas = run(place / "new.jsonl")
+    lines = (place / "new.jsonl").read_text().splitlines()
+    edited, other = tmp_path / "edited.jsonl", tmp_path / "other.jsonl"
+    rows = [json.loads(line) for line in lines]
+    edited.write_text(
+        json.dumps({**rows[0], "response_a": '["another answer"]'}) + "\n" + "\n".join(lines[1:])
+    )
+    assert run(edited) == gammas, "an edited file keeps what it was begun with"
+    other.write_text("".join(json.dumps({**row, "id": f"other-{k}"}) + "\n" for k, row in enumerate(rows)))
+    with pytest.raises(StaleError, match="predictions of another file, from whose rows gamma was estimated"):
+        run(other)
+    shutil.rmtree(out)
+    workflow.predict(ensemble, place / "train.csv", workspace=tmp_path / "w", jobs=1)
+    gammas = run(place / "new.jsonl")
+    assert run(other) == gammas, "those kept with the ensemble are of no file's own"
+
+
 def test_a_member_on_a_base_is_predicted_fold_after_fold(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(sample.files(48, 2, seed=3)["train.csv"])
     for name, recipe in (("bert", ENCODER), ("words", RECIPE)):

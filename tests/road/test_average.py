@@ -192,6 +192,46 @@ def test_it_is_not_used_for_other_folds_than_it_was_made_of(
     assert not list((here.workspace / "models" / "mine").glob("averaged*"))
 
 
+def test_its_key_names_its_folds_so_that_no_other_average_stands_for_it(
+    arena: Both, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = copied(arena, tmp_path)
+    third = here.workspace / "models" / "mine" / "fold-2"
+    aside = Path(shutil.move(third, tmp_path / "aside"))
+    [two], _ = of_new(here, "averaged")
+    card = member(here).fold_card(AVERAGED)
+    assert card is not None
+    assert card.key.folds_averaged == "0,1"
+    note = here.workspace / "oof" / "mine" / "test.json"
+    assert json.loads(note.read_text())["key"]["folds_averaged"] == "0,1"
+    shutil.copytree(aside, third)
+    for command in (here.predict("--use-folds", "averaged", "--strict"), here.submission("--average-folds")):
+        line = refusal(command, capsys, codes=(1, 4))
+        assert "was averaged from the folds 0, 1, and " in line
+        assert "remove it and run again" in line
+    shutil.rmtree(here.workspace / "models" / "mine" / "averaged")
+    [three], _ = of_new(here, "averaged")
+    assert json.loads(note.read_text())["key"]["folds_averaged"] == "0,1,2"
+    assert np.abs(three.log_probs - two.log_probs).max() > 0
+    assert cli.run(here.submission("--average-folds")) in (0, 4)
+
+
+def test_where_both_orders_are_predicted_both_measure_it(arena: Both, tmp_path: Path) -> None:
+    here = Both.__new__(Both)
+    here.folder, here.workspace = arena.folder, tmp_path / "w"
+    for name, text in (("mine", "read_orders = 2\n" + LM), ("words", LEXICAL)):
+        atomic.write_bytes(here.workspace / "models" / name / "recipe.toml", text.encode())
+    assert cli.run(here.submission()) in (0, 4)
+    folds, _ = of_new(here, None)
+    of_new(here, "averaged")
+    card = member(here).fold_card(AVERAGED)
+    assert card is not None
+    gamma = fold_average_gamma([part.combined().log_probs for part in folds])
+    first = fold_average_gamma([part.log_probs for part in folds])
+    assert abs(gamma - first) > 1e-6, "the orders differ"
+    assert card.facts["averaged"]["gamma"] == pytest.approx(gamma, abs=1e-9)
+
+
 def test_what_it_needs_is_named(arena: Both, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = copied(arena, tmp_path)
     assert "--average-folds needs --test" in refusal(here.train("oof", "--average-folds"), capsys)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from architectures import battles, recipe, save_base
 
 from arena_ensemble.backbones.language import adapters, gradients, out_of_memory
@@ -71,6 +73,36 @@ class Card:
         if self.refused % 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """This process as the only one of a group: what it does then cannot be cut, for the others would wait."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def test_a_card_of_several_names_the_keys(base: Path, tmp_path: Path, group: None) -> None:
+    member = member_of(base, tmp_path)
+    trainer = trainer_of(member)
+    card = Card(member.head_model, most=300)
+    with pytest.raises(
+        MemberError,
+        match=r"training of mine fold-0: out of memory in process 0 of 1; set "
+        r"train.gradient_checkpointing = true, train.batch_tokens lower, or machine.processes higher",
+    ):
+        trainer.run()
+    card.most = 100
+    rows = member.encoder.joined(member.encoder.encode(ROWS.without_outcomes()))
+    with pytest.raises(
+        MemberError,
+        match=r"prediction of test: out of memory in process 0 of 1; set predict.tokens lower, or "
+        r"machine.processes higher",
+    ):
+        member.log_probs(rows)
 
 
 def weights(trainer: Trainer) -> dict[str, np.ndarray[Any, Any]]:

@@ -228,7 +228,7 @@ def test_a_fold_need_not_keep_texts(
 
 OTHER: dict[str, Any] = {
     "precision": "bf16", "attention": "eager", "quantise": "8bit", "tokens": 7, "tolerance": 0.1,
-    "check_rows": 0,
+    "check_rows": 0, "merge": "auto",
 }  # fmt: skip
 
 
@@ -239,7 +239,7 @@ def test_no_setting_of_prediction_is_part_of_what_was_learned() -> None:
     for name, value in OTHER.items():
         other = recipe_from({**values, "predict": {name: value}})
         assert other.fit_digest() == plain.fit_digest()
-        numbers = name in ("precision", "attention", "quantise")
+        numbers = name in ("precision", "attention", "quantise", "merge")
         assert (other.prediction_numbers() != plain.prediction_numbers()) == numbers
     changed = recipe_from({**values, "predict": OTHER}).for_prediction()
     assert (changed.train.precision, changed.train.attention) == ("bf16", "eager")

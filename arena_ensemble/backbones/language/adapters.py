@@ -278,7 +278,8 @@ def put_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], source: 
 def merge_adapters(module: nn.Module) -> None:
     """Fold the low-rank updates into the weights: prediction then costs what the base costs.
 
-    Quantised weights are left alone: rounded again to 4 or 8 bits they would lose most of the update.
+    The sum is taken in float32, in which the adapters are, and rounded once to the weight's type. Quantised
+    weights are left alone: rounded again to 4 or 8 bits they would lose most of the update.
     """
     for part, _ in merged_layers(module):
         part.merge()

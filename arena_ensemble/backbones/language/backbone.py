@@ -211,7 +211,7 @@ class LanguageModel:
         margin = kept.get("margin")
         member.margin = None if margin is None else Symmetric(**margin)
         member.facts = kept["facts"]
-        return member.ready()
+        return member.ready(rounded=recipe.merges)
 
     def open_fold(self, folder: Path, recipe: Recipe, cache: Path) -> tuple[PromptEncoder, dict[str, Any]]:
         """The encoder of a fitted fold, on the base that it was trained on, and what `fit` kept beside it.

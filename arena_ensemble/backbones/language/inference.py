@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ...errors import MemberError
 from . import spread
 from .ahead import Ahead
 from .batching import Index, plan_prediction
@@ -40,7 +41,7 @@ def predict_logits(
     Raises
     ------
     MemberError
-        Memory ran out with a single row.
+        Memory ran out with a single row, or in one of several processes.
     """
     parts = _in_batches(
         head_model,
@@ -120,6 +121,11 @@ def _in_batches(
     while waiting:
         output = attempt(partial(read, waiting[0], waiting[1] if len(waiting) > 1 else None))
         if output is None:
+            if spread.inside():  # the other processes wait in the middle of this batch
+                raise MemberError(
+                    f"{budget.what}: out of memory in process {spread.rank()} of {spread.size()}; set "
+                    "predict.tokens lower, or machine.processes higher"
+                )
             parts = budget.smaller([waiting[0]], lengths, lambda row: row + 1)
             waiting = deque([*parts, *(budget.cut(list(waiting)[1:], lengths) if len(waiting) > 1 else ())])
             continue

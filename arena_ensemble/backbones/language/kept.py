@@ -2,9 +2,9 @@
 
 Folds of one member start from the same seed, so what a fresh model has is the same each time: the frozen
 base, adapters and head as they were drawn, and the random state after that. Trained weights are small where
-the base is frozen and are kept as copies. In float32 prediction merges the adapters into the base; adding and
-subtracting does not give the old bits back, so the merged layers' weights are kept too, where memory holds
-them. Else the base is loaded again, as without all this.
+the base is frozen and are kept as copies. Where prediction merges the adapters into the base, adding and
+subtracting does not give the old bits back, so the merged layers' weights are kept too, on the device or in
+main memory, where one of them holds them. Else the base is loaded again, as without all this.
 """
 
 from __future__ import annotations
@@ -109,11 +109,13 @@ class KeptModel:
         if self.base_weights or self.lost:
             return
         layers = merged_layers(self.built.head_model)
-        needed = sum(weight.numel() * weight.element_size() for _, weight in layers)
-        if needed > _SHARE_OF_MEMORY * free_bytes(self.built.policy.device):
+        place = room_for(
+            sum(weight.numel() * weight.element_size() for _, weight in layers), self.built.policy.device
+        )
+        if place is None:
             self.lost = True
             return
-        self.base_weights = [(layer, weight.detach().clone()) for layer, weight in layers]
+        self.base_weights = [(layer, weight.detach().to(place, copy=True)) for layer, weight in layers]
 
     def restore(self) -> bool:
         """Make everything what it was when it was built; False where that cannot be."""
@@ -131,6 +133,12 @@ class KeptModel:
         head_model.eval()
         set_random_state(self.random, self.built.policy.device)
         return True
+
+
+def room_for(size: int, device: torch.device) -> torch.device | None:
+    """Where copies of so many bytes may lie: on the device, else in main memory, else nowhere."""
+    places = dict.fromkeys((device, torch.device("cpu")))
+    return next((place for place in places if size <= _SHARE_OF_MEMORY * free_bytes(place)), None)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -43,7 +43,8 @@ class MemberModel:
     sharpness: float = 1.0
     """of an average of folds: all log-probabilities are multiplied by it"""
     running: dict[str, str] = field(default_factory=dict)
-    """device, dtype, attention and quantise of this model, to be held against those of its training"""
+    """device, dtype, attention and quantise of this model, to be held against those of its training;
+    ``adapters`` where they are merged in 16 bits"""
     budget: TokenBudget | None = None
     """tokens of a batch of prediction, once something was predicted"""
 
@@ -102,13 +103,18 @@ class MemberModel:
             return sequences
         return with_features(sequences, self.hidden, lambda wanted: self.features(wanted, on_progress))
 
-    def ready(self) -> MemberModel:
-        """The same, ready to predict: evaluation mode, adapters merged where that is exact enough."""
+    def ready(self, *, rounded: bool = False) -> MemberModel:
+        """The same, ready to predict: evaluation mode, adapters merged in float32.
+
+        ``rounded``: in a base of 16 bits too, which rounds their sum with the weights; noted in `running`.
+        """
         recipe = self.encoder.recipe
         self.head_model.eval()
-        exact = not self.policy.autocast and not spread.inside()
-        if recipe.has_weights and recipe.adapter.kind == "lora" and exact:
+        wanted = (rounded or not self.policy.autocast) and not spread.inside()
+        if recipe.has_weights and recipe.adapter.kind == "lora" and wanted:
             if self.before_merge is not None:
                 self.before_merge()
             adapters.merge_adapters(self.head_model)
+            if self.policy.autocast:
+                self.running = {**self.running, "adapters": f"merged in {self.facts['dtype']}"}
         return self
