@@ -116,5 +116,5 @@ class MemberModel:
                 self.before_merge()
             adapters.merge_adapters(self.head_model)
             if self.policy.autocast:
-                self.running = {**self.running, "adapters": f"merged in {self.facts['dtype']}"}
+                self.running = {**self.running, "adapters": f"merged in {self.running['dtype']}"}
         return self
