@@ -177,7 +177,7 @@ r = 2
         self.recipe.parent.mkdir(parents=True)
         self.recipe.write_text(self.text)
         run = workflow.train_members(
-            folder / "train.csv", ["mine"], workspace=self.workspace, test=self.test, n_folds=2, jobs=1
+            folder / "train.csv", ["mine"], workspace=self.workspace, test=self.test, n_folds=3, jobs=1
         )
         workflow.build_ensemble(run)
 
@@ -219,7 +219,7 @@ def test_it_is_measured_in_each_fold_and_noted(trained: Trained, value: str) -> 
     merged = trained.predict(merging(value))
     assert all(0 < np.abs(a - b).max() < 0.2 for a, b in zip(merged, plain, strict=True))
     found = trained.checks()
-    assert list(found) == ["0", "1"]
+    assert list(found) == ["0", "1", "2"]
     for one in found.values():
         assert 0 < one.mean_kl < 0.005
         assert (one.trained["adapters"], one.running["adapters"]) == ("beside the base", "merged in bfloat16")
@@ -236,7 +236,7 @@ def test_above_the_tolerance_auto_leaves_them_and_true_is_refused(
     np.testing.assert_array_equal(auto, plain)
     assert trained.checks() == {}
     left = [line for line in caplog.messages if "adapters stay beside the base" in line]
-    assert len(left) == 2
+    assert len(left) == 3
     assert "mine fold-0" in left[0]
     assert "mean KL" in left[0]
     trained.recipe.write_text(trained.text + merging("true", "tolerance = 0.0\n"))
