@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
@@ -17,6 +17,7 @@ from .errors import InputError
 
 TURNS: Final = pl.List(pl.String)
 TEXTS: Final = ("prompt", "response_a", "response_b")
+PART_ROWS: Final = 1 << 16
 _REQUIRED: Final = {"prompt": TURNS, "response_a": TURNS, "response_b": TURNS, "outcome": pl.Int8}
 _OPTIONAL: Final = {"model_a": pl.String, "model_b": pl.String, "language": pl.String}
 _EXCHANGED: Final = {
@@ -151,17 +152,22 @@ class Battles:
         return cls(pl.DataFrame(records, schema=schema))
 
     def __len__(self) -> int:
-        return self.frame.height
+        return self.facts.height
+
+    @property
+    def facts(self) -> pl.DataFrame:
+        """Ids, outcomes and what else is known, for whoever needs no texts: those may lie in files."""
+        return self.frame
 
     @property
     def ids(self) -> pl.Series:
         """The ids, in row order."""
-        return self.frame["id"]
+        return self.facts["id"]
 
     @property
     def labelled(self) -> bool:
         """Whether every row has an outcome."""
-        return self.frame["outcome"].null_count() == 0
+        return self.facts["outcome"].null_count() == 0
 
     def outcomes(self) -> npt.NDArray[np.int64]:
         """Outcomes as integers, (n,), in {0, 1, 2}.
@@ -171,11 +177,23 @@ class Battles:
         InputError
             A row has no outcome.
         """
-        column = self.frame["outcome"]
+        column = self.facts["outcome"]
         if column.null_count():
             row = int(column.is_null().arg_max() or 0)
             raise InputError(f"battle {self.ids[row]!r} (row {row + 1}) has no outcome; training needs one")
         return column.to_numpy().astype(np.int64)
+
+    def parts(self, rows: int = PART_ROWS) -> Iterator[Battles]:
+        """The battles in order, so many at a time: for what looks at each text once."""
+        if len(self) <= rows:
+            yield self
+            return
+        for start in range(0, len(self), rows):
+            yield Battles(self.frame.slice(start, rows))
+
+    def in_memory(self) -> Battles:
+        """The same battles, no text in a file."""
+        return self
 
     def take(self, rows: npt.NDArray[np.integer[Any]] | Sequence[int]) -> Battles:
         """The given rows, in the given order."""
@@ -209,6 +227,7 @@ class Battles:
     def _digest(self, outcomes: bool) -> str:
         columns = ["id", "prompt", "response_a", "response_b", *(["outcome"] if outcomes else [])]
         state = hashlib.sha256(json.dumps(columns).encode())
-        for row in self.frame.select(columns).iter_rows():
-            state.update(json.dumps(row, ensure_ascii=False).encode())
+        for part in self.parts():
+            for row in part.frame.select(columns).iter_rows():
+                state.update(json.dumps(row, ensure_ascii=False).encode())
         return state.hexdigest()

@@ -6,8 +6,8 @@ because votes on the same prompt err together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -115,16 +115,32 @@ def bootstrap_means(
     """
     values = np.asarray(losses, dtype=np.float64)
     values = values[:, None] if values.ndim == 1 else values
-    n, columns = values.shape
     rng = np.random.default_rng(seed)
+    codes, count = _bundles(groups, len(values), rng)
+    sums = [np.bincount(codes, weights=column, minlength=count) for column in values.T]
+    return _resampled(
+        np.asarray(sums, dtype=np.float64), np.bincount(codes, minlength=count), n_resamples, rng
+    )
+
+
+def _bundles(
+    groups: npt.ArrayLike | None, n: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Which of so many groups, or bundles of them, each row is in."""
     codes = group_codes(groups, n)
     count = int(codes.max()) + 1
-    if count > _MAX_CLUSTERS:
-        codes = (rng.permutation(count) % _MAX_CLUSTERS)[codes]
-        count = _MAX_CLUSTERS
-    sums = np.stack([np.bincount(codes, weights=column, minlength=count) for column in values.T])
-    sums = np.concatenate([sums, np.bincount(codes, minlength=count)[None].astype(np.float64)])
-    means = np.empty((n_resamples, columns))
+    if count <= _MAX_CLUSTERS:
+        return codes, count
+    return (rng.permutation(count) % _MAX_CLUSTERS)[codes], _MAX_CLUSTERS
+
+
+def _resampled(
+    sums: Floats, sizes: npt.NDArray[np.int64], n_resamples: int, rng: np.random.Generator
+) -> Floats:
+    """Means (n_resamples, c) of resampled groups, from each group's sums (c, G) and rows (G,)."""
+    count = len(sizes)
+    sums = np.concatenate([sums, sizes[None].astype(np.float64)])
+    means = np.empty((n_resamples, len(sums) - 1))
     for r in range(n_resamples):
         drawn = np.bincount(rng.integers(0, count, size=count, dtype=np.int32), minlength=count)
         totals = sums @ drawn
@@ -173,7 +189,7 @@ def bayes_log_loss(bayes_log_probs: Floats) -> float:
 
 
 def score_rows(
-    entries: Sequence[ScoreEntry],
+    entries: Iterable[ScoreEntry],
     y: Labels,
     *,
     reference: str,
@@ -185,26 +201,36 @@ def score_rows(
 ) -> list[ScoreRow]:
     """Score table of the entries, in their order, with paired differences to the entry named ``reference``.
 
-    One set of bootstrap draws serves every row of the table.
+    One set of bootstrap draws serves every row of the table. Entries are looked at one by one: those of a
+    generator need not be in memory together.
     """
-    losses = np.stack([row_losses(entry.log_probs, y) for entry in entries], axis=1)
-    place = [entry.name for entry in entries].index(reference)
-    draws = bootstrap_means(losses, groups, n_resamples=n_resamples, seed=seed)
+    rng = np.random.default_rng(seed)
+    codes, count = _bundles(groups, len(y), rng)
+    sums, means, right, rows = [], [], [], []
+    for entry in entries:
+        losses = row_losses(entry.log_probs, y)
+        sums.append(np.bincount(codes, weights=losses, minlength=count))
+        means.append(float(np.cumsum(losses)[-1] / len(y)))  # row by row, as a mean over a table's rows runs
+        right.append(accuracy(entry.log_probs, y))
+        rows.append(replace(entry, log_probs=np.empty((0, 3))))
+    place = [entry.name for entry in rows].index(reference)
+    draws = _resampled(
+        np.asarray(sums, dtype=np.float64), np.bincount(codes, minlength=count), n_resamples, rng
+    )
     spread = (draws - draws[:, [place]]).std(axis=0, ddof=1)
-    means = losses.mean(axis=0)
-    closed: list[float | None] = [None] * len(entries)
+    closed: list[float | None] = [None] * len(rows)
     if bayes_log_probs is not None:
         bayes = float(row_losses(bayes_log_probs, y).mean())
         prior = log_loss(prior_log_probs(y), y)
-        closed = [gap_closed(float(mean), prior, bayes) for mean in means]
+        closed = [gap_closed(mean, prior, bayes) for mean in means]
     return [
         ScoreRow(
             name=entry.name,
             kind=entry.kind,
-            log_loss=float(means[i]),
+            log_loss=means[i],
             se=float(draws[:, i].std(ddof=1)),
-            accuracy=accuracy(entry.log_probs, y),
-            difference=float(means[i] - means[place]),
+            accuracy=right[i],
+            difference=means[i] - means[place],
             difference_se=float(spread[i]),
             rank=entry.rank,
             honest=entry.honest,
@@ -212,5 +238,5 @@ def score_rows(
             gap_closed=closed[i],
             note=entry.note,
         )
-        for i, entry in enumerate(entries)
+        for i, entry in enumerate(rows)
     ]

@@ -145,6 +145,8 @@ class Predictions:
         InputError
             An id is missing here, or the ids are of another type.
         """
+        if self.ids.dtype == ids.dtype and self.ids.equals(ids):
+            return self
         return self.take(align_rows(self.ids, ids, name=name, remedy=remedy))
 
     def without_ties(self) -> Self:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -13,6 +15,7 @@ from ..folds import NEAR_DUPLICATES, Folds, make_folds
 from . import atomic
 from .cards import stale
 from .files import digest_bytes, parquet_bytes, read_content, read_json, read_table
+from .scratch import MANY_ROWS, ScratchPrompts
 from .workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -38,7 +41,10 @@ def ensure_folds(
         which prompts are one group.
     """
     if not (workspace.oof / FOLDS_CARD).is_file():
-        folds = make_folds(battles, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates)
+        with _prompts(workspace, battles, near_duplicates) as store:
+            folds = make_folds(
+                battles, n_folds=n_folds, seed=seed, near_duplicates=near_duplicates, store=store
+            )
         write_folds(workspace, folds)
         return folds
     folds = read_folds(workspace, battles)
@@ -51,6 +57,20 @@ def ensure_folds(
             "or use another --workspace",
         )
     return folds
+
+
+@contextlib.contextmanager
+def _prompts(
+    workspace: Workspace, battles: Battles, near_duplicates: float | None
+) -> Iterator[ScratchPrompts | None]:
+    """Room on the disk for the prompts of many battles."""
+    if near_duplicates is None or len(battles) <= MANY_ROWS:
+        yield None
+        return
+    with atomic.reraise_os_errors(workspace.cache):
+        workspace.cache.mkdir(parents=True, exist_ok=True)
+        with ScratchPrompts(workspace.cache, near_duplicates=near_duplicates) as store:
+            yield store
 
 
 def write_folds(workspace: Workspace, folds: Folds) -> None:

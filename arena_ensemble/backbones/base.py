@@ -31,7 +31,7 @@ def labels_of(
     InputError
         A battle has neither an outcome nor a soft target.
     """
-    column = train.frame["outcome"]
+    column = train.facts["outcome"]
     voted = column.is_not_null().to_numpy()
     labels = column.fill_null(0).to_numpy().astype(np.int64)
     if not voted.all():

@@ -333,6 +333,7 @@ def _stack_external(
         reading=ReadingOptions(given.logits, given.ids, given.test_ids, given.average),
         one_order=o.names(order.one_order),
         first=order.first,
+        scratch=next(folder for folder in given.out.resolve().parents if folder.is_dir()),
     )
     built = external.stack_external(data, given.out, seed=training.seed)
     title = f"out of fold, {len(data.ids):,} battles, members' folds unverified"

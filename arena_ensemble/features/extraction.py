@@ -10,7 +10,6 @@ Reads texts only, never an outcome, a model name or the language column.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Literal
@@ -104,13 +103,15 @@ def extract(battles: Battles) -> Features:
 
 
 def _extracted(battles: Battles) -> Features:
-    first = _of_table(_measure(battles.frame.head(CHUNK_ROWS)))
+    parts = battles.parts(CHUNK_ROWS)
+    first = _of_table(_measure(next(parts).frame))
     if len(battles) <= CHUNK_ROWS:
         return first
     # filled a chunk at a time: what is held beside the 2 kB a row of the result does not grow with the rows
     odd, even = (np.empty((len(battles), part.shape[1])) for part in (first.odd, first.even))
-    for number, chunk in enumerate(_chunks(battles.frame)):
-        part = first if not number else _of_table(_measure(chunk))
+    odd[:CHUNK_ROWS], even[:CHUNK_ROWS] = first.odd, first.even
+    for number, battles_of_part in enumerate(parts, start=1):
+        part = _of_table(_measure(battles_of_part.frame))
         rows = slice(number * CHUNK_ROWS, number * CHUNK_ROWS + len(part))
         odd[rows], even[rows] = part.odd, part.even
     return Features(odd, even, first.odd_names, first.even_names)
@@ -130,8 +131,7 @@ def _of_table(table: pl.DataFrame) -> Features:
 
 def side_counts(battles: Battles) -> pl.DataFrame:
     """One row per battle: every measure of each side (``a:``, ``b:``) and of the pair (``pair:``)."""
-    parts = [_measure(chunk) for chunk in _chunks(battles.frame)]
-    return pl.concat(parts) if parts else _measure(battles.frame)
+    return pl.concat(_measure(part.frame) for part in battles.parts(CHUNK_ROWS))
 
 
 def _mix(name: str, a: Floats, b: Floats, odd: dict[str, Floats], even: dict[str, Floats]) -> None:
@@ -154,11 +154,6 @@ def _column(table: pl.DataFrame, name: str) -> Floats:
 
 def _stacked(columns: dict[str, Floats], n: int) -> Floats:
     return np.column_stack(list(columns.values())) if columns else np.empty((n, 0))
-
-
-def _chunks(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    for start in range(0, frame.height, CHUNK_ROWS):
-        yield frame.slice(start, CHUNK_ROWS)
 
 
 def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:

@@ -15,7 +15,7 @@ import polars as pl
 
 from ..battles import Battles
 from ..errors import ArtifactError, InputError, StaleError
-from .groups import NEAR_DUPLICATES, grouping
+from .groups import NEAR_DUPLICATES, PromptStore, grouping
 from .split import stratified_group_folds
 
 Ints = npt.NDArray[np.int64]
@@ -172,8 +172,11 @@ def make_folds(
     seed: int = 0,
     *,
     near_duplicates: float | None = NEAR_DUPLICATES,
+    store: PromptStore | None = None,
 ) -> Folds:
     """Fold battles so that no prompt is in two folds and outcomes are spread evenly; seeded.
+
+    ``store`` as in `grouping`.
 
     Raises
     ------
@@ -183,7 +186,7 @@ def make_folds(
     outcome = battles.outcomes()
     if not len(battles):
         raise InputError("no battles to fold")
-    group = grouping(battles, near_duplicates=near_duplicates).group
+    group = grouping(battles, near_duplicates=near_duplicates, store=store).group
     fold = stratified_group_folds(outcome, group, n_folds=n_folds, seed=seed)
     return Folds(battles.ids, fold, group, n_folds, seed, near_duplicates, battles.digest())
 

@@ -7,9 +7,10 @@ object per text takes many times longer). Bands only propose pairs: each pair is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,15 @@ _STRICTEST: Final = 0.95
 """Banding for stricter thresholds is that of this one: fewer, longer bands would miss more."""
 _COMPARISONS_PER_TEXT: Final = 64
 """Most comparisons in one bucket, per text of it; after that, the other bands must find the pair."""
+_CHUNK_TEXTS: Final = 4096
+
+
+class Texts(Protocol):
+    """Texts by their number, in memory or on a disk."""
+
+    def __getitem__(self, number: int, /) -> str:
+        """The text of this number."""
+        ...
 
 
 def near_duplicate_links(texts: Sequence[str], *, threshold: float) -> Ints:
@@ -47,18 +57,34 @@ def near_duplicate_links(texts: Sequence[str], *, threshold: float) -> Ints:
     InputError
         The threshold lies outside (0, 1].
     """
+    keys = band_keys(texts, threshold)
+    return links_of_bands(keys.T, texts, threshold=threshold)
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise InputError for a similarity outside (0, 1]."""
     if not 0 < threshold <= 1:
         raise InputError(f"near_duplicates is {threshold}, expected a similarity above 0 and up to 1")
-    links: list[tuple[int, int]] = []
-    if len(texts) > 1:
-        parent = list(range(len(texts)))
-        for bucket in _candidate_buckets(_signatures(texts), threshold):
-            links.extend(_links_in_bucket(bucket, parent, texts, threshold))
+
+
+def links_of_bands(bands: Iterable[Hashes], texts: Texts, *, threshold: float) -> Ints:
+    """As `near_duplicate_links`, of texts whose keys (n,) come one band after the other, see `band_keys`.
+
+    In memory are one band's keys with their order, 8 bytes a text for what is joined already, and 16 bytes a
+    link; texts are asked for where two share a key.
+    """
+    links, parent = array("q"), array("q")
+    for key in bands:
+        parent = parent or array("q", range(len(key)))
+        for bucket in _buckets(key):
+            for i, j in _links_in_bucket(bucket, parent, texts, threshold):
+                links.append(i)
+                links.append(j)
     return np.array(links, dtype=np.int64).reshape(-1, 2)
 
 
 def _links_in_bucket(
-    bucket: list[int], parent: list[int], texts: Sequence[str], threshold: float
+    bucket: list[int], parent: array[int], texts: Texts, threshold: float
 ) -> Iterator[tuple[int, int]]:
     """Compare texts of one bucket that no chain of links joins yet; yield a link for each match."""
     clusters: dict[int, list[int]] = {}
@@ -79,7 +105,7 @@ def _links_in_bucket(
         clusters[root] = [*members, j]
 
 
-def _find_root(parent: list[int], k: int) -> int:
+def _find_root(parent: array[int], k: int) -> int:
     while parent[k] != k:
         parent[k] = parent[parent[k]]
         k = parent[k]
@@ -98,11 +124,16 @@ def _distinct_grams(text: str) -> Hashes:
     return np.unique(_hashed_grams(np.frombuffer(_padded(text), dtype=np.uint32)))
 
 
+def compared_part(text: str) -> str:
+    """What of a text is compared; of that, all is."""
+    if len(text) <= MAX_CHARS:
+        return text
+    return text[: MAX_CHARS // 2] + text[-MAX_CHARS // 2 :]
+
+
 def _padded(text: str) -> bytes:
     """Code points, four bytes each, of a text with a blank at both ends and at least 5 long."""
-    if len(text) > MAX_CHARS:
-        text = text[: MAX_CHARS // 2] + text[-MAX_CHARS // 2 :]
-    return f" {text} ".ljust(GRAM).encode("utf-32-le", "surrogatepass")
+    return f" {compared_part(text)} ".ljust(GRAM).encode("utf-32-le", "surrogatepass")
 
 
 def _hashed_grams(codes: npt.NDArray[np.uint32]) -> Hashes:
@@ -175,18 +206,40 @@ def choose_banding(threshold: float) -> tuple[int, int]:
     return min(bandings, key=cost)
 
 
-def _candidate_buckets(signature: npt.NDArray[np.uint32], threshold: float) -> Iterator[list[int]]:
-    """Texts that agree in a whole band of their signatures, two or more at a time, in a fixed order."""
+def count_bands(threshold: float) -> int:
+    """How many keys a text has."""
+    return choose_banding(min(threshold, _STRICTEST))[0]
+
+
+def band_keys(texts: Sequence[str], threshold: float) -> Hashes:
+    """A key for each band of each text's signature, (n, bands): texts with an equal key are compared.
+
+    Raises
+    ------
+    InputError
+        The threshold lies outside (0, 1].
+    """
+    check_threshold(threshold)
     bands, rows = choose_banding(min(threshold, _STRICTEST))
-    for band in range(bands):
-        key = np.zeros(len(signature), dtype=np.uint64)
-        for column in signature[:, band * rows : (band + 1) * rows].T:
-            key = (key ^ column) * _BASE  # a collision only proposes a pair that the comparison then rejects
-            key ^= key >> np.uint64(29)
-        _, inverse, count = np.unique(key, return_inverse=True, return_counts=True)
-        shared = np.flatnonzero(count[inverse] > 1)
-        order = shared[np.argsort(inverse[shared], kind="stable")]
-        cuts = np.flatnonzero(np.diff(inverse[order])) + 1
-        for bucket in np.split(order, cuts):
-            if len(bucket):
-                yield bucket.tolist()
+    keys = np.zeros((len(texts), bands), dtype=np.uint64)
+    for start in range(0, len(texts), _CHUNK_TEXTS):
+        signature = _signatures(texts[start : start + _CHUNK_TEXTS])
+        part = keys[start : start + _CHUNK_TEXTS]
+        for band in range(bands):
+            key = part[:, band]
+            for column in signature[:, band * rows : (band + 1) * rows].T:
+                key ^= column  # a collision only proposes a pair that the comparison then rejects
+                key *= _BASE
+                key ^= key >> np.uint64(29)
+    return keys
+
+
+def _buckets(key: Hashes) -> Iterator[list[int]]:
+    """Texts of equal keys, two or more at a time, in the order of the keys."""
+    order = np.argsort(key, kind="stable")
+    in_order = key[order]
+    begins = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]])) if len(key) else order
+    ends = np.append(begins[1:], len(key))
+    several = np.flatnonzero(ends - begins > 1)
+    for begin, end in zip(begins[several].tolist(), ends[several].tolist(), strict=True):
+        yield order[begin:end].tolist()

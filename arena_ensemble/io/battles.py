@@ -11,16 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ..battles import TURNS, Battles
+from ..battles import TEXTS, TURNS, Battles
 from ..errors import InputError
 from .cells import LIST, BattleRow, RowProblem
 from .column_names import MAKE
 from .detection import Detected, detect
+from .filed_battles import MANY_ROWS, FiledBattles, TextFiles
 from .ids import checked_id, id_column, replaced_surrogates
 from .tables import Table, open_table
 from .validation import BattlesReport, describe
 
 _SHOWN_PROBLEMS: Final = 3
+_IS_TEXT: Final = pl.element().is_not_null() & (pl.element() != "")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def read_battles(
     need_votes: bool = False,
     need_ids: bool = True,
     skip_unvoted: bool = False,
+    scratch: Path | None = None,
 ) -> Battles:
     """The battles of a file; see :func:`load_battles`."""
     return load_battles(
@@ -55,6 +58,7 @@ def read_battles(
         need_votes=need_votes,
         need_ids=need_ids,
         skip_unvoted=skip_unvoted,
+        scratch=scratch,
     ).battles
 
 
@@ -67,6 +71,7 @@ def load_battles(
     need_ids: bool = True,
     skip_unvoted: bool = False,
     isolated: bool = False,
+    scratch: Path | None = None,
 ) -> LoadedBattles:
     """Read a battles file and report on it.
 
@@ -91,6 +96,9 @@ def load_battles(
         Leave out the rows without a vote, with a note in the report, instead of refusing them.
     isolated
         Read a parquet file in another process first; see :func:`tables.open_table`.
+    scratch
+        A folder for the texts of more than 200,000 battles, see `filed_battles`; None: they are in memory. A
+        file that says which turn was judged is read into memory all the same.
 
     Raises
     ------
@@ -100,18 +108,22 @@ def load_battles(
     """
     table = open_table(Path(path), isolated=isolated)
     found = detect(table, format, need_ids=need_ids)
-    rows = _read_rows(table, found)
+    rows = _read_rows(table, found, scratch)
     found.votes.check()
     notes = list(found.notes)
     ids, groups, note = _ids_of(table, found, rows.ids)
     notes += [note] if note else []
+    if rows.texts is not None:
+        rows.texts.finish()
     frame = pl.concat(rows.parts, rechunk=True).insert_column(0, ids)
     if groups is not None or rows.judged:
         frame, note = judged_turns(frame, rows.turns)
         notes += [note] if note else []
-    if found.form.paired or (found.layout.question and found.layout.question.kind != LIST):
-        _check_questions(table, found, frame)
-    unvoted = np.flatnonzero(frame["outcome"].is_null().to_numpy())
+    if not rows.asks and (
+        found.form.paired or (found.layout.question and found.layout.question.kind != LIST)
+    ):
+        _refuse_no_question(table, found)
+    unvoted, places = np.flatnonzero(frame["outcome"].is_null().to_numpy()), np.arange(len(frame))
     if 0 < len(unvoted) < len(frame) and (skip_unvoted or need_outcomes or need_votes):
         count = f"{len(unvoted)} of {len(frame)} rows without a vote"
         where = f"row {unvoted[0] + 1} (id {frame['id'][int(unvoted[0])]})"
@@ -123,9 +135,13 @@ def load_battles(
             )
         kept = frame["outcome"].is_not_null()
         frame, groups = frame.filter(kept), None if groups is None else groups.filter(kept)
+        places = np.flatnonzero(kept.to_numpy())
         notes.append(f"left out: {count}, the first in {where}")
     known = [name for name in ("model_a", "model_b", "language") if frame[name].null_count() < len(frame)]
-    battles = Battles(frame.select("id", "prompt", "response_a", "response_b", "outcome", *known))
+    if rows.texts is not None:
+        battles: Battles = FiledBattles(rows.texts, frame.select("id", "outcome", *known), places)
+    else:
+        battles = Battles(frame.select("id", *TEXTS, "outcome", *known))
     if need_outcomes or need_votes:
         _check_outcomes(table, battles, several=need_outcomes)
     report = describe(battles, table, found.form, rows.surrogates, notes, found.columns_read or {})
@@ -137,14 +153,31 @@ class _Rows:
     """What the rows of a file hold, in columns, before they are put together."""
 
     parts: list[pl.DataFrame] = field(default_factory=list)
+    """without the texts, where those are in files"""
+    texts: TextFiles | None = None
+    asks: bool = False
+    """whether any row says what was asked"""
     ids: list[Any] = field(default_factory=list)
     turns: list[Any] = field(default_factory=list)
     judged: bool = False
     """whether the file names a judge, so that ``turn`` says which turn was judged"""
     surrogates: int = 0
 
+    def add(self, part: pl.DataFrame, scratch: Path | None) -> None:
+        """Keep further rows; from `MANY_ROWS` on, the texts of all of them in files."""
+        self.asks = self.asks or bool(part["prompt"].list.eval(_IS_TEXT).list.any().any())
+        self.parts.append(part)
+        if scratch is not None and self.texts is None and sum(map(len, self.parts)) > MANY_ROWS:
+            self.texts = TextFiles(scratch)
+            for one in self.parts[:-1]:
+                self.texts.add(one)
+            self.parts = [one.drop(TEXTS) for one in self.parts[:-1]] + [part]
+        if self.texts is not None:
+            self.texts.add(part)
+            self.parts[-1] = part.drop(TEXTS)
 
-def _read_rows(table: Table, found: Detected) -> _Rows:
+
+def _read_rows(table: Table, found: Detected, scratch: Path | None) -> _Rows:
     fields = list(found.fields)
     lead = [name for name in (found.id_column, found.turn_column) if name is not None]
     columns = [*lead, *found.votes.columns, *found.fields.values()]
@@ -174,7 +207,7 @@ def _read_rows(table: Table, found: Detected) -> _Rows:
             result.turns += [row[len(lead) - 1] for row in batch]
         if not bad:
             part, replaced = frame_of(good, outcomes if has_votes else [row.outcome for row in good])
-            result.parts.append(part)
+            result.add(part, None if with_turn else scratch)
             result.surrogates += replaced
     if bad:
         raise InputError(bad_rows(table.name, problems, bad, f"{rows}"))
@@ -221,11 +254,8 @@ def _whole_turn(value: Any) -> int | None:
     return int(number) if number.is_integer() and 1 <= number < 1 << 31 else None
 
 
-def _check_questions(table: Table, found: Detected, frame: pl.DataFrame) -> None:
+def _refuse_no_question(table: Table, found: Detected) -> None:
     """Refuse a file in which no row at all says what was asked."""
-    empty = frame["prompt"].list.eval(pl.element().is_not_null() & (pl.element() != "")).list.any()
-    if empty.any():
-        return
     question = found.layout.question
     where = (
         "no column holds the question" if question is None else f"{question.columns[0]} is empty in every row"
@@ -269,7 +299,7 @@ def _turn_series(name: str, lists: list[list[str | None]]) -> tuple[pl.Series, i
 
 
 def _check_outcomes(table: Table, battles: Battles, *, several: bool) -> None:
-    outcome = battles.frame["outcome"]
+    outcome = battles.facts["outcome"]
     if outcome.null_count() == len(outcome):
         raise InputError(
             f"{table.path} holds no outcomes; training needs the winner columns: add them, or a column "

@@ -67,6 +67,29 @@ class BattleChunks:
         if first == 1:
             raise InputError(f"{self.table.path} has a header but no rows; fetch it again")
 
+    def ids(self) -> pl.Series:
+        """The ids of all rows in order, which alone are read: 8 bytes a row where they are integers.
+
+        Raises
+        ------
+        InputError
+            As :meth:`battles`, of ids, or one repeats.
+        """
+        column = self.found.id_column
+        if column is None:
+            return pl.Series("id", range(1, 1 + sum(chunk.rows for chunk in self.raw())), dtype=pl.Int64)
+        parts: list[pl.Series] = []
+        first = 1
+        for batch in self.table.batches([column]):
+            parts.append(self._ids([row[0] for row in batch], first))
+            first += len(batch)
+        if not parts:
+            raise InputError(f"{self.table.path} has a header but no rows; fetch it again")
+        found = pl.concat(parts, rechunk=True)
+        if found.n_unique() < len(found):
+            check_unique(self.table.name, found.to_list())
+        return found
+
     def battles(self, chunk: RawChunk) -> Battles:
         """The battles of a chunk, without outcomes, in the file's order.
 

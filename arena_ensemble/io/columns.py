@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -30,11 +31,18 @@ def read_columns(path: Path, columns: Sequence[str]) -> pl.DataFrame:
             f"{table.name} lacks the columns {', '.join(missing)}; it has {known.shown}; add them or name "
             "others"
         )
-    rows = [row for batch in table.batches([str(column) for column in found.values()]) for row in batch]
-    text = [[None if cell is None or cell == "" else str(cell) for cell in row] for row in rows]
-    frame = pl.DataFrame(text, schema=dict.fromkeys(columns, pl.String), orient="row")
-    if "id" not in frame.columns or not rows:
+    parts: list[pl.DataFrame] = []
+    ids: list[Any] = []
+    place = [*columns].index("id") if "id" in columns else None
+    for batch in table.batches([str(column) for column in found.values()]):
+        text = [[None if cell is None or cell == "" else str(cell) for cell in row] for row in batch]
+        parts.append(pl.DataFrame(text, schema=dict.fromkeys(columns, pl.String), orient="row"))
+        if place is not None:
+            ids += [row[place] for row in batch]
+    if not parts:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    frame = pl.concat(parts, rechunk=True)
+    if place is None:
         return frame
-    place = [*columns].index("id")
-    ids, _ = id_column(table, [row[place] for row in rows], column=str(found["id"]))
-    return frame.with_columns(ids.cast(pl.String))
+    series, _ = id_column(table, ids, column=str(found["id"]))
+    return frame.with_columns(series.cast(pl.String))

@@ -18,6 +18,7 @@ from ..predictions import Floats, Predictions, average_folds
 from .array_files import id_list, is_array_file, read_arrays
 from .column_names import Columns
 from .ids import id_column
+from .number_columns import NumberColumn
 from .prediction_columns import Trio, find_trios, named_as_labels, one_or_named
 from .probabilities import as_log_probs
 from .repeated_rows import average_seeds, averaged_rows, refuse_repeated
@@ -128,11 +129,11 @@ def load_predictions(
             raise InputError(f"{path} is a table and names its own rows; leave out the file of ids (--ids)")
         numbers = _from_table(table, stem)
     notes = numbers.notes
-    given = numbers.ids.to_list()
     found: dict[str, list[Predictions]] = {}
-    repeats = len(set(given)) < len(given)
+    given = numbers.ids
+    repeats = given.n_unique() < len(given)
     if repeats and (oof or not numbers.with_fold) and not average:
-        refuse_repeated(path.name, given, numbers.fold if numbers.with_fold else None, oof=oof)
+        refuse_repeated(path.name, given.to_list(), numbers.fold if numbers.with_fold else None, oof=oof)
     for name, (rows, swap, logs) in numbers.members.items():
         if logits and logs:
             raise InputError(
@@ -162,24 +163,29 @@ def _from_table(table: Table, stem: str) -> _Numbers:
     names = list(dict.fromkeys(column for m in trios for column in (*m.columns, *(m.swap or ()))))
     fold_column = columns.find("fold")
     ids: list[Any] = []
-    folds: list[int] = []
-    cells: list[Sequence[Any]] = []
+    folds: list[npt.NDArray[np.int64]] = []
+    lead = 1 + (fold_column is not None)
+    numbers_of = {column: NumberColumn() for column in names}
     for batch in table.batches([name, *([fold_column] if fold_column else []), *names]):
-        for row in batch:
-            if fold_column is not None:
-                folds.append(_whole(row[1], f"{table.name} row {len(ids) + 1} (id {row[0]})"))
-            cells.append(row[1 + (fold_column is not None) :])
-            ids.append(row[0])
+        if fold_column is not None:
+            found = [
+                _whole(row[1], f"{table.name} row {number} (id {row[0]})")
+                for number, row in enumerate(batch, start=len(ids) + 1)
+            ]
+            folds.append(np.array(found, dtype=np.int64))
+        for place, column in enumerate(numbers_of.values(), start=lead):
+            column.add([row[place] for row in batch])
+        ids += [row[0] for row in batch]
     if not ids:
         raise InputError(f"{table.path} has a header but no rows; fetch it again")
-    trios, labels = _without_labels(trios, cells, names)
+    trios, labels = _without_labels(trios, numbers_of)
     trios = one_or_named(trios, table.name)
     series, note = id_column(table, ids, column=name, unique=False)
     used = {name, fold_column, *(column for m in trios for column in (*m.columns, *(m.swap or ())))}
     numbers = _Numbers(
         series,
         {},
-        np.array(folds or [-1] * len(ids), dtype=np.int64),
+        np.concatenate(folds) if folds else np.full(len(ids), -1, dtype=np.int64),
         fold_column is not None,
         [note] if note else [],
         tuple(column for column in table.columns if column not in used),
@@ -192,15 +198,13 @@ def _from_table(table: Table, stem: str) -> _Numbers:
     if labels:
         numbers.notes.append(f"{', '.join(labels)} hold 0 and 1 alone: taken for labels and not read")
     for trio in trios:
-        rows = _array(table, ids, cells, names, trio.columns)
-        swap = None if trio.swap is None else _array(table, ids, cells, names, trio.swap)
+        rows = _array(table, ids, numbers_of, trio.columns)
+        swap = None if trio.swap is None else _array(table, ids, numbers_of, trio.swap)
         numbers.members[trio.name] = (rows, swap, trio.logs)
     return numbers
 
 
-def _without_labels(
-    trios: list[Trio], cells: Sequence[Sequence[Any]], names: Sequence[str]
-) -> tuple[list[Trio], list[str]]:
+def _without_labels(trios: list[Trio], columns: Mapping[str, NumberColumn]) -> tuple[list[Trio], list[str]]:
     """Leave out sets of columns that are called labels and are one-hot in every row, where others are not.
 
     A member that gives hard verdicts is one-hot too, so the name must say that it is a label.
@@ -210,7 +214,7 @@ def _without_labels(
     one_hot = {
         trio
         for trio in trios
-        if named_as_labels(trio) and _is_one_hot(cells, [names.index(n) for n in trio.columns])
+        if named_as_labels(trio) and _is_one_hot([columns[name] for name in trio.columns])
     }
     if len(one_hot) == len(trios):
         return trios, []
@@ -219,27 +223,24 @@ def _without_labels(
     return kept, labels
 
 
-def _is_one_hot(cells: Sequence[Sequence[Any]], places: Sequence[int]) -> bool:
-    try:
-        return all(sorted(float(row[place]) for place in places)[-2:] == [0, 1] for row in cells)
-    except (TypeError, ValueError):
+def _is_one_hot(columns: Sequence[NumberColumn]) -> bool:
+    if any(column.wrong is not None for column in columns):
         return False
+    parts = zip(*(column.parts for column in columns), strict=True)
+    return all(bool((np.sort(np.stack(part), axis=0)[-2:].T == (0, 1)).all()) for part in parts)
 
 
 def _array(
-    table: Table, ids: Sequence[Any], cells: Sequence[Sequence[Any]], names: Sequence[str], own: Sequence[str]
+    table: Table, ids: Sequence[Any], columns: Mapping[str, NumberColumn], own: Sequence[str]
 ) -> Floats:
-    places = [names.index(name) for name in own]
-    try:
-        array = np.array([[float(row[k]) for k in places] for row in cells], dtype=np.float64)
-        if not np.isnan(array).any():
-            return array
-    except (TypeError, ValueError):
-        pass  # once more, cell by cell, to name the first that is no number
-    rows = []
-    for number, row in enumerate(cells):
-        rows.append([_number(row[k], names[k], table.name, number, ids[number]) for k in places])
-    return np.array(rows, dtype=np.float64)
+    wrong = [(*cell, name) for name in own if (cell := columns[name].wrong) is not None]
+    if wrong:
+        row, cell, name = min(wrong, key=lambda one: one[0])  # of one row, the first column's
+        _number(cell, name, table.name, row, ids[row])
+    found = np.empty((len(ids), len(own)))
+    for place, name in enumerate(own):
+        np.concatenate(columns[name].parts, out=found[:, place])
+    return found
 
 
 def _from_arrays(path: Path, ids_file: Path | None) -> _Numbers:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 
 from ..errors import InputError
 from ..predictions import Floats, normalised
@@ -23,7 +24,7 @@ _LOG_REMEDY: Final = "write natural logarithms of probabilities that sum to 1 (l
 
 def as_log_probs(
     file: str,
-    ids: Sequence[Any],
+    ids: Sequence[Any] | pl.Series,
     rows: Floats,
     *,
     logs: bool = False,
@@ -75,7 +76,7 @@ def as_log_probs(
         return normalised(_three(rows if logs else np.log(rows), impossible=-np.inf))
 
 
-def _softmax(file: str, ids: Sequence[Any], rows: Floats) -> Floats:
+def _softmax(file: str, ids: Sequence[Any] | pl.Series, rows: Floats) -> Floats:
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
         row = int(bad[0])

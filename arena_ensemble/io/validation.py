@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
@@ -96,8 +97,10 @@ def describe(
     columns_read: Mapping[str, str],
 ) -> BattlesReport:
     """Count what the battles hold; vectorised, a second or two for 57,477 rows."""
-    frame = battles.frame
-    sides = _sides(frame)
+    frame = battles.facts
+    looked = [(_sides(part.frame), _pair_keys(part.frame), _scripts(part.frame)) for part in battles.parts()]
+    sides, pairs = pl.concat(one[0] for one in looked), pl.concat(one[1] for one in looked)
+    scripts = sum((one[2] for one in looked), Counter[str]())
     counts = dict(frame["outcome"].value_counts().iter_rows())
     outcomes = {label: int(counts.get(code, 0)) for label, code in (("A", 0), ("B", 1), ("tie", 2))}
     if frame["outcome"].null_count():
@@ -119,13 +122,13 @@ def describe(
         turns={int(k): int(v) for k, v in sides["turns"].value_counts().sort("turns").iter_rows()},
         characters={side: _spread(sides[f"chars_{side}"]) for side in _SIDES},
         longer_wins=_longer_wins(sides),
-        duplicate_battles=_duplicates(frame),
+        duplicate_battles=pairs.height - pairs.n_unique(),
         null_turns=int(sum(sides[f"nulls_{side}"].sum() for side in _SIDES)),
         null_responses=int(null_rows[0] + null_rows[1]),
         both_null=int(null_rows[2]),
         surrogates_replaced=surrogates,
         languages={} if languages is None else {str(k): int(v) for k, v in languages.head(30).iter_rows()},
-        scripts=_scripts(frame),
+        scripts=dict(scripts.most_common()),
         suspicious=_suspicious(sides),
         notes=(*_notes(form, outcomes), *notes),
         columns_read=dict(columns_read),
@@ -175,26 +178,24 @@ def _longer_wins(sides: pl.DataFrame) -> float | None:
     return None if share is None else float(share)
 
 
-def _duplicates(frame: pl.DataFrame) -> int:
-    keys = frame.select(*(pl.col(side).hash(seed=1).alias(side) for side in _SIDES)).select(
+def _pair_keys(frame: pl.DataFrame) -> pl.DataFrame:
+    """Hashes of each row's three texts, alike for either order of the responses."""
+    return frame.select(*(pl.col(side).hash(seed=1).alias(side) for side in _SIDES)).select(
         "prompt",
         pl.min_horizontal("response_a", "response_b").alias("low"),
         pl.max_horizontal("response_a", "response_b").alias("high"),
     )
-    return frame.height - keys.n_unique()
 
 
-def _scripts(frame: pl.DataFrame) -> dict[str, int]:
+def _scripts(frame: pl.DataFrame) -> Counter[str]:
     head = frame.select(pl.col("prompt").list.first().str.slice(0, _SCRIPT_CHARS).fill_null("").alias("text"))
     counted = head.select(
         pl.col("text").str.count_matches(mark).alias(name) for name, mark in _SCRIPTS.items()
     )
     table = counted.to_numpy()
     names = [*_SCRIPTS]
-    commonest = pl.Series(
-        [names[k] if total else "none" for k, total in zip(table.argmax(1), table.sum(1), strict=True)]
-    )
-    return {str(k): int(v) for k, v in commonest.value_counts(sort=True).iter_rows()}
+    best = zip(table.argmax(1).tolist(), table.sum(1).tolist(), strict=True)
+    return Counter(names[k] if total else "none" for k, total in best)
 
 
 _EMPTY_A, _EMPTY_B = (pl.col(f"chars_{side}") == 0 for side in _SIDES[1:])

@@ -23,11 +23,11 @@ from ..diagnostics.contribution import member_contributions
 from ..diagnostics.label_leakage import leakage_suspicions
 from ..diagnostics.reliability import reliability
 from ..errors import VersionError
-from ..features import extract
 from ..folds import Folds
 from ..metrics import ScoreRow
 from ..predictions import Floats, Predictions
 from ..stacking import STACKER_FORMAT, Stacker
+from ..stacking.plenty import FITTED_ROWS, whole_groups
 from ..stacking.row_folds import fold_codes
 from ..stacking.score_table import TEMPERED, tempered_out_of_fold
 from .ensemble import FALLBACK, Ensemble, restore, write_folder
@@ -35,6 +35,7 @@ from .fallback import fit_fallback
 from .guards import check_members
 from .recording import record_ensemble, record_stacking
 from .tasks import versions
+from .text_pass import features_of
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def build(
     stacker = Stacker(random_state=seed).fit(
         loaded.oof,
         y,
-        features=extract(battles),
+        features=features_of(battles, workspace.cache),
         groups=folds.group,
         folds=folds.fold,
         bayes_log_probs=truth,
@@ -193,22 +194,28 @@ def ensemble_card(
 ) -> EnsembleCard:
     """What a fitted stacker is worth and what its members contribute, as its card holds it.
 
-    ``honest`` holds the ensemble's own out-of-fold predictions. Key and seed are the caller's to add.
+    ``honest`` holds the ensemble's own out-of-fold predictions. Past a million rows, what members contribute
+    and how reliable they are is measured on a sample of whole groups. Key and seed are the caller's to add.
     """
     if n_classes == 2:
         honest = honest.without_ties()
+    rows, loss = len(honest), metrics.log_loss(honest.log_probs, y)
+    some = whole_groups(metrics.group_codes(groups, rows), FITTED_ROWS, seed=0)
+    if some is not None:
+        honest, members = honest.take(some), {name: one.take(some) for name, one in members.items()}
+        y, groups, folds = y[some], *(None if part is None else part[some] for part in (groups, folds))
     contributions = member_contributions(members, y, groups=groups, folds=folds, hours=hours or None)
     return EnsembleCard(
         key=None,
         members=list(members),
         folds_verified=False,
-        rows=len(honest),
+        rows=rows,
         n_classes=n_classes,
         seed=0,
         choice=stacker.choice_,
         selection_frequency=stacker.selection_frequency_,
         temperature=float(stacker.temperature_),
-        log_loss=metrics.log_loss(honest.log_probs, y),
+        log_loss=loss,
         seconds=0.0,
         contributions=contributions.as_dict(),
         suspicions=[dataclasses.asdict(one) for one in leakage_suspicions(members, y, groups)],

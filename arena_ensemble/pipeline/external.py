@@ -13,12 +13,10 @@ import polars as pl
 
 from ..artifacts import cards
 from ..artifacts.cards import CARD, EnsembleCard
-from ..battles import Battles, align_rows
+from ..battles import align_rows
 from ..errors import InputError
-from ..features import Features, extract
-from ..folds import group_keys
+from ..features import Features
 from ..io import (
-    read_battles,
     read_columns,
     read_labels,
     write_submission,
@@ -30,6 +28,7 @@ from .build import ensemble_card
 from .ensemble import Ensemble, write_folder
 from .external_files import AS_WRITTEN, NamedFile, ReadingOptions, read_members
 from .guards import check_members, check_tests
+from .text_pass import read_texts
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +77,7 @@ def read_external(
     reading: ReadingOptions = AS_WRITTEN,
     one_order: Sequence[str] = (),
     first: str | None = None,
+    scratch: Path | None = None,
 ) -> ExternalData:
     """Read, join by id and check what another tool predicted.
 
@@ -104,6 +104,8 @@ def read_external(
     first
         What those saw first, ``a`` or ``b``: a column of the labels file, or a file of ``id, first`` that
         holds the test rows too. Without it, a in every row.
+    scratch
+        A folder for what does not fit in memory, see `text_pass.read_texts`.
 
     Raises
     ------
@@ -125,18 +127,19 @@ def read_external(
     test_ids = next(iter(test_members.values())).ids if test_members else None
     if (text is None) != (test_text is None) and test_members:
         raise InputError("features need the texts of both: give --text and --test-text, or neither")
-    battles = None if text is None else _texts(text, ids, text_format)
-    test_features = None
+    facts = test_facts = None
+    if text is not None:
+        facts = read_texts(text, ids, text_format, groups=groups is None, scratch=scratch)
     if test_text is not None and test_ids is not None:
-        test_features = extract(_texts(test_text, test_ids, text_format))
+        test_facts = read_texts(test_text, test_ids, text_format, groups=False, scratch=scratch)
     return ExternalData(
         ids=ids,
         outcomes=table["outcome"].to_numpy().astype(np.int64),
         members=aligned,
         tests=test_members,
-        features=None if battles is None else extract(battles),
-        test_features=test_features,
-        groups=_groups(groups, labels, ids, battles),
+        features=None if facts is None else facts.features,
+        test_features=None if test_facts is None else test_facts.features,
+        groups=_groups(groups, labels, ids) if facts is None or groups is not None else facts.groups,
         one_order=_of_one_order(one_order, aligned),
         first=_first(first, labels, ids),
         test_first=None if test_ids is None else _first(first, labels, test_ids, test=True),
@@ -196,11 +199,6 @@ def common_rows(table: pl.DataFrame, members: Mapping[str, Predictions], labels:
     return kept
 
 
-def _texts(path: Path, ids: pl.Series, form: str | None) -> Battles:
-    battles = read_battles(path, format=form)
-    return battles.take(align_rows(battles.ids, ids, name=str(path), missing="without text"))
-
-
 def _of_one_order(names: Sequence[str], members: Mapping[str, Predictions]) -> tuple[str, ...]:
     for name in names:
         if name not in members:
@@ -232,16 +230,19 @@ def _first(
     return np.asarray(found, dtype=np.str_)
 
 
-def _groups(
-    given: str | None, labels: Path, ids: pl.Series, battles: Battles | None
-) -> npt.NDArray[np.int64] | None:
+def _groups(given: str | None, labels: Path, ids: pl.Series) -> npt.NDArray[np.int64] | None:
+    """(n,) groups by a column of the labels or a file of ``id, group``, numbered by their names."""
     if given is None:
-        return None if battles is None else group_keys(battles)
+        return None
     path = Path(given)
     frame = read_columns(path, ["id", "group"]) if path.is_file() else read_columns(labels, ["id", given])
     frame.columns = ["id", "group"]
     rows = align_rows(frame["id"], ids.cast(pl.String), name="groups", missing="without a group")
-    return np.asarray(np.unique(frame["group"].to_numpy()[rows], return_inverse=True)[1], dtype=np.int64)
+    named = frame["group"][rows]
+    if named.null_count():
+        row = int(named.is_null().arg_max() or 0)
+        raise InputError(f"the group of id {ids[row]} is empty; name one for every row")
+    return named.rank("dense").to_numpy().astype(np.int64) - 1
 
 
 def stack_external(data: ExternalData, out: Path, *, seed: int = 0) -> Ensemble:

@@ -28,6 +28,7 @@ from ..errors import InputError
 from ..features import Features
 from ..losses import LOG_FLOOR, best_beta
 from ..predictions import Floats, Predictions, delta_tau
+from ..stacking.plenty import FITTED_ROWS, whole_groups
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def check_members(
     folds: Ints | None = None,
     external: Collection[str] = (),
 ) -> GuardReport:
-    """Check out-of-fold predictions against the outcomes.
+    """Check out-of-fold predictions against the outcomes; past a million rows, on a sample of whole groups.
 
     Parameters
     ----------
@@ -71,6 +72,10 @@ def check_members(
     InputError
         The columns of an external member are clearly in another order.
     """
+    rows = whole_groups(metrics.group_codes(groups, len(y)), FITTED_ROWS, seed=0)
+    if rows is not None:
+        members = {name: member.take(rows) for name, member in members.items()}
+        y, groups, folds = y[rows], *(None if part is None else part[rows] for part in (groups, folds))
     report = GuardReport()
     prior = metrics.prior_log_probs(y, folds)
     refuse_exchanged_columns({name: members[name] for name in members if name in external}, y, groups)
@@ -216,6 +221,8 @@ def check_tests(
     InputError
         The columns of a test file are clearly in another order than those of the OOF file.
     """
+    members, features = _some_rows(members, features)
+    tests, test_features = _some_rows(tests, test_features)
     tables = {
         name: (members[name].combined().log_probs, tests[name].combined().log_probs)
         for name in members
@@ -250,6 +257,18 @@ def check_tests(
             given[0],
         )
     _check_against_each_other(given, tables, deltas)
+
+
+def _some_rows(
+    members: Mapping[str, Predictions], features: Features | None
+) -> tuple[Mapping[str, Predictions], Features | None]:
+    """At most a million rows."""
+    count = max((len(member) for member in members.values()), default=0)
+    rows = whole_groups(np.arange(count), FITTED_ROWS, seed=0)
+    if rows is None:
+        return members, features
+    some = {name: member.take(rows) for name, member in members.items()}
+    return some, None if features is None else features.take(rows)
 
 
 def _check_against_each_other(

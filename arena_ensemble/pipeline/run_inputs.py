@@ -66,9 +66,11 @@ def read_inputs(
     # the cards of members that are made anew are not looked at: an older version may have written them
     external = [name for name in named if name not in anew and is_external(place, name)]
     recipes = recipes_of(place, [n for n in named if n not in external], offline=offline, bases=bases)
-    loaded = load_battles(Path(data), format=format, need_outcomes=True, skip_unvoted=skip_unvoted)
+    loaded = load_battles(
+        Path(data), format=format, need_outcomes=True, skip_unvoted=skip_unvoted, scratch=place.cache
+    )
     train, n_classes = loaded.battles, loaded.n_classes
-    test_battles = None if test is None else read_battles(Path(test), format=format)
+    test_battles = None if test is None else read_battles(Path(test), format=format, scratch=place.cache)
     if test_battles is not None and sample_submission is not None:
         columns = WINNER_COLUMNS if n_classes == 2 else COLUMNS
         check_sample(Path(sample_submission), test_battles.ids, columns)

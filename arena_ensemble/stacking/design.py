@@ -19,6 +19,7 @@ Cells = npt.NDArray[np.int64]
 
 _SUM_TOLERANCE = 1e-3
 _CLIP = 8.0
+_BLOCK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,9 @@ class Design:
         return Design(
             self.delta[rows],
             self.tau[rows],
-            self.odd[rows],
-            self.even[rows],
+            # features may be of 32 bits and lie in a file
+            np.asarray(self.odd[rows], dtype=np.float64),
+            np.asarray(self.even[rows], dtype=np.float64),
             self.members,
             self.odd_names,
             self.even_names,
@@ -236,7 +238,7 @@ def make_design(
         if not values.ids.equals(with_ids[0][1].ids):
             raise InputError(f"members {with_ids[0][0]!r} and {name!r} hold other ids or another order")
     rows = next(iter(lengths.values()))
-    if features is not None and not (np.isfinite(features.odd).all() and np.isfinite(features.even).all()):
+    if features is not None and not (_all_finite(features.odd) and _all_finite(features.even)):
         raise InputError("features hold a value that is not finite")
     marked = _checked_one_order(members, one_order)
     empty = np.empty((rows, 0))
@@ -251,6 +253,12 @@ def make_design(
         one_order=marked,
         first=first_signs(first, rows) if marked else None,
     )
+
+
+def _all_finite(values: Floats) -> bool:
+    """By some rows at a time: the table may lie in a file."""
+    parts = range(0, len(values), _BLOCK_ROWS)
+    return all(bool(np.isfinite(values[start : start + _BLOCK_ROWS]).all()) for start in parts)
 
 
 def _checked_one_order(members: Members, one_order: Sequence[str]) -> tuple[str, ...]:

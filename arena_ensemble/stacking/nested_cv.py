@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from ..metrics import Labels
 from ..predictions import Floats
-from .base import Candidate, extended
-from .design import Design, DesignSource
+from .base import Candidate, Model, extended
+from .design import DesignSource
 from .selection import CandidateSet, Decision, averaging_share, decide, decision_log_probs
 
 _log = logging.getLogger(__name__)
@@ -32,12 +32,12 @@ class OofPath:
     """What one candidate predicts along its path on rows that its fits did not see, (V, rows, 2) each.
 
     ``outside[j]`` is fold j's, by a fit without j; ``pair[i, j]`` fold j's, by one without i and j;
-    ``others[j]`` is of fold j's rows among those that no fit was given, by the fit without j.
+    ``models[j]`` is the fit without j, where it is kept.
     """
 
     outside: dict[int, Floats]
     pair: dict[tuple[int, int], Floats]
-    others: dict[int, Floats] = field(default_factory=dict)
+    models: dict[int, Model] = field(default_factory=dict)
 
 
 def cross_fit_paths(
@@ -49,27 +49,25 @@ def cross_fit_paths(
     seed: int,
     pairs: bool,
     threads: int = 1,
-    others: tuple[Design, Codes] | None = None,
+    keep_models: bool = False,
 ) -> dict[str, OofPath]:
     """Fit each candidate on every set of folds that the nested score needs, and predict the folds left out.
 
     The fits are independent and most of their time is spent outside Python's lock, so that they run
-    on ``threads`` threads; the result does not depend on how many. ``others`` are further rows with their
-    folds, to be predicted alone.
+    on ``threads`` threads; the result does not depend on how many. ``keep_models`` keeps the fits without
+    one fold, for further rows.
     """
     count = int(folds.max()) + 1
     left_out: list[tuple[int, ...]] = [(j,) for j in range(count)]
     if pairs:
         left_out += list(itertools.combinations(range(count), 2))
 
-    def fit_and_predict(task: tuple[Candidate, tuple[int, ...]]) -> list[Floats]:
+    def fit_and_predict(task: tuple[Candidate, tuple[int, ...]]) -> tuple[Model | None, list[Floats]]:
         candidate, out = task
         kept = np.flatnonzero(~np.isin(folds, out))
         model = candidate.fit(design.leaving_out(folds, out), y[kept], seed)
         found = [model.predict_path(design.held_out(folds, out, j)) for j in out]
-        if others is not None and len(out) == 1:
-            found.append(model.predict_path(others[0].take(np.flatnonzero(others[1] == out[0]))))
-        return found
+        return model if keep_models and len(out) == 1 else None, found
 
     tasks = [(candidate, out) for candidate in candidates for out in left_out]
     with ThreadPoolExecutor(max_workers=threads) as pool:
@@ -77,15 +75,15 @@ def cross_fit_paths(
         done = dict(zip(reversed(tasks), pool.map(fit_and_predict, reversed(tasks)), strict=True))
     paths: dict[str, OofPath] = {}
     for candidate in candidates:
-        outside = {out[0]: done[candidate, out][0] for out in left_out if len(out) == 1}
+        outside = {out[0]: done[candidate, out][1][0] for out in left_out if len(out) == 1}
         pair: dict[tuple[int, int], Floats] = {}
         for out in left_out:
             if len(out) == 2:
                 i, j = out
                 # What the fit without i and j predicts of fold i serves outer fold j, and vice versa.
-                pair[j, i], pair[i, j] = done[candidate, out]
-        more = {out[0]: done[candidate, out][1] for out in left_out if len(done[candidate, out]) > len(out)}
-        paths[candidate.name] = OofPath(outside, pair, more)
+                pair[j, i], pair[i, j] = done[candidate, out][1]
+        models = {out[0]: model for out in left_out if (model := done[candidate, out][0]) is not None}
+        paths[candidate.name] = OofPath(outside, pair, models)
     return paths
 
 

@@ -35,7 +35,7 @@ def fold_codes(
     codes = group_codes(folds, n)
     if codes.max() < 2:
         raise InputError("nested cross-fitting needs at least three folds")
-    pairs = np.unique(np.stack([groups, codes]), axis=1).shape[1]
-    if pairs != int(groups.max()) + 1:
+    pairs = np.unique(groups * (int(codes.max()) + 1) + codes)
+    if len(pairs) != int(groups.max()) + 1:
         raise InputError("a group lies in two folds: its rows would train the model that is scored on them")
     return codes

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from ..calibration import fit_temperature
 from ..metrics import Labels, ScoreEntry, prior_log_probs
-from ..predictions import Floats
+from ..predictions import Floats, from_delta_tau
 from .design import Design
 from .nested_cv import Codes, NestedResult
 from .pooling import TEMPERATURE_ROWS
@@ -22,28 +23,28 @@ TEMPERED: Final = ", temperature"
 
 def score_entries(
     design: Design, y: Labels, folds: Codes, candidates: CandidateSet, found: NestedResult, *, honest: bool
-) -> list[ScoreEntry]:
-    """Entries for `metrics.score_rows`: the prior first, the ensemble last.
+) -> Iterator[ScoreEntry]:
+    """Entries for `metrics.score_rows`: the prior first, the ensemble last, each made when it is asked for.
 
     A member that is named like another row is called ``NAME (member)``. ``honest`` is False where the
     candidates were chosen on the rows that score them.
     """
-    prior = prior_log_probs(y, folds)
-    entries = [ScoreEntry(PRIOR_ROW, "baseline", prior, note="class frequencies of the other folds")]
+    yield ScoreEntry(
+        PRIOR_ROW, "baseline", prior_log_probs(y, folds), note="class frequencies of the other folds"
+    )
     taken = {PRIOR_ROW, ENSEMBLE_ROW, *found.candidate_log_probs}
-    for member, log_probs in zip(design.members, design.log_probs, strict=True):
+    for member, delta, tau in zip(design.members, design.delta.T, design.tau.T, strict=True):
+        log_probs = from_delta_tau(delta, tau)
         name = f"{member} (member)" if member in taken else member
-        entries.append(ScoreEntry(name, "member", log_probs))
-        tempered = tempered_out_of_fold(log_probs, y, folds)
-        entries.append(ScoreEntry(f"{name}{TEMPERED}", "member", tempered))
+        yield ScoreEntry(name, "member", log_probs)
+        yield ScoreEntry(f"{name}{TEMPERED}", "member", tempered_out_of_fold(log_probs, y, folds))
     rank = {name: place for place, name in enumerate(candidates.order)}
     for name, log_probs in found.candidate_log_probs.items():
         if name != PRIOR_ROW:
-            entries.append(ScoreEntry(name, "candidate", log_probs, rank.get(name), honest))
+            yield ScoreEntry(name, "candidate", log_probs, rank.get(name), honest)
     frequency = found.decision.selection_frequency
     note = "; ".join(f"{name} {share:.0%}" for name, share in frequency.items())
-    entries.append(ScoreEntry(ENSEMBLE_ROW, "choice", found.log_probs, None, honest, note))
-    return entries
+    yield ScoreEntry(ENSEMBLE_ROW, "choice", found.log_probs, None, honest, note)
 
 
 def tempered_out_of_fold(log_probs: Floats, y: Labels, folds: Codes) -> Floats:

@@ -72,12 +72,26 @@ def test_chunks_are_the_file_cut_up(
     assert together.equals(whole.without_outcomes().frame.select(together.columns))
 
 
+@pytest.mark.parametrize("write", KINDS)
+@pytest.mark.parametrize("texts", [False, True])
+def test_ids_are_read_alone(write: Callable[[pl.DataFrame, Path], Path], texts: bool, tmp_path: Path) -> None:
+    frame = kaggle_frame(make_arena(ROWS, seed=2).battles, labelled=True)
+    if texts:
+        frame = frame.with_columns("x" + pl.col("id").cast(pl.String))
+    path = write(frame, tmp_path / "f")
+    assert open_chunks(path).ids().equals(read_battles(path).ids)
+    twice = write(pl.concat([frame, frame.head(1)]), tmp_path / "twice")
+    with pytest.raises(InputError, match=rf"row {ROWS + 1} .*: the id repeats row 1; .* remove the doubled"):
+        open_chunks(twice).ids()
+
+
 def test_rows_without_ids_are_numbered_through(tmp_path: Path) -> None:
     rows = [{"prompt": f"q {k}", "chosen": f"a {k}", "rejected": f"b {k}"} for k in range(9)]
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     parts = chunked(path, 4)
     assert [part.ids.to_list() for part in parts] == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
+    assert open_chunks(path).ids().to_list() == [*range(1, 10)]
     together = pl.concat([part.frame for part in parts])
     assert together.equals(read_battles(path).without_outcomes().frame.select(together.columns))
 

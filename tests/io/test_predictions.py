@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from data_files import WRITERS, random_log_probs
 
+from arena_ensemble.errors import InputError
 from arena_ensemble.io import read_labels, read_predictions
 
 
@@ -66,3 +67,32 @@ def test_real_out_of_fold_files(shared_data: Path) -> None:
     y = by_label["outcome"].to_numpy()
     loss = -found["llm_3"].log_probs[np.arange(2874), y].mean()
     assert loss == pytest.approx(0.86729, abs=5e-5)  # peers.md: best single member
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize(
+    ("cell", "words"), [(None, "p_b is empty|p_b is NaN"), (float("nan"), "p_b is NaN|empty")]
+)
+def test_a_cell_far_down_that_is_no_number_is_named_by_row(
+    cell: object, words: str, kind: str, tmp_path: Path
+) -> None:
+    rows = [{"id": k, "p_a": 0.5, "p_b": 0.25, "p_tie": 0.25} for k in range(5000)]
+    rows[4500] = {**rows[4500], "p_b": cell}
+    rows[4600] = {**rows[4600], "p_a": cell}
+    path = tmp_path / "oof"
+    path.write_bytes(WRITERS[kind](rows))
+    with pytest.raises(InputError, match=rf"row 4501 \(id 4500\): ({words})"):
+        read_predictions(path)
+
+
+def test_labels_in_the_first_rows_alone_are_a_member(tmp_path: Path) -> None:
+    rows = [
+        {"id": k, "label_a": 1, "label_b": 0, "label_tie": 0, "m_a": 0.5, "m_b": 0.25, "m_tie": 0.25}
+        for k in range(5000)
+    ]
+    path = tmp_path / "oof.csv"
+    pl.DataFrame(rows).write_csv(path)
+    assert list(read_predictions(path)) == ["m"]
+    rows[-1] = {**rows[-1], "label_a": 0.5, "label_b": 0.5}
+    pl.DataFrame(rows, infer_schema_length=None, strict=False).write_csv(path)
+    assert list(read_predictions(path)) == ["label", "m"]

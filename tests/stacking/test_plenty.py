@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from arena_ensemble.errors import InputError
+from arena_ensemble.features import Features
 from arena_ensemble.metrics import log_loss
 from arena_ensemble.predictions import from_delta_tau
 from arena_ensemble.stacking import Stacker, plenty
@@ -61,6 +63,49 @@ def test_finals_are_fitted_on_all_rows(votes: Arrays, both: tuple[Stacker, Stack
     for name, model in stacker.fitted_.models.items():
         again = candidates_for(design).candidate(name).fit(design, y, 0)
         np.testing.assert_array_equal(model.predict_path(design), again.predict_path(design))
+
+
+def test_past_a_million_rows_finals_are_fitted_on_whole_groups_and_others_predicted_in_parts(
+    votes: Arrays, both: tuple[Stacker, Stacker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members, y, groups = votes
+    codes = np.unique(groups, return_inverse=True)[1]
+    monkeypatch.setattr(plenty, "PLENTY_ROWS", SAMPLE)
+    monkeypatch.setattr(plenty, "FITTED_ROWS", 2_000)
+    monkeypatch.setattr(plenty, "_PART_ROWS", 77)
+    design = make_design(members, None)
+    rows = plenty.fitted_rows(design, codes, seed=0)
+    assert rows is not None
+    assert 2_000 <= len(rows) < 2_000 + np.bincount(codes).max()
+    assert np.isin(codes, codes[rows]).sum() == len(rows)
+    stacker = Stacker(random_state=0, n_folds=3).fit(members, y, groups=groups)
+    for name, model in stacker.fitted_.models.items():
+        again = candidates_for(design).candidate(name).fit(design.take(rows), y[rows], 0)
+        np.testing.assert_array_equal(model.predict_path(design), again.predict_path(design))
+    # the choice and the scores are those of the sample, whatever finals are fitted on and rows predicted with
+    np.testing.assert_allclose(stacker.oof_log_proba_, both[1].oof_log_proba_, atol=1e-12)
+    for name, table in stacker.candidate_oof_.items():
+        assert table.dtype == np.float32
+        np.testing.assert_allclose(np.exp(table).sum(axis=1), 1, atol=1e-5, err_msg=name)
+    monkeypatch.setattr(plenty, "FITTED_NUMBERS", 4 * 1_500)  # two members, two numbers each
+    few = plenty.fitted_rows(design, codes, seed=0)
+    assert few is not None
+    assert 1_500 <= len(few) < 1_600
+    assert set(few) <= set(rows)
+
+
+def test_features_of_32_bits_are_fitted_on_in_64(votes: Arrays) -> None:
+    members = votes[0]
+    rng = np.random.default_rng(0)
+    odd, even = rng.normal(size=(ROWS, 2)), rng.normal(size=(ROWS, 3))
+    exact = Features(odd, even, ("a.log", "b.log"), ("a.sum", "b.sum", "c"))
+    stored = np.hstack([odd, even]).astype(np.float32)
+    short = Features(stored[:, :2], stored[:, 2:], exact.odd_names, exact.even_names)
+    part = make_design(members, short).take(np.arange(5))
+    assert part.odd.dtype == part.even.dtype == np.float64
+    stored[-1, 3] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        make_design(members, short)
 
 
 def test_all_rows_are_scored_and_little_is_lost(votes: Arrays, both: tuple[Stacker, Stacker]) -> None:

@@ -7,6 +7,7 @@ scale it comes in: columns of scale s have a prior standard deviation of s.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,30 @@ class FeatureBlocks:
     def scaled(self, scale: float) -> FeatureBlocks:
         """Every column times ``scale``: the prior standard deviation of all coefficients."""
         return FeatureBlocks(tuple(m * scale for m in self.odd), tuple(m * scale for m in self.even))
+
+    def scale_in_place(self, scale: float) -> None:
+        """As :meth:`scaled`, of these blocks themselves: they are most of the memory of a fit."""
+        for block in (*self.odd, *self.even):
+            values = block.data if sparse.issparse(block) else block
+            values *= scale
+
+
+def stacked(parts: Iterable[FeatureBlocks]) -> FeatureBlocks:
+    """Blocks of some rows as blocks of all, one block after the other, so that one alone is there twice."""
+    columns: list[list[Matrix]] = []
+    width = 0
+    for part in parts:
+        width = len(part.odd)
+        blocks = (*part.odd, *part.even)
+        columns = columns or [[] for _ in blocks]
+        for found, block in zip(columns, blocks, strict=True):
+            found.append(block)
+    whole: list[Matrix] = []
+    while columns:
+        found = columns.pop(0)
+        sparse_ones = sparse.issparse(found[0])
+        whole.append(sparse.vstack(found, format="csr") if sparse_ones else np.concatenate(found))
+    return FeatureBlocks(tuple(whole[:width]), tuple(whole[width:]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ from ...features import Features, extract
 from ...predictions import Floats
 from ...recipes import LexicalSettings, Recipe
 from ..base import Progress, labels_of
-from .equivariant_linear import Coefficients, FeatureBlocks, RandomFourierFeatures, Scaler
+from .equivariant_linear import Coefficients, FeatureBlocks, RandomFourierFeatures, Scaler, stacked
 from .equivariant_linear import fit as fit_coefficients
 from .strength import choose_strength
 from .tfidf import Tfidf
@@ -38,6 +38,12 @@ from .together import Scales, Together
 VOCABULARY: Final = "vocabulary.json"
 WEIGHTS: Final = "weights.safetensors"
 FORMAT: Final = 1
+LEARNED_ROWS: Final = 200_000
+"""Battles that it learns from at most: see docs/scale.md for what more would gain."""
+DESIGN_ROWS: Final = 1 << 16
+"""Battles whose columns are made at once: what is held for a while is several times these."""
+PREDICTED_ROWS: Final = 1 << 15
+"""Battles whose features are held at once."""
 
 # Prior standard deviations of the coefficients of each block, in units of its columns (TF-IDF rows
 # have length 1, features unit scale, waves length about 1). Rounded from a look at mtbench, tulu1 and
@@ -80,8 +86,16 @@ def fit(
     """Fit on ``train`` and write ``vocabulary.json`` and ``weights.safetensors``; see `base.Backbone`.
 
     ``valid``, ``resume`` and ``deadline`` are not used: nothing is stopped early, and a fold takes seconds.
+    Past `LEARNED_ROWS` battles it learns from as many, drawn at random.
     """
     settings = recipe.lexical
+    given = len(train)
+    if given > LEARNED_ROWS:
+        some = np.sort(np.random.default_rng(recipe.seed).choice(given, LEARNED_ROWS, replace=False))
+        train = train.take(some)
+        soft_targets = None if soft_targets is None else soft_targets[some]
+        weights = None if weights is None else weights[some]
+    train = train.in_memory()
     tell = on_progress or (lambda done, total, text: None)
     steps = 4.0
     words = _fit_words(train, settings)
@@ -101,7 +115,8 @@ def fit(
     strength, losses = choose_strength(train, design, target, outcomes, weights, recipe)
     tell(3, steps, f"C = {strength:g}")
     scale = float(np.sqrt(strength))
-    coefficients = fit_coefficients(design.scaled(scale), target, weights=weights).times(scale)
+    design.scale_in_place(scale)
+    coefficients = fit_coefficients(design, target, weights=weights).times(scale)
     facts = {  # no seconds, which the card tells: these lie beside what was learned, the same bytes each time
         "device": "cpu",
         "dtype": "float64",
@@ -110,6 +125,8 @@ def fit(
         "C": strength,
         "inner_log_loss": losses,
     }
+    if given > len(train):
+        facts["of_rows"] = given
     names = (features.odd_names, features.even_names)
     fitted = Lexical(words, scaler, fourier, coefficients, names, facts)
     _write(fitted, folder)
@@ -119,10 +136,13 @@ def fit(
 
 def predict(fitted: Lexical, battles: Battles, *, on_progress: Progress | None = None) -> Floats:
     """Log-probabilities (n, 3), float64, rows normalised; exactly equivariant under a swap."""
-    found = predict_together((fitted,), battles)[0]
-    if on_progress:
-        on_progress(1, 1, "")
-    return found
+    count = max(1, -(-len(battles) // PREDICTED_ROWS))
+    found = []
+    for number, part in enumerate(battles.parts(PREDICTED_ROWS), start=1):
+        found.append(predict_together((fitted,), part)[0])
+        if on_progress:
+            on_progress(number, count, "")
+    return np.concatenate(found)
 
 
 def predict_together(
@@ -200,6 +220,12 @@ def _design(
     scaler: Scaler | None,
     fourier: RandomFourierFeatures | None,
 ) -> FeatureBlocks:
+    if len(battles) > DESIGN_ROWS:
+        starts = range(0, len(battles), DESIGN_ROWS)
+        return stacked(
+            _design(part, features.take(np.arange(start, start + len(part))), words, scaler, fourier)
+            for start, part in zip(starts, battles.parts(DESIGN_ROWS), strict=True)
+        )
     a, b = (words.transform(side_text(battles, column)) for column in ("response_a", "response_b"))
     lead = (a - b).tocsr()
     odd: list[Any] = [lead * WORD_SCALE["odd"]]

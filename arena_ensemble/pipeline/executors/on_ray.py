@@ -144,7 +144,10 @@ class _Run:
         waiting = [_Try(task, needs(task.recipe, gpus=gpus)) for task in todo]
         for one in {task.member: _Try(task, needs(task.recipe, gpus=gpus)) for task in todo}.values():
             self._warn_if_too_large(one)
-        shared = ray.put(replace(self.job, deadline=None))
+        # texts in files of this machine are nothing that every worker sees
+        train, test = (None if one is None else one.in_memory() for one in (self.job.train, self.job.test))
+        job = replace(self.job, train=train, test=test, deadline=None)
+        shared = ray.put(job)
         board = self._board()
         running: dict[Any, _Try] = {}
         try:

@@ -260,3 +260,58 @@ def test_parts_that_do_not_fit_are_refused(
     (tmp_path / lexical.WEIGHTS).write_bytes((member[1] / lexical.WEIGHTS).read_bytes())
     with pytest.raises(ArtifactError, match="does not fit together"):
         lexical.load(tmp_path, recipe=recipe(), cache=tmp_path)
+
+
+def test_past_some_rows_it_learns_from_so_many_drawn_at_random(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, test = arena(400, seed=1), arena(60, seed=2)
+    made = {}
+    for name, limit in (("all", 400), ("some", 150)):
+        monkeypatch.setattr(lexical, "LEARNED_ROWS", limit)
+        (tmp_path / name).mkdir()
+        made[name] = lexical.fit(train, recipe=recipe(), folder=tmp_path / name, cache=tmp_path)
+    assert "of_rows" not in made["all"].facts
+    assert (made["some"].facts["rows"], made["some"].facts["of_rows"]) == (150, 400)
+    drawn = np.sort(np.random.default_rng(0).choice(400, 150, replace=False))
+    alone = lexical.fit(train.take(drawn), recipe=recipe(), folder=tmp_path / "some", cache=tmp_path)
+    expected = lexical.predict(alone, test)
+    np.testing.assert_array_equal(lexical.predict(made["some"], test), expected)
+    assert np.abs(lexical.predict(made["all"], test) - expected).max() > 0.01
+    # soft targets and weights follow their rows
+    targets = np.full((400, 3), np.nan)
+    targets[drawn[:20]] = np.log([0.1, 0.1, 0.8])
+    weights = np.linspace(0.5, 1.5, 400)
+    taught = [
+        lexical.fit(
+            some, soft_targets=soft, weights=weight, recipe=recipe(), folder=tmp_path / "some", cache=tmp_path
+        )
+        for some, soft, weight in (
+            (train, targets, weights),
+            (train.take(drawn), targets[drawn], weights[drawn]),
+        )
+    ]
+    np.testing.assert_array_equal(*(lexical.predict(one, test) for one in taught))
+
+
+def test_it_predicts_some_rows_at_a_time_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = arena(200, seed=1), arena(70, seed=2)
+    fitted = lexical.fit(train, recipe=recipe(), folder=tmp_path, cache=tmp_path)
+    whole = lexical.predict(fitted, test)
+    monkeypatch.setattr(lexical, "PREDICTED_ROWS", 16)
+    told: list[tuple[float, float, str]] = []
+    np.testing.assert_array_equal(
+        lexical.predict(fitted, test, on_progress=lambda *event: told.append(event)), whole
+    )
+    assert told == [(k, 5, "") for k in range(1, 6)]
+    assert lexical.predict(fitted, test.take([])).shape == (0, 3)
+
+
+def test_columns_made_in_parts_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = arena(150, seed=1), arena(40, seed=2)
+    found = []
+    for rows in (150, 64):
+        monkeypatch.setattr(lexical, "DESIGN_ROWS", rows)
+        fitted = lexical.fit(train, recipe=recipe(), folder=tmp_path, cache=tmp_path)
+        found.append(lexical.predict(fitted, test))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)  # where its search stops, rounding decides
