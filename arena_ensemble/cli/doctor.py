@@ -11,6 +11,7 @@ import typer
 from .runner import Result, WorkspaceOption
 
 _PLAN: Final = "Plan (estimates from shapes; nothing is downloaded)"
+_FLEET: Final = "Plan of a large file on nodes that may vanish"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class PlanOptions:
     card: Annotated[
         str,
         typer.Option(
-            help="P100, T4, L4, RTX4090, A100-40, A100-80, H100 or H200; several of one kind: T4x2",
+            help="P100, T4, L4, A10G, RTX4090, A100-40, A100-80, H100 or H200; several of one kind: T4x2",
             rich_help_panel=_PLAN,
         ),
     ] = "H100"
@@ -49,7 +50,7 @@ class PlanOptions:
         int | None,
         typer.Option(
             help="battles, without --data",
-            show_default="57477, the Kaggle set; 25000 with --hours, its hidden test",
+            show_default="57477, the Kaggle set; 25000 with --hours, its hidden test; 100000000 with --nodes",
             rich_help_panel=_PLAN,
         ),
     ] = None
@@ -64,6 +65,30 @@ class PlanOptions:
             rich_help_panel=_PLAN,
         ),
     ] = None
+    nodes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="plan predicting --rows on so many nodes that may vanish, each with --card: hours, dollars",
+            show_default="no fleet",
+            rich_help_panel=_FLEET,
+        ),
+    ] = None
+    price: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DOLLARS",
+            help="of a node and hour",
+            show_default="of L4, A10G and H100, as the plan says",
+            rich_help_panel=_FLEET,
+        ),
+    ] = None
+    spot_rate: Annotated[
+        float, typer.Option(metavar="RATE", help="how often a node vanishes, an hour", rich_help_panel=_FLEET)
+    ] = 0.0
+    chunk_rows: Annotated[
+        int, typer.Option(metavar="N", help="rows that a node predicts at a time", rich_help_panel=_FLEET)
+    ] = 4096
 
 
 def doctor(

@@ -13,6 +13,7 @@ from ..errors import ArenaError, InputError
 from ..io import read_battles
 from ..recipes import Recipe, load_recipe, packaged_names
 from . import tables
+from .fleet_plan import PAIRS, plan_fleets
 from .progress import clock
 from .runner import Result
 from .session_plan import plan_sessions
@@ -35,7 +36,11 @@ def plan_recipes(workspace: Workspace, options: PlanOptions) -> Result:
     from ..planning.lengths import lengths_of
     from ..planning.workload import Workload, typical_lengths
 
+    if options.nodes is not None and options.hours is not None:
+        raise InputError("give --hours, for a session on one machine, or --nodes, for many; not both")
     usual = KAGGLE_ROWS if options.hours is None else KAGGLE_TEST_ROWS
+    if options.nodes is not None:
+        usual = PAIRS
     rows = usual if options.rows is None else options.rows
     if rows < 1 or options.tokens <= 0 or options.folds < 2:
         raise InputError("--rows and --tokens must be positive, --folds at least 2")
@@ -55,6 +60,8 @@ def plan_recipes(workspace: Workspace, options: PlanOptions) -> Result:
     if options.utilisation is not None:
         shares = {"train_utilisation": options.utilisation, "read_utilisation": options.utilisation}
     workload = Workload(lengths, rows, options.folds, **shares)
+    if options.nodes is not None:
+        return plan_fleets(recipes, skipped, gpu, cards, workload, options, of)
     if options.hours is not None:
         return plan_sessions(recipes, skipped, gpu, cards, workload, options.hours, of)
     estimates = []

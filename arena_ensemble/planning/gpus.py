@@ -59,6 +59,8 @@ GPUS: Final = {
         Gpu("T4", 14.5 * GIB, 65e12, 8.1e12, 320e9, bf16=False, sustained=24e12),
         # NVIDIA L4 datasheet (2023): 24 GB, 242 TFLOPS bf16 with sparsity (121 dense), 30.3 TFLOPS fp32
         Gpu("L4", 22 * GIB, 121e12, 30.3e12, 300e9),
+        # NVIDIA A10G datasheet (2021, Amazon's A10): 24 GB, 70 TFLOPS bf16 dense, 35 fp32, 600 GB/s
+        Gpu("A10G", 22 * GIB, 70e12, 35e12, 600e9),
         # NVIDIA Ada architecture white paper, appendix A: 24 GB, 165.2 TFLOPS bf16 with fp32 accumulate
         Gpu("RTX4090", 23.5 * GIB, 165.2e12, 82.6e12, 1008e9),
         # NVIDIA A100 datasheet (2021): 40 or 80 GB, 312 TFLOPS bf16 dense, 19.5 TFLOPS fp32
