@@ -107,8 +107,8 @@ class Place:
 
 
 def placed(folder: Path, rows: int) -> Place:
-    (folder / "train.csv").write_text(sample.files(600, 2, seed=3)["train.csv"])
-    arguments = ["--data", str(folder / "train.csv"), "--models", "lexical", "--folds", "5", "--jobs", "1"]
+    (folder / "train.csv").write_text(sample.files(150, 2, seed=3)["train.csv"])
+    arguments = ["--data", str(folder / "train.csv"), "--models", "lexical", "--folds", "3", "--jobs", "1"]
     command = [sys.executable, "-m", "arena_ensemble", "stack", *arguments, "--workspace", str(folder / "w")]
     subprocess.run(command, check=True, capture_output=True)
     battles = sample.make_arena(rows, seed=8).battles

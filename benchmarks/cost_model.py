@@ -57,9 +57,9 @@ SLOWER = {"train": 6_990.0, "read": 25_137.0}
 MEMBERS = ("gemma-2-9b-classify", "llama-3.1-8b-generate", "qwen2.5-7b-classify")
 PAIRS = 100_000_000
 VANISH = 0.05
-LEXICAL_ROW = 821e-6
-"""processor seconds of a further row of Kaggle's lengths: five folds of the lexical member, features and the
-stacker (docs/scale.md)"""
+LEXICAL_ROW = 2 * (33.6 - 9.2) / 90_000
+"""seconds of one of two processes for a further row of Kaggle's lengths: five folds of the lexical member,
+features and the stacker (docs/scale.md, 10^4 to 10^5 rows)"""
 LEXICAL_START = 5.0
 SMALL, LARGE = "modernbert-large", "gemma-2-9b-classify"
 SHARES = (1.0, 0.4, 0.15)

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 PAIRS: Final = 100_000_000
 _WIDTH: Final = 132
+_MOSTLY: Final = 0.9
+"""share of the time after the start that makes the driver what limits"""
 
 
 def plan_fleets(
@@ -125,7 +127,7 @@ def _advice(one: FleetPlan, gpu: Gpu, fleet: Fleet) -> str:
     worst = max((name for name in shares if name != "compute"), key=lambda part: shares[part])
     text = f"{name}: {shares['compute']:.0%} of what is paid computes; of the rest, most is {_WORDS[worst]}"
     text += f"; one driver hands out rows for {serial / 3600:,.1f} h"
-    if serial > 0.9 * one.outcome.seconds:
+    if serial > _MOSTLY * (one.outcome.seconds - fleet.start_seconds - stage.load_seconds):
         return f"{text}: IT IS WHAT LIMITS, split the file among several runs."
     if one.best_chunk_rows is not None and not 0.5 < one.best_chunk_rows / stage.chunk_rows < 2:
         text += f"; chunks of about {one.best_chunk_rows:,} rows lose least (--chunk-rows)"

@@ -23,9 +23,9 @@ OBJECT_STORE: Final = Storage(
 )
 """assumed: the first byte after 0.1 s, 100 MB/s, one transfer in a thousand stalls, for 15 s on average"""
 HAND_OUT_SECONDS: Final = 2e-3
-HAND_OUT_ROW_SECONDS: Final = 16e-6
+HAND_OUT_ROW_SECONDS: Final = 10e-6
 """of the driver, which reads the file and sends rows to the workers (`benchmarks/cost_model.py`)"""
-NOTE_SECONDS: Final = 3e-3
+NOTE_SECONDS: Final = 5e-3
 """of the driver, to write a finished shard's line and flush it to the disk"""
 MOST_CHUNKS: Final = 1_000_000
 _RUNS: Final = 3
@@ -122,7 +122,11 @@ def chunk_cost(storage: Storage) -> float:
 
 
 def best_chunk_rows(stage: Stage, fleet: Fleet, storage: Storage) -> int | None:
-    """Rows of a chunk that lose least on one worker (`lost_work.best_chunk`); None where nothing vanishes."""
-    if not fleet.vanish:
+    """Rows of a chunk that lose least on one worker (`lost_work.best_chunk`); None where nothing vanishes.
+
+    At most so many that each worker has one.
+    """
+    if not fleet.vanish or not stage.row_seconds:
         return None
-    return max(1, round(best_chunk(chunk_cost(storage), HOUR / fleet.vanish) / stage.row_seconds))
+    best = round(best_chunk(chunk_cost(storage), HOUR / fleet.vanish) / stage.row_seconds)
+    return max(1, min(best, -(-stage.rows // (fleet.nodes * fleet.workers))))
