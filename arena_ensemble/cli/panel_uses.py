@@ -144,11 +144,23 @@ def _selective(one: Mapping[str, Any] | None) -> str:
         return ""
     promise = f"at most {one['alpha']:.0%} wrong with confidence {1 - one['delta']:.0%}"
     if one["threshold"] is None:
-        return f"selective: no threshold keeps {promise}, on {one['rows']:,} pairs"
+        return f"selective: no threshold keeps {promise}, on {one['rows']:,} pairs; {_way_on(one)}"
     return (
         f"selective: keep verdicts from probability {one['threshold']:.3f} on, {promise}: "
         f"{one['coverage']:.0%} of the pairs, {one['error']:.1%} of them wrong here"
     )
+
+
+def _way_on(one: Mapping[str, Any]) -> str:
+    """What to do where no threshold is safe."""
+    ways = []
+    if one["reachable"] is not None:
+        ways.append(f"--selective {one['reachable']:.2f} would be met")
+    if one["rows_needed"] is not None:
+        ways.append(f"about {one['rows_needed']:,} voted pairs like these would do")
+    else:
+        ways.append("how many more votes would do, these pairs do not say")
+    return "; ".join(ways)
 
 
 def _cascade(one: Mapping[str, Any] | None) -> str:

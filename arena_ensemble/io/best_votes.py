@@ -18,7 +18,7 @@ from .cells import is_missing
 from .column_names import Columns
 from .judge_columns import ANNOTATORS
 from .judge_results import CHOSEN, rewardbench_items
-from .judgement_rows import number
+from .judgement_rows import folded, number
 from .panel_votes import PanelVotes, flag, one_sided_drawn
 from .result_files import result_format
 from .tables import Table, open_table
@@ -66,7 +66,8 @@ def read_best_votes(path: Path, *, scores: bool = False) -> BestVotes | None:
     vote…);
     ``item, answer, best`` with 1 for the best answer and 0 for the others; result files of RewardBench 1 and
     2, whose correct answers are known; and, with ``scores``, ``item, answer`` with a column of scores an
-    expert: each expert votes for the answers that it scored highest.
+    expert: each expert votes for the answers that it scored highest; rows that repeat an answer are repeated
+    ratings, of which the mean counts, as in judges' scores.
 
     Raises
     ------
@@ -125,13 +126,19 @@ def _flagged(table: Table, item: str, answer: str, best: str) -> BestVotes:
 
 
 def _scored(table: Table, item: str, answer: str, experts: list[str]) -> BestVotes:
-    """Every expert's vote, shared among the answers that it scored highest."""
+    """Every expert's vote, shared among the answers of which its mean score is the highest."""
+    rows = [row for batch in table.batches([item, answer, *experts]) for row in batch]
+    values = [
+        [number(cell, f"{table.name} row {count} (item {row[0]}): {name}")
+         for cell, name in zip(row[2:], experts, strict=True)]
+        for count, row in enumerate(rows, start=1)
+    ]  # fmt: skip
+    keys = {key: place for place, key in enumerate(dict.fromkeys((str(row[0]), str(row[1])) for row in rows))}
+    places = [keys[str(row[0]), str(row[1])] for row in rows]
+    mean, _ = folded(places, np.array(values).reshape(-1, len(experts)), len(keys))
     given: dict[str, dict[str, list[float]]] = {}
-    rows = (row for batch in table.batches([item, answer, *experts]) for row in batch)
-    for count, row in enumerate(rows, start=1):
-        where = f"{table.name} row {count} (item {row[0]})"
-        scores = [number(cell, f"{where}: {name}") for cell, name in zip(row[2:], experts, strict=True)]
-        given.setdefault(str(row[0]), {})[str(row[1])] = scores
+    for (one, name), scores in zip(keys, mean.tolist(), strict=True):
+        given.setdefault(one, {})[name] = scores
     return BestVotes(
         _normalised(table, {name: _tops(answers) for name, answers in given.items()}), tuple(experts)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from .cells import is_missing
@@ -13,8 +13,30 @@ from .verdict_words import LOST, NUMBERED, verdict_of
 
 ANNOTATORS: Final = re.compile(r"(annotator|expert|human|rater|vote)([_ -].*|\d*)\Z", re.IGNORECASE)
 """Columns of people, never of judges."""
+ABOUT_PAIRS: Final = frozenset(
+    (
+        "aspect", "category", "cost", "date", "document", "fold", "group", "index", "judge", "language",
+        "rank", "round", "row", "sample", "seed", "source", "split", "subset", "task", "timestamp", "topic",
+        "turn", "turns", "weight", "year",
+    )
+)  # fmt: skip
+"""Names of columns about pairs, never of judges, though they may hold 1 and 2."""
 HEAD_ROWS: Final = 200
-"""rows by which a column is judged"""
+"""filled cells by which a column is judged"""
+_VERDICTS: Final = 0.2
+"""share of verdicts that makes a column a judge's: the rest are refusals and texts that nobody parsed"""
+_STEPS, _MOST = 21, 10.0
+"""distinct numbers, and the largest of them, that a column of ratings has at most"""
+
+
+ABOUT_ANSWERS: Final = frozenset(
+    (
+        "winner_model", "model", "response", "answer", "output", "completion", "conversation", "messages",
+        "text", "assistant", "length", "len", "chars", "characters", "tokens", "num_tokens", "words", "turns",
+        "system", "id", "rank", "elo", "cost", "latency", "seconds", "name",
+    )
+)  # fmt: skip
+"""What ``…_a`` and ``…_b`` say of the answers themselves, never a judge's probabilities."""
 
 
 def suffixed(table: Table, suffixes: tuple[str, str]) -> dict[str, tuple[str, ...]]:
@@ -24,11 +46,7 @@ def suffixed(table: Table, suffixes: tuple[str, str]) -> dict[str, tuple[str, ..
         if name.endswith(suffixes[0]) and not name.endswith(":score_a" if suffixes[0] == "_a" else "\0"):
             judge = name.removesuffix(suffixes[0])
             other, tie = judge + suffixes[1], judge + "_tie"
-            if (
-                judge
-                and other in table.columns
-                and canonical(judge) not in ("winner_model", "model", "response")
-            ):
+            if judge and other in table.columns and canonical(judge) not in ABOUT_ANSWERS:
                 found[judge] = (
                     name,
                     other,
@@ -37,10 +55,58 @@ def suffixed(table: Table, suffixes: tuple[str, str]) -> dict[str, tuple[str, ..
     return found
 
 
+def filled_heads(table: Table, names: Sequence[str]) -> dict[str, list[Any]]:
+    """The first filled cells of each column, at most ``HEAD_ROWS``.
+
+    A judge that was asked late has none in the first rows, so these are looked for down to the last row.
+    """
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    if not names:
+        return found
+    for batch in table.batches(names):
+        for row in batch:
+            for cells, cell in zip(found.values(), row, strict=True):
+                if len(cells) < HEAD_ROWS and not is_missing(cell):
+                    cells.append(cell)
+        if all(len(cells) == HEAD_ROWS for cells in found.values()):
+            break
+    return found
+
+
 def numeric_columns(table: Table, names: Sequence[str]) -> bool:
-    """Whether the filled cells of the first rows are numbers."""
-    cells = [cell for row in table.head(names, HEAD_ROWS) for cell in row if not is_missing(cell)]
-    return bool(cells) and all(_is_number(cell) for cell in cells)
+    """Whether the first filled cells are numbers."""
+    cells = [cell for own in filled_heads(table, names).values() for cell in own]
+    return bool(cells) and all(map(_is_number, cells))
+
+
+def unread_note(heads: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What to tell of columns that were not read and may have been meant as a judge's.
+
+    Parameters
+    ----------
+    heads
+        Column → its first filled cells.
+    """
+    scales, words = [], []
+    for name, cells in heads.items():
+        if cells and all(map(_is_number, cells)):
+            values = {float(cell) for cell in cells}
+            if 2 < len(values) <= _STEPS and min(values) >= -_MOST and max(values) <= _MOST:
+                scales.append(f"{name} ({min(values):g} to {max(values):g})")
+        elif share := verdict_share(cells):
+            words.append(f"{name} ({share:.0%} verdicts)")
+    notes = []
+    if scales:
+        notes.append(
+            f"not read, though they hold few numbers, as scores do: {', '.join(scales)}; one score of a pair "
+            "does not say who wins: give NAME:score_a and NAME:score_b"
+        )
+    if words:
+        notes.append(
+            f"not read, since few of their texts are verdicts: {', '.join(words)}; if they are judges, keep "
+            "the verdict alone in each cell"
+        )
+    return notes
 
 
 def _is_number(cell: Any) -> bool:
@@ -52,7 +118,10 @@ def _is_number(cell: Any) -> bool:
 
 
 def holds_verdicts(cells: Sequence[Any]) -> bool:
-    """Whether at least half of the filled cells are verdicts; a column of any other text is no judge."""
-    filled = [cell for cell in cells if not is_missing(cell)]
-    read = sum(verdict_of(cell, numbers=NUMBERED) != LOST for cell in filled)
-    return bool(filled) and 2 * read >= len(filled)
+    """Whether a fifth or more of the filled cells are verdicts; a column of any other text is no judge."""
+    return verdict_share(cells) >= _VERDICTS
+
+
+def verdict_share(cells: Sequence[Any]) -> float:
+    """Share of verdicts among filled cells; 0 where there are none."""
+    return sum(verdict_of(cell, numbers=NUMBERED) != LOST for cell in cells) / max(len(cells), 1)

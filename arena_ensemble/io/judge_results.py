@@ -23,6 +23,7 @@ from .cells import is_missing
 from .ids import id_column
 from .judgement_rows import number, probability_column, verdict_column
 from .tables import Table
+from .unread import Unread, unread_texts
 from .verdict_words import NUMBERED, verdict_of
 
 _EXCHANGED: Final = {0: "model_b", 1: "model_a", 2: "tie"}
@@ -44,8 +45,8 @@ class Found:
 
 
 def _back(cell: Any) -> Any:
-    """A verdict about exchanged answers, about the answers as they stand."""
-    return _EXCHANGED.get(verdict_of(cell, numbers=NUMBERED))
+    """A verdict about exchanged answers, about the answers as they stand; what is no verdict stays."""
+    return _EXCHANGED.get(verdict_of(cell, numbers=NUMBERED), cell)
 
 
 def fastchat(table: Table, found: Found) -> None:
@@ -135,7 +136,10 @@ def judgebench(table: Table, found: Found) -> None:
 
 
 def alpaca_eval(table: Table, found: Found) -> None:
-    """One preference a pair, from 1 (the first output) to 2."""
+    """One preference a pair, from 1 (the first output) to 2; 0, of older versions, is a draw like 1.5.
+
+    AlpacaEval's own win rates read 0 so (`metrics/helpers.py`); what its parsers cannot read is null.
+    """
     names = ["instruction", "generator_1", "generator_2", "annotator", "preference"]
     priced = "price_per_example" in table.columns
     for text, one, two, judge, preference, *price in _rows(
@@ -145,15 +149,17 @@ def alpaca_eval(table: Table, found: Found) -> None:
         where = f"{table.name} (instruction {digest}): preference"
         # From 1 (the first output) to 2 (the second); the order in which they were shown is not kept.
         value = number(preference, where)
-        given = value if 1 <= value <= 2 else np.nan
+        given = 1.5 if value == 0 else value if 1 <= value <= 2 else np.nan
         found.add(str(judge), f"{digest}|{one}|{two}", First.UNKNOWN, given)
         found.shares |= given not in (1.0, 1.5, 2.0) and not np.isnan(given)
         if price and not is_missing(price[0]):
             found.costs.setdefault(str(judge), []).append(number(price[0], where))
 
 
-def pair_judgements(table: Table, reader: Callable[[Table, Found], None]) -> Judgements:
-    """The judgements that a reader finds in a file.
+def pair_judgements(
+    table: Table, unread: dict[str, Unread], *, reader: Callable[[Table, Found], None]
+) -> Judgements:
+    """The judgements that a reader finds in a file; texts that are no verdict are put into ``unread``.
 
     Raises
     ------
@@ -166,6 +172,9 @@ def pair_judgements(table: Table, reader: Callable[[Table, Found], None]) -> Jud
     ids, _ = id_column(table, keys)
     columns = {name: _column(table, name, calls, keys, found.shares) for name, calls in found.calls.items()}
     costs = {name: float(np.mean(prices)) for name, prices in found.costs.items()}
+    for name, calls in found.calls.items():
+        words = [cell for *_, cell in calls if isinstance(cell, str)]
+        unread[name] = unread_texts(words)
     return Judgements(ids if len(ids) else pl.Series("id", [], dtype=pl.String), columns, costs)
 
 

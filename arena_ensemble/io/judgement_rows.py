@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..judgements import First, LogProbs, Scores, Verdicts
 from ..predictions import normalised
 from .cells import is_missing
+from .unread import refuse_scale
 from .verdict_words import LOST, NUMBERED, NUMBERED_FROM_ZERO, number_of, verdict_of
 
 _SUM_TOLERANCE: Final = 0.02
@@ -21,6 +22,10 @@ _FIRST: Final[Mapping[str, First]] = {
     **dict.fromkeys(("b", "model_b", "response_b", "answer_b"), First.B),
     **dict.fromkeys(("", "both", "unknown", "none", "null", "nan"), First.UNKNOWN),
 }
+_NO_SCALE: Final = (
+    "write model_a, model_b or tie; of scores write NAME:score_a and NAME:score_b, or item, answer, judge, "
+    "score"
+)
 CODINGS: Final = {"120": NUMBERED, "012": NUMBERED_FROM_ZERO}
 """What the numbers of verdicts mean: A, B and tie in this order."""
 
@@ -43,13 +48,19 @@ def verdict_column(
     *,
     file: str,
     coding: str | None,
+    known: bool = False,
 ) -> Verdicts:
     """One judge's verdicts: the row and order of each cell, cells counted as samples where both repeat.
+
+    Parameters
+    ----------
+    known
+        Whether it is surely a judge, which then is missing where not one of its cells is a verdict.
 
     Raises
     ------
     InputError
-        Numbers that may mean two things, or not one cell that is a verdict.
+        Numbers that may mean two things, numbers of a scale, or not one cell that is a verdict.
     """
     digits = {digit for cell in cells if (digit := number_of(cell)) is not None}
     if coding is None and digits and digits <= {"0", "1"}:
@@ -58,10 +69,11 @@ def verdict_column(
             "may be either; say it with --numbers 012 (0 is A, 1 is B) or --numbers 120 (1 is A, 2 is B, 0 a "
             "tie), or write model_a, model_b, tie"
         )
+    refuse_scale(name, cells, file=file, remedy=_NO_SCALE)
     meaning = CODINGS[coding or "120"]
     codes = [verdict_of(cell, numbers=meaning) for cell in cells]
     filled = [str(cell) for cell in cells if not is_missing(cell)]
-    if filled and all(code == LOST for code in codes):
+    if filled and not known and all(code == LOST for code in codes):
         common = ", ".join(repr(word[:30]) for word, _ in Counter(filled).most_common(3))
         raise InputError(
             f"{file}: not one of {len(filled)} verdicts of {name!r} can be read ({common}); write model_a, "
@@ -121,9 +133,12 @@ def probability_column(
     )
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
+        own = np.array(cells[row], dtype=np.float64)
+        logs = (own <= 0).all() and abs(np.exp(own).sum() - 1) <= _SUM_TOLERANCE
+        remedy = "these are logarithms: write their exponentials" if logs else "give numbers that sum to 1"
         raise InputError(
-            f"{file}: the probabilities of {name!r} in its row {row + 1} are {table[row].tolist()}; give "
-            "numbers that sum to 1, or scores as NAME:score_a and NAME:score_b"
+            f"{file}: the probabilities of {name!r} in its row {row + 1} are {own.tolist()}; {remedy}, or "
+            "scores as NAME:score_a and NAME:score_b"
         )
     mean, _ = folded([row * 3 + slot for row, slot in places], table, n * 3)
     given = ~np.isnan(mean).any(axis=1)

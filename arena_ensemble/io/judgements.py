@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,20 +13,31 @@ import polars as pl
 
 from ..errors import InputError
 from ..judgements import AnswerScores, First, JudgeColumn, Judgements
+from ..judgements.pair_names import exchange_note
+from .answer_rows import answer_rows
 from .cells import is_missing
 from .column_names import WINNERS, Columns, canonical
 from .ids import id_column
-from .judge_columns import ANNOTATORS, HEAD_ROWS, holds_verdicts, numeric_columns, suffixed
+from .judge_columns import (
+    ABOUT_PAIRS,
+    ANNOTATORS,
+    filled_heads,
+    holds_verdicts,
+    numeric_columns,
+    suffixed,
+    unread_note,
+)
 from .judgement_rows import (
     first_of,
-    folded,
     number,
     probability_column,
     score_column,
     verdict_column,
 )
-from .result_files import read_results
+from .result_files import read_results, result_format
 from .tables import Table, open_table
+from .unread import Unread, unread_lines, unread_texts
+from .verdict_words import LOST, NUMBERED, verdict_of
 from .votes import WORD_COLUMNS
 
 log = logging.getLogger(__name__)
@@ -46,7 +57,13 @@ class LoadedJudgements:
     judgements: Judgements | None
     answers: AnswerScores | None
     notes: tuple[str, ...] = ()
-    """missing answers counted per judge, ids re-typed"""
+    """missing answers counted per judge, their texts, columns that may have been meant and were not read"""
+    shape: str = ""
+    """what the file was taken for, in words"""
+    unread: Mapping[str, Unread] = field(default_factory=dict)
+    """judge → texts of its answers that are no verdict"""
+    named: bool = False
+    """whether ids ``item|a|b`` were made here, of answers or of a result file"""
 
     def as_pairs(self) -> Judgements:
         """Judgements of pairs; of scores of answers: all pairs of one item."""
@@ -57,7 +74,11 @@ class LoadedJudgements:
 
 
 def read_judgements(
-    *paths: Path | str, numbers: str | None = None, first: First = First.A, format: str | None = None
+    *paths: Path | str,
+    numbers: str | None = None,
+    first: First = First.A,
+    format: str | None = None,
+    known: Collection[str] = (),
 ) -> Judgements:
     """Judgements of pairs from one or more files of different judges; scores of answers become all pairs.
 
@@ -72,6 +93,8 @@ def read_judgements(
         pair as it stands, so answer A. Scores without it are taken as given to each answer alone.
     format
         A benchmark's result file, by its name in `RESULT_NAMES`, where its columns are not to tell.
+    known
+        Names that are surely judges' (those of a fitted panel): their columns are read whatever they hold.
 
     Raises
     ------
@@ -80,8 +103,24 @@ def read_judgements(
     """
     if not paths:
         raise InputError("no judgements; give at least one file")
-    loaded = load_all(paths, numbers=numbers, first=first, format=format)
-    return Judgements.joined([one.as_pairs() for one in loaded])
+    return joined_pairs(load_all(paths, numbers=numbers, first=first, format=format, known=known))
+
+
+def joined_pairs(loaded: Sequence[LoadedJudgements]) -> Judgements:
+    """The files' judgements of pairs as one table; a warning where pairs are joined the other way round.
+
+    Raises
+    ------
+    InputError
+        As for `Judgements.joined`.
+    """
+    parts = [one.as_pairs() for one in loaded]
+    joined = Judgements.joined(parts)
+    if not all(one.named for one in loaded):
+        for part in parts[1:]:
+            if part.ids.dtype == joined.ids.dtype and (note := exchange_note(joined.ids, part.ids)):
+                log.warning("judgements: %s", note)
+    return joined
 
 
 def load_all(
@@ -90,11 +129,12 @@ def load_all(
     numbers: str | None = None,
     first: First = First.A,
     format: str | None = None,
+    known: Collection[str] = (),
 ) -> list[LoadedJudgements]:
     """Every file as it is, its notes logged; parameters and errors as for :func:`read_judgements`."""
     found = []
     for path in paths:
-        loaded = load_judgements(Path(path), numbers=numbers, first=first, format=format)
+        loaded = load_judgements(Path(path), numbers=numbers, first=first, format=format, known=known)
         for note in loaded.notes:
             log.warning("%s: %s", Path(path).name, note)
         found.append(loaded)
@@ -102,7 +142,12 @@ def load_all(
 
 
 def load_judgements(
-    path: Path, *, numbers: str | None = None, first: First = First.A, format: str | None = None
+    path: Path,
+    *,
+    numbers: str | None = None,
+    first: First = First.A,
+    format: str | None = None,
+    known: Collection[str] = (),
 ) -> LoadedJudgements:
     """Read one file; parameters and errors as for :func:`read_judgements`."""
     table = open_table(Path(path))
@@ -111,21 +156,38 @@ def load_judgements(
         raise InputError(
             f"numbers {numbers!r}: give 120 (1 is A, 2 is B, 0 is a tie) or 012 (0 is A, 1 is B)"
         )
-    results = read_results(table, format)
-    if isinstance(results, AnswerScores):
-        return LoadedJudgements(None, results, _missing(results.missing, len(results), "answers"))
+    unread: dict[str, Unread] = {}
+    results = read_results(table, format, unread)
     if results is not None:
-        return LoadedJudgements(results, None, _missing(results.missing, len(results), "pairs"))
+        shape = f"a result file of {format or result_format(table)}"
+        return _loaded(results, shape, unread, named=True)
     if "item" in columns and "answer" in columns:
-        answers = _answers(table, columns)
-        return LoadedJudgements(None, answers, _missing(answers.missing, len(answers), "answers"))
+        answers = answer_rows(table, columns, shapes=_SHAPES)
+        return _loaded(answers, "scores of answers", unread, named=True)
     name = next((found for found in map(columns.find, _IDS) if found is not None), None)
     if name is None:
         raise InputError(f"{table.name} lacks the column id; its columns are {columns.shown}; give {_SHAPES}")
-    long = "judge" in columns
-    read = _long if long else _wide
-    judgements = read(table, columns, name, numbers, first)
-    return LoadedJudgements(judgements, None, _missing(judgements.missing, len(judgements), "pairs"))
+    if "judge" in columns:
+        judgements = _long(table, columns, name, numbers, first, unread, known)
+        return _loaded(judgements, "a row a judgement", unread)
+    judgements, notes = _wide(table, columns, name, numbers, first, unread, known)
+    return _loaded(judgements, "a column a judge", unread, *notes)
+
+
+def _loaded(
+    found: Judgements | AnswerScores,
+    shape: str,
+    unread: Mapping[str, Unread],
+    *notes: str,
+    named: bool = False,
+) -> LoadedJudgements:
+    answers = isinstance(found, AnswerScores)
+    counted = (
+        *_missing(found.missing, len(found), "answers" if answers else "pairs"), *unread_lines(unread), *notes
+    )  # fmt: skip
+    if isinstance(found, AnswerScores):
+        return LoadedJudgements(None, found, counted, shape, unread, named)
+    return LoadedJudgements(found, None, counted, shape, unread, named)
 
 
 def _missing(counts: dict[str, int], n: int, what: str) -> tuple[str, ...]:
@@ -138,7 +200,8 @@ def _missing(counts: dict[str, int], n: int, what: str) -> tuple[str, ...]:
     return (f"missing, of {n} {what}: {shown}{more}",)
 
 
-def _long(table: Table, columns: Columns, id_name: str, numbers: str | None, first: First) -> Judgements:
+def _long(table: Table, columns: Columns, id_name: str, numbers: str | None, first: First,
+          unread: dict[str, Unread], known: Collection[str]) -> Judgements:  # fmt: skip
     """Rows of one judge each."""
     probs = [columns.find(name) for name in ("p_a", "p_b", "p_tie")]
     scores = [columns.find(name) for name in ("score_a", "score_b")]
@@ -172,10 +235,15 @@ def _long(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
         places.append((index[row[0]], slot))
         cells.append(row[skip:] if verdict is not None else [number(cell, where) for cell in row[skip:]])
     found: dict[str, JudgeColumn] = {}
+    # One judge that failed everywhere is missing; a file of which nothing can be read is a mistake.
+    heard = verdict is not None and any(verdict_of(row[skip], numbers=NUMBERED) != LOST for row in rows)
     for name, (places, cells) in by_judge.items():
         if verdict is not None:
             flat = [one[0] for one in cells]
-            found[name] = verdict_column(name, places, flat, len(ids), file=table.name, coding=numbers)
+            unread[name] = unread_texts(flat)
+            found[name] = verdict_column(
+                name, places, flat, len(ids), file=table.name, coding=numbers, known=heard or name in known
+            )
         elif None not in scores:
             found[name] = score_column(places, [(one[0], one[1]) for one in cells], len(ids))
         else:
@@ -200,8 +268,9 @@ def _unique_ids(table: Table, given: list[Any], name: str) -> tuple[pl.Series, s
     return id_column(table, list(dict.fromkeys(given)), column=name)
 
 
-def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, first: First) -> Judgements:
-    """A row a pair, one or more columns a judge."""
+def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, first: First,
+          unread: dict[str, Unread], known: Collection[str]) -> tuple[Judgements, list[str]]:  # fmt: skip
+    """A row a pair, one or more columns a judge; and notes on columns that may have been meant."""
     scores = suffixed(table, (":score_a", ":score_b"))
     probs = suffixed(table, ("_a", "_b"))
     rest = [
@@ -209,17 +278,19 @@ def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
         for name in table.columns
         if not any(name in names for names in (*scores.values(), *probs.values()))
     ]
-    head = table.head(rest, HEAD_ROWS)
     order = columns.find("first")
     left_out = {id_name, order, *WINNERS, *WORD_COLUMNS}
-    verdicts = [
-        name
-        for place, name in enumerate(rest)
-        if name not in left_out
-        and canonical(name) not in left_out
-        and not ANNOTATORS.match(name)
-        and holds_verdicts([row[place] for row in head])
-    ]
+    heads = filled_heads(
+        table,
+        [
+            name
+            for name in rest
+            if name not in left_out
+            and canonical(name) not in left_out | ABOUT_PAIRS
+            and not ANNOTATORS.match(name)
+        ],
+    )
+    verdicts = [name for name, head in heads.items() if name in known or holds_verdicts(head)]
     probs = {name: own for name, own in probs.items() if numeric_columns(table, own)}
     used = list(
         dict.fromkeys([*verdicts, *(name for own in (*scores.values(), *probs.values()) for name in own)])
@@ -250,57 +321,14 @@ def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
     n = len(rows)
     places, unordered = list(enumerate(slots)), list(enumerate(alone))
     found: dict[str, JudgeColumn] = {
-        name: verdict_column(name, places, cells(name), n, file=table.name, coding=numbers)
+        name: verdict_column(
+            name, places, cells(name), n, file=table.name, coding=numbers, known=name in known
+        )
         for name in verdicts
     }
     for name, own in scores.items():
         found[name] = score_column(unordered, [(one[0], one[1]) for one in numbers_of(own)], n)
     for name, own in probs.items():
         found[name] = probability_column(name, places, numbers_of(own), n, file=table.name)
-    return Judgements(ids, found)
-
-
-def _answers(table: Table, columns: Columns) -> AnswerScores:
-    """Rows of answers: of one judge each (``judge, score``), or a column of scores a judge."""
-    item, answer = str(columns.find("item")), str(columns.find("answer"))
-    judge, score = columns.find("judge"), columns.find("score")
-    long = judge is not None and score is not None
-    if judge is not None and score is not None:
-        names = [judge, score]
-    else:
-        rest = [
-            name
-            for name in table.columns
-            if name not in (item, answer)
-            and canonical(name) not in ("id", "sample", "best", "group", "document", "aspect", "text")
-            and not ANNOTATORS.match(name)
-        ]
-        names = [name for name in rest if numeric_columns(table, [name])]
-    if not names:
-        raise InputError(
-            f"{table.name} holds no judge's scores; its columns are {columns.shown}; give {_SHAPES}"
-        )
-    rows = [row for batch in table.batches([item, answer, *names]) for row in batch]
-    keys = {key: place for place, key in enumerate(dict.fromkeys((row[0], str(row[1])) for row in rows))}
-    items = pl.Series("item", [str(key[0]) for key in keys])
-    answers = pl.Series("answer", [key[1] for key in keys])
-    place = [keys[row[0], str(row[1])] for row in rows]
-
-    def where(k: int, name: str) -> str:
-        return f"{table.name} row {k + 1} (item {rows[k][0]}): {name}"
-
-    if not long:
-        values = np.array(
-            [[number(cell, where(k, name)) for cell, name in zip(row[2:], names, strict=True)]
-             for k, row in enumerate(rows)]
-        )  # fmt: skip
-        mean, spread = folded(place, values, len(keys))
-        return AnswerScores(items, answers, tuple(names), mean, spread)
-    judges = list(dict.fromkeys(str(row[2]) for row in rows))
-    parts = []
-    for one in judges:
-        mine = [k for k, row in enumerate(rows) if str(row[2]) == one]
-        values = np.array([[number(rows[k][3], where(k, "score"))] for k in mine])
-        parts.append(folded([place[k] for k in mine], values, len(keys)))
-    mean, spread = (np.hstack([part[k] for part in parts]) for k in (0, 1))
-    return AnswerScores(items, answers, tuple(judges), mean, spread)
+    unread.update({name: unread_texts(cells(name)) for name in verdicts})
+    return Judgements(ids, found), unread_note({k: head for k, head in heads.items() if k not in verdicts})

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,14 @@ from .judgement_rows import folded, number
 from .labels import read_labels
 from .result_files import read_results, result_format
 from .tables import Table, open_table
-from .verdict_words import LOST, NUMBERED, verdict_of
+from .unread import refuse_scale, shown, unread_texts
+from .verdict_words import LOST, NUMBERED, number_of, verdict_of
+
+log = logging.getLogger(__name__)
+
+_NO_SCALE: Final = (
+    "write model_a, model_b or tie; ratings of each answer are item, answer and a column an expert"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +115,32 @@ def read_panel_votes(path: Path, *, annotators: Sequence[str] | None = None) -> 
     if identity is not None and named:
         rows = [row for batch in table.batches([identity, *named]) for row in batch]
         ids, _ = id_column(table, [row[0] for row in rows], column=identity)
-        codes = [[_code(cell) for cell in row[1:]] for row in rows]
-        return _voted(table, ids, tuple(named), np.array(codes, dtype=np.int8).reshape(len(rows), -1))
+        columns_of = [_codes(table, name, [row[k] for row in rows]) for k, name in enumerate(named, 1)]
+        return _voted(table, ids, tuple(named), np.stack(columns_of, axis=1))
     frame = read_labels(Path(path), skip_unvoted=True)
     return PanelVotes(frame["id"], ("vote",), frame["outcome"].to_numpy().astype(np.int8)[:, None])
+
+
+def _codes(table: Table, name: str, cells: Sequence[Any]) -> npt.NDArray[np.int8]:
+    """(n,) one annotator's votes; a warning shows what is none.
+
+    Raises
+    ------
+    InputError
+        Numbers of a scale, or 0 and 1 alone, of which either may be A.
+    """
+    refuse_scale(name, cells, file=table.name, remedy=_NO_SCALE)
+    digits = {digit for cell in cells if (digit := number_of(cell)) is not None}
+    words = any(number_of(cell) is None and _code(cell) != LOST for cell in cells)
+    if digits == {"0", "1"} and not words:
+        raise InputError(
+            f"{table.name}: the votes of {name!r} are 0 and 1 alone, of which A may be either; write "
+            "model_a, model_b, tie"
+        )
+    if texts := unread_texts(cells):
+        count = sum(number for _, number in texts)
+        log.warning("%s: %d cells of %s are no vote: %s", table.name, count, name, shown(texts))
+    return np.array([_code(cell) for cell in cells], dtype=np.int8)
 
 
 def _code(cell: Any) -> int:
@@ -143,6 +173,7 @@ def _from_rows(table: Table, columns: Columns, identity: str) -> PanelVotes:
     keys = {key: place for place, key in enumerate(dict.fromkeys(row[0] for row in rows))}
     ids, _ = id_column(table, list(keys), column=identity)
     names = tuple(dict.fromkeys(str(row[1]) for row in rows))
+    given = _codes(table, winner, [row[2] for row in rows])
     codes = np.full((len(keys), len(names)), LOST, dtype=np.int8)
     for count, row in enumerate(rows, start=1):
         place = keys[row[0]], names.index(str(row[1]))
@@ -150,7 +181,7 @@ def _from_rows(table: Table, columns: Columns, identity: str) -> PanelVotes:
             raise InputError(
                 f"{table.name} row {count} (id {row[0]}): {row[1]} votes twice; keep one vote an annotator"
             )
-        codes[place] = _code(row[2])
+        codes[place] = given[count - 1]
     return _voted(table, ids, names, codes)
 
 

@@ -13,6 +13,7 @@ from . import answer_results, judge_results
 from .format_names import RESULT_NAMES
 from .judge_results import pair_judgements
 from .tables import Table
+from .unread import Unread
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,19 @@ class ResultFormat:
     """Columns that tell a file, and what reads it."""
 
     columns: tuple[str, ...]
-    read: Callable[[Table], Judgements | AnswerScores]
+    read: Callable[[Table, dict[str, Unread]], Judgements | AnswerScores]
+    """the file's content; judges' texts that are no verdict are put into the dictionary"""
 
 
-def _rewardbench(table: Table) -> Judgements | AnswerScores:
+def _rewardbench(table: Table, unread: dict[str, Unread]) -> Judgements | AnswerScores:
     """Scores of reward models, or the bare results of generative judges."""
     if {"scores_chosen", "scores_rejected"} <= set(table.columns):
         return answer_results.rewardbench(table)
-    return pair_judgements(table, judge_results.rewardbench_verdicts)
+    return pair_judgements(table, unread, reader=judge_results.rewardbench_verdicts)
+
+
+def _scores(read: Callable[[Table], AnswerScores]) -> Callable[[Table, dict[str, Unread]], AnswerScores]:
+    return lambda table, unread: read(table)
 
 
 RESULTS: Final[dict[str, ResultFormat]] = {
@@ -50,10 +56,10 @@ RESULTS: Final[dict[str, ResultFormat]] = {
         partial(pair_judgements, reader=judge_results.fastchat),
     ),
     "mt-bench-single": ResultFormat(
-        ("question_id", "model", "judge", "score"), answer_results.mt_bench_single
+        ("question_id", "model", "judge", "score"), _scores(answer_results.mt_bench_single)
     ),
     "rewardbench": ResultFormat(("id", "subset", "results"), _rewardbench),
-    "rewardbench-2": ResultFormat(("id", "scores", "num_correct"), answer_results.rewardbench_2),
+    "rewardbench-2": ResultFormat(("id", "scores", "num_correct"), _scores(answer_results.rewardbench_2)),
 }
 """Every known result file, by the name that ``--format`` takes."""
 
@@ -70,13 +76,17 @@ def result_format(table: Table) -> str | None:
     return max(fitting, key=lambda name: len(RESULTS[name].columns), default=None)
 
 
-def read_results(table: Table, form: str | None = None) -> Judgements | AnswerScores | None:
+def read_results(
+    table: Table, form: str | None = None, unread: dict[str, Unread] | None = None
+) -> Judgements | AnswerScores | None:
     """What a benchmark's result file holds; None where its columns are those of none.
 
     Parameters
     ----------
     form
         Its name, where it is not to be told from the columns.
+    unread
+        Where to put judges' texts that are no verdict.
 
     Raises
     ------
@@ -93,4 +103,4 @@ def read_results(table: Table, form: str | None = None) -> Judgements | AnswerSc
             f"{table.name} lacks {', '.join(lacking)}, which a file of {name} has; leave out the format, or "
             "give that file"
         )
-    return RESULTS[name].read(table)
+    return RESULTS[name].read(table, {} if unread is None else unread)

@@ -29,7 +29,7 @@ BATCH_ROWS: Final = 4096
 _SPAN_ROWS: Final = 1 << 15
 """Rows of parquet decoded at once: a row group of a million is decoded thirty times, not three hundred."""
 _DELIMITERS: Final = (",", ";", "\t")
-_HEADER_RECORDS: Final = 100
+_HEADER_RECORDS: Final = 1000
 """JSON rows that are looked at for names of columns"""
 
 Row = Sequence[Any]

@@ -8,12 +8,13 @@ from typing import Any, Final
 from .cells import is_missing
 
 A, B, TIE, LOST = 0, 1, 2, -1
+_SIDED: Final = ("model", "response", "answer", "assistant", "output", "completion", "option")
 _SPELLED: Final[dict[str, int]] = {
     **dict.fromkeys(
-        ("a", "model_a", "response_a", "answer_a", "assistant_a", "output_a", "win"), A
+        ("a", *(f"{name}_{side}" for name in _SIDED for side in "a1"), "win"), A
     ),
     **dict.fromkeys(
-        ("b", "model_b", "response_b", "answer_b", "assistant_b", "output_b", "lose", "loss"),
+        ("b", *(f"{name}_{side}" for name in _SIDED for side in "b2"), "lose", "loss"),
         B,
     ),
     **dict.fromkeys(
@@ -27,6 +28,8 @@ _SPELLED: Final[dict[str, int]] = {
 _BETWEEN: Final = re.compile(r"[ \-_().]+")
 _COMPARED: Final = re.compile(r"(?:model_|response_|answer_|assistant_)?([ab])\s*(>{1,2}|<{1,2}|=|==|~)\s*"
                               r"(?:model_|response_|answer_|assistant_)?([ab])\Z")  # fmt: skip
+_MARKED: Final = re.compile(r"\[\[([^\[\]]{1,20})\]\]")
+"""a verdict as judges' prompts ask for it, within a whole answer"""
 _NUMBER: Final = re.compile(r"[012](?:\.0+)?\Z")
 NUMBERED: Final = {"1": A, "2": B, "0": TIE}
 """Numbers count from 1, as judges' prompts number the answers: 1 is A, 2 is B, 0 is a tie."""
@@ -45,6 +48,8 @@ def number_of(cell: Any) -> str | None:
 def verdict_of(cell: Any, *, numbers: dict[str, int]) -> int:
     """0 (A), 1 (B), 2 (tie), or -1 where a cell is empty, a refusal or no verdict.
 
+    In a longer text the verdict is what stands in double brackets, if it stands there alone or repeated.
+
     Parameters
     ----------
     numbers
@@ -60,7 +65,10 @@ def verdict_of(cell: Any, *, numbers: dict[str, int]) -> int:
     if found is not None:
         return found
     compared = _COMPARED.match(text)
-    if compared is None or compared[1] == compared[3]:
+    if compared is None:
+        marked = {verdict_of(one, numbers=numbers) for one in _MARKED.findall(str(cell))}
+        return marked.pop() if len(marked) == 1 else LOST
+    if compared[1] == compared[3]:
         return LOST
     left, sign = (A if compared[1] == "a" else B), compared[2]
     if sign[0] not in "<>":

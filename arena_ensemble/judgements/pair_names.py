@@ -30,6 +30,14 @@ def exchanged_ids(ids: pl.Series) -> pl.Series:
     return pair_parts(ids).select(other.alias("id"))["id"]
 
 
+def names_pairs(ids: pl.Series) -> bool:
+    """Whether every id is ``item|a|b`` of two different answers.
+
+    One that is not, such as a date ``2024|01|01``, shows that the ids of its table mean something else.
+    """
+    return ids.dtype == pl.String and not exchanged_ids(ids).null_count()
+
+
 def match_pairs(ids: pl.Series, wanted: pl.Series) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """The row of ``ids`` at which each wanted pair stands, and whether its answers stand exchanged there.
 
@@ -38,7 +46,8 @@ def match_pairs(ids: pl.Series, wanted: pl.Series) -> tuple[npt.NDArray[np.int64
     ids
         Unique ids.
     wanted
-        Ids of the same type. One that is not among ``ids`` is looked for with its answers exchanged.
+        Ids of the same type. One that is not among ``ids`` is looked for with its answers exchanged, where
+        all ids of both tables name pairs.
 
     Returns
     -------
@@ -46,11 +55,25 @@ def match_pairs(ids: pl.Series, wanted: pl.Series) -> tuple[npt.NDArray[np.int64
         (len(wanted),) each; row -1 where the pair is there in neither form.
     """
     rows = match_rows(ids, wanted)
-    lost = np.flatnonzero(rows < 0) if wanted.dtype == pl.String else np.zeros(0, dtype=np.int64)
-    found = match_rows(ids, exchanged_ids(wanted[lost])) if len(lost) else lost
     exchanged = np.zeros(len(rows), dtype=bool)
-    rows[lost], exchanged[lost] = found, found >= 0
+    lost = np.flatnonzero(rows < 0)
+    if len(lost) and names_pairs(wanted) and names_pairs(ids):
+        found = match_rows(ids, exchanged_ids(wanted[lost]))
+        rows[lost], exchanged[lost] = found, found >= 0
     return rows, exchanged
+
+
+def exchange_note(ids: pl.Series, wanted: pl.Series) -> str | None:
+    """What to tell a person whose pairs are joined with their answers exchanged; None where none is."""
+    rows, exchanged = match_pairs(ids, wanted)
+    if not exchanged.any():
+        return None
+    first = int(exchanged.argmax())
+    return (
+        f"{exchanged.sum()} of {len(wanted)} pairs are joined with their answers exchanged, such as "
+        f"{wanted[first]!r} with {ids[int(rows[first])]!r}: ids are read as item|answer_a|answer_b; if the "
+        "parts of yours mean something else, write another sign for |"
+    )
 
 
 def joined_ids(parts: list[pl.Series]) -> pl.Series:

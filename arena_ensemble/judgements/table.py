@@ -120,7 +120,10 @@ class Judgements:
         ids = joined_ids([part.ids for part in parts])
         for part in parts:
             if twice := [name for name in part.judges if name in columns]:
-                raise InputError(f"two tables hold the judge {twice[0]!r}; rename one of them")
+                raise InputError(
+                    f"two tables hold the judge {twice[0]!r}; rename one of them, or put all rows of a judge "
+                    "into one file"
+                )
             columns.update(part._on(ids))
             costs.update(part.costs)
         return cls(ids, columns, costs)

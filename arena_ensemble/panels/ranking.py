@@ -8,6 +8,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.special import expit
 from scipy.stats import norm
 
@@ -67,6 +69,11 @@ def rank(
     2023, arXiv 2301.09633; the weight ``tuning`` that minimises the variance: PPI++, arXiv 2311.01453). The
     predictions must be out of fold on the voted rows, which are a random part of all.
 
+    Where some systems win or lose all their votes against the rest, the votes alone have no finite ratings
+    (Ford 1957), and no spread of which an interval could be made. Such systems are given half a win and half
+    a loss against the average of the others, which for two systems is the penalty of Firth (1993); the halves
+    count in the variance like votes. The interval of two systems' 20 wins of 20 is then about Wilson's.
+
     Parameters
     ----------
     system_a, system_b
@@ -110,7 +117,8 @@ def rank(
         probs = np.exp(np.asarray(log_probs, dtype=np.float64))
         predicted = probs[:, 0] + 0.5 * probs[:, 2]
         tunings = _TUNINGS if tuning is None else np.array([tuning])
-    fits = [_fit(x, len(names), outcome, predicted, voted, codes, weight) for weight in tunings]
+    halves = _halves(a[voted], b[voted], votes[voted], len(names), x.shape[1])
+    fits = [_fit(x, len(names), outcome, predicted, voted, codes, weight, halves) for weight in tunings]
     best = min(range(len(fits)), key=lambda k: float(np.trace(fits[k][1])))
     theta, covariance = fits[best]
     z = float(norm.ppf(0.5 + level / 2))
@@ -137,28 +145,53 @@ def _check(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], votes: npt.NDArra
         )
 
 
+def _halves(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64], votes: npt.NDArray[np.int64],
+            systems: int, width: int) -> Floats:  # fmt: skip
+    """(m, width) comparisons with the average of the others, half won and half lost; none where all is well.
+
+    One for each system outside the largest set of which every member has, through others, both won and lost
+    against every other; where no set is the largest, one for each system.
+    """
+    won, lost = np.where(votes == 1, b, a), np.where(votes == 1, a, b)
+    tied = votes == 2
+    edges = np.r_[won, lost[tied]], np.r_[lost, won[tied]]
+    graph = coo_array((np.ones(len(edges[0])), edges), shape=(systems, systems))
+    count, parts = connected_components(graph, connection="strong")
+    sizes = np.bincount(parts)
+    largest = np.flatnonzero(sizes == sizes.max())
+    apart = np.arange(systems) if len(largest) > 1 else np.flatnonzero(parts != largest[0])
+    if count == 1:
+        return np.zeros((0, width))
+    found = np.zeros((len(apart), width))
+    found[:, :systems] = -1.0 / (systems - 1)
+    found[np.arange(len(apart)), apart] = 1.0
+    return found
+
+
 def _fit(x: Floats, systems: int, outcome: Floats, predicted: Floats, voted: npt.NDArray[np.bool_],
-         codes: npt.NDArray[np.int64], weight: float) -> tuple[Floats, Floats]:  # fmt: skip
+         codes: npt.NDArray[np.int64], weight: float, halves: Floats) -> tuple[Floats, Floats]:  # fmt: skip
     """Ratings (systems,) that sum to zero and their covariance, of the first columns of ``x``."""
     n, k, votes = len(x), x.shape[1], int(voted.sum())
     flat = np.zeros((k, k))
     flat[:systems, :systems] = 1.0 / systems
     share = voted / votes  # of a row in the mean over votes
+    half = (1 - 1 / systems) / votes  # of n such comparisons, n - 1 are independent
     mixed = weight / n + (1 - weight) * share
     target = weight * predicted / n + share * (outcome - weight * predicted)
     theta = np.zeros(k)
     for _ in range(_STEPS):
-        p = expit(x @ theta)
-        gradient = x.T @ (mixed * p - target) + _RIDGE * theta
-        hessian = (x * (mixed * p * (1 - p))[:, None]).T @ x + flat + _RIDGE * np.eye(k)
+        p, q = expit(x @ theta), expit(halves @ theta)
+        gradient = x.T @ (mixed * p - target) + half * halves.T @ (q - 0.5) + _RIDGE * theta
+        hessian = _information(x, mixed * p * (1 - p)) + _information(halves, half * q * (1 - q))
+        hessian += flat + _RIDGE * np.eye(k)
         step = np.linalg.solve(hessian, gradient)
         largest = float(np.abs(step).max())
         theta = theta - step * min(1.0, 2.0 / max(largest, 1e-12))
         if largest < 1e-10:
             break
     theta[:systems] -= theta[:systems].mean()
-    p = expit(x @ theta)
-    hessian = (x * (mixed * p * (1 - p))[:, None]).T @ x + flat
+    p, q = expit(x @ theta), expit(halves @ theta)
+    hessian = _information(x, mixed * p * (1 - p)) + _information(halves, half * q * (1 - q)) + flat
     scores = x * (mixed * p - target)[:, None]  # (n, k): rows of the gradient
     for part in (voted, ~voted):  # which rows were voted on is given: only the spread inside a part counts
         scores[part] -= scores[part].mean(axis=0) if part.any() else 0.0
@@ -166,10 +199,15 @@ def _fit(x: Floats, systems: int, outcome: Floats, predicted: Floats, voted: npt
     summed = np.zeros((groups, k))
     np.add.at(summed, codes, scores)
     middle = summed.T @ summed * (groups / max(groups - 1, 1))
+    middle += _information(halves, half / votes * (q**2 + (1 - q) ** 2) / 4)
     inverse = np.linalg.inv(hessian)
     centre = np.eye(k) - flat
     covariance = centre @ inverse @ middle @ inverse @ centre
     return theta[:systems], covariance[:systems, :systems]
+
+
+def _information(x: Floats, weights: Floats) -> Floats:
+    return np.asarray((x * weights[:, None]).T @ x, dtype=np.float64)
 
 
 def _ratings(names: Sequence[str], theta: Floats, covariance: Floats, z: float) -> tuple[Rating, ...]:

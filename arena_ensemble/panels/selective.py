@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,8 @@ from ..metrics import Labels, checked_labels
 _GRID: Final = np.round(np.arange(0.999, 1 / 3, -0.001), 3)
 """Thresholds on the largest probability, the strictest first; fixed beforehand, as the guarantee needs."""
 
+_FACTORS: Final = np.round(1.1 ** np.arange(1, 73), 3)
+"""of rows, up to about a thousand times as many"""
 _STARTS: Final = 2
 _LEAST: Final = 0.1
 """share of the rows that the strictest threshold of the second start keeps"""
@@ -45,6 +48,11 @@ class Threshold:
     delta: float
     rows: int
     """rows that the guarantee was computed from: one a group"""
+    reachable: float | None = None
+    """where no threshold is safe: the least share, in steps of .01, for which these rows would have one"""
+    rows_needed: int | None = None
+    """where no threshold is safe: about how many rows like these would have one; None where no part of them
+    seems to err seldom enough"""
 
 
 def risk_coverage(
@@ -125,7 +133,35 @@ def safe_threshold(
     found = None if passed is None else float(_GRID[passed])
     kept = sure >= found if found is not None else np.zeros(len(labels), dtype=bool)
     error = float(wrong[kept].mean()) if kept.any() else float("nan")
-    return Threshold(found, float(kept.mean()), error, alpha, delta, int(chosen.sum()))
+    rows = int(chosen.sum())
+    if found is not None:
+        return Threshold(found, float(kept.mean()), error, alpha, delta, rows)
+    return Threshold(
+        None, 0.0, error, alpha, delta, rows, _reachable(errors, counts, alpha, delta),
+        _rows_needed(errors, counts, alpha, delta, rows),
+    )  # fmt: skip
+
+
+def _reachable(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, delta: float) -> float | None:
+    """The least share above ``alpha`` that a threshold would keep; None where none below 1 is."""
+    shares = np.arange(math.floor(alpha * 100) + 1, 100) / 100
+    return next((float(share) for share in shares if _passed(errors, counts, share, delta) is not None), None)
+
+
+def _rows_needed(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, delta: float,
+                 rows: int) -> int | None:  # fmt: skip
+    """About how many rows like these would have a threshold, to two digits; None where none seems safe.
+
+    Each part is taken to err as often as with half an error more (the mean under Jeffreys' prior): no errors
+    among three rows are no proof that a hundred of them are right. A plan, no promise.
+    """
+    rate = (errors + 0.5) / (counts + 1)
+    for factor in _FACTORS:
+        more = np.ceil(counts * factor).astype(np.int64)
+        if _passed(np.ceil(rate * more), more, alpha, delta) is not None:
+            digits = 10 ** max(math.floor(math.log10(rows * factor)) - 1, 0)
+            return math.ceil(rows * factor / digits) * digits
+    return None
 
 
 def _passed(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, delta: float) -> int | None:

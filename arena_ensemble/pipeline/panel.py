@@ -30,9 +30,9 @@ from ..io import (
     write_submission,
 )
 from ..io.column_names import WINNERS
-from ..io.judgements import LoadedJudgements, load_all
+from ..io.judgements import LoadedJudgements, joined_pairs, load_all
 from ..judgements import First, JudgeColumn, Judgements, LogProbs, Scores, Verdicts
-from ..judgements.pair_names import match_pairs, pair_codes
+from ..judgements.pair_names import exchange_note, match_pairs, pair_codes
 from ..panels import Panel
 from ..panels.folder import USES, folder_threshold
 from ..predictions import Floats
@@ -109,12 +109,12 @@ def panel_data(
     costs: Path | None = None,
 ) -> PanelData:
     """The same of judgements that were read already; ``costs`` is a file of ``judge, cost``."""
-    given = Judgements.joined([one.as_pairs() for one in loaded])
+    given = joined_pairs(loaded)
     if costs is not None:
         given = dataclasses.replace(given, costs={**given.costs, **read_costs(costs, given.judges)})
     best = read_best_votes(votes)
     read = read_panel_votes(votes) if best is None else best.pair_votes(given.ids, votes)
-    common = _judged(given, read, votes)
+    common = _judged(given, read, votes, named=all(one.named for one in loaded))
     ids = common.ids
     battles = None if text is None else read_battles(text, format=text_format)
     voted = None
@@ -153,14 +153,16 @@ def read_costs(path: Path, judges: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _judged(judgements: Judgements, votes: PanelVotes, path: Path) -> PanelVotes:
-    """The votes about pairs that were judged."""
+def _judged(judgements: Judgements, votes: PanelVotes, path: Path, *, named: bool) -> PanelVotes:
+    """The votes about pairs that were judged; ``named``: whether the judgements' ids surely name pairs."""
     judgements.aligned_to(votes.ids)  # refuses ids of another type, and files without a common pair
     rows, exchanged = match_pairs(judgements.ids, votes.ids)
     kept = np.flatnonzero(rows >= 0)
     unjudged, unvoted = len(votes.ids) - len(kept), len(judgements) - len(np.unique(rows[kept]))
-    if exchanged.any():
+    if named and exchanged.any():
         log.info("%s: %d pairs were judged with their answers exchanged", path, exchanged.sum())
+    elif note := exchange_note(judgements.ids, votes.ids):
+        log.warning("%s: %s", path, note)
     if unjudged:
         log.warning("%s: %d of %d pairs were not judged and are left out", path, unjudged, len(votes.ids))
     if unvoted:
@@ -304,7 +306,9 @@ def predict_panel(
         A file of the panel is truncated or edited.
     """
     panel = Panel.load(folder)
-    given = read_judgements(*judgements, numbers=numbers, first=first, format=format)
+    given = read_judgements(
+        *judgements, numbers=numbers, first=first, format=format, known=panel.judge_names_
+    )
     if unknown := [name for name in given.judges if name not in panel.judge_names_]:
         known = ", ".join(panel.judge_names_[:8]) + (", …" if len(panel.judge_names_) > 8 else "")
         raise InputError(

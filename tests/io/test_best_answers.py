@@ -46,6 +46,10 @@ def test_the_best_is_named_flagged_or_scored(tmp_path: Path) -> None:
     scored = read_best_votes(path, scores=True)
     assert scored is not None
     assert scored.shares == {"1": {"a": 0.75, "b": 0.25}}
+    path.write_text("item,answer,expert_1\n1,a,5\n1,b,4\n1,a,1\n1,b,\n2,a,1\n2,b,0\n")
+    repeated = read_best_votes(path, scores=True)
+    assert repeated is not None
+    assert repeated.shares == {"1": {"b": 1.0}, "2": {"a": 1.0}}  # a is rated 3 on average, b 4
     path.write_text("item,answer,best\n1,a,1\n1,b,1\n1,c,0\n")
     flagged = read_best_votes(path)
     assert flagged is not None

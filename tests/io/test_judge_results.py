@@ -78,6 +78,20 @@ def test_alpaca_eval_prefers_from_one_to_two(tmp_path: Path, weighted: bool) -> 
         assert np.exp(column.log_probs[2, First.UNKNOWN, 1]) == pytest.approx(0.9)
 
 
+def test_alpaca_evals_old_zero_is_a_draw(tmp_path: Path) -> None:
+    """As in its own win rates: 0 and 1.5 are draws, null was not read, other numbers are no preference."""
+    path = tmp_path / "annotations.json"
+    cases = (([1, 0, 2, 0.0, None, 7], [0, 2, 1, 2, -1, -1]), ([1.2, 0, 1.9], [0, 2, 1]))
+    for preferences, verdicts in cases:
+        rows = [
+            {"instruction": f"do {k}", "output_1": "a", "output_2": "b", "generator_1": "x",
+             "generator_2": "y", "annotator": "big", "preference": value}
+            for k, value in enumerate(preferences)
+        ]  # fmt: skip
+        path.write_text(json.dumps(rows))
+        assert read_judgements(path).columns["big"].verdicts.tolist() == verdicts
+
+
 def test_costs_of_calls_are_averaged(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.csv"
     path.write_text("id,judge,verdict,cost\n1,x,model_a,2\n2,x,model_b,4\n1,y,tie,\n")

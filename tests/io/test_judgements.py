@@ -167,6 +167,116 @@ def test_what_cannot_be_read_is_named_with_its_remedy(tmp_path: Path, text: str,
         read_judgements(_file(tmp_path, text))
 
 
+def test_a_verdict_in_double_brackets_is_read_in_a_whole_answer() -> None:
+    for text, code in (
+        ("Both are fine, yet [[B]]", 1), ("[[A>B]], so my final verdict is: [[A>B]]", 0), ("[[A]] or [[B]]", -1),
+        ("Rating: [[5]]", -1), ("Response 2", 1), ("Answer 1.", 0), ("[[C]] it is", 2),
+    ):  # fmt: skip
+        assert verdict_of(text, numbers=NUMBERED) == code, text
+
+
+def test_texts_that_are_no_verdict_are_listed_with_their_counts(tmp_path: Path) -> None:
+    long = "no idea " * 20
+    rows = [
+        ("x", "A"),
+        ("x", "both\x1b[31m"),
+        ("x", f'"{long}"'),
+        ("x", "both\x1b[31m"),
+        ("y", "B"),
+        ("y", ""),
+    ]
+    text = "id,judge,verdict\n" + "".join(f"{k},{judge},{word}\n" for k, (judge, word) in enumerate(rows))
+    for name, body in (("long.csv", text), ("wide.csv", "id,x\n1,A\n2,both\n3,\n4,both\n5,neither good\n")):
+        found = load_judgements(_file(tmp_path, body, name))
+        line = next(note for note in found.notes if "no verdict" in note)
+        if name == "long.csv":
+            assert found.unread["x"][0] == ("both\x1b[31m", 2)
+            assert len(found.unread["x"][1][0]) == 60
+            assert found.unread["y"] == ()
+            assert line.startswith("x: 3 answers are no verdict: 'both\\x1b[31m' 2, 'no idea no idea")
+        else:
+            assert line == "x: 1 answers are no verdict: 'neither good' 1"
+
+
+@pytest.mark.parametrize("text", [
+    "id,judge,verdict\n" + "".join(f"{k},x,{k % 5 + 1}\n" for k in range(20)),
+    "id,gpt\n" + "".join(f"{k},{k % 5 + 1}\n" for k in range(20)),
+])  # fmt: skip
+def test_a_scale_is_no_verdict(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"holds numbers beyond 0, 1 and 2 \(3, 4, 5\): .*write model_a"):
+        read_judgements(_file(tmp_path, text))
+
+
+def test_a_failure_written_as_a_number_is_missing(tmp_path: Path) -> None:
+    rows = "".join(f"{k},x,{(1, 2, -1, 2)[k % 4]}\n" for k in range(40))
+    found = read_judgements(_file(tmp_path, "id,judge,verdict\n" + rows))
+    assert found.missing == {"x": 10}
+
+
+def test_annotators_who_give_scores_or_only_0_and_1_are_refused(tmp_path: Path) -> None:
+    scores = "id,annotator_1,annotator_2\n" + "".join(f"{k},{k % 5 + 1},A\n" for k in range(20))
+    with pytest.raises(InputError, match="'annotator_1' holds numbers beyond 0, 1 and 2"):
+        read_panel_votes(_file(tmp_path, scores))
+    coded = "id,human\n1,0\n2,1\n3,0\n"
+    with pytest.raises(
+        InputError, match="votes of 'human' are 0 and 1 alone, of which A may be either; write"
+    ):
+        read_panel_votes(_file(tmp_path, coded))
+    rows = "id,annotator,winner\n" + "".join(f"{k},p,{k % 7}\n" for k in range(20))
+    with pytest.raises(InputError, match="'winner' holds numbers beyond"):
+        read_panel_votes(_file(tmp_path, rows))
+
+
+def test_votes_that_are_none_are_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    read_panel_votes(_file(tmp_path, "id,annotator_1,annotator_2\n1,A,garbage\n2,B,B\n3,tie,garbage\n"))
+    assert "2 cells of annotator_2 are no vote: 'garbage' 2" in caplog.text
+
+
+def test_a_judge_that_was_asked_late_or_mostly_refuses_is_read(tmp_path: Path) -> None:
+    rows = [f"{k},{'' if k < 300 else 'AB'[k % 2]},{'A' if k % 3 == 0 else 'I refuse'}" for k in range(400)]
+    late = [f"{'' if k < 300 else 0.7},{'' if k < 300 else 0.3}" for k in range(400)]
+    text = "id,late,rude,lm_a,lm_b\n" + "".join(f"{row},{end}\n" for row, end in zip(rows, late, strict=True))
+    found = load_judgements(_file(tmp_path, text))
+    assert found.judgements is not None
+    assert found.judgements.judges == ("late", "rude", "lm")
+    assert found.judgements.missing == {"late": 300, "rude": 266, "lm": 300}
+    assert found.unread["rude"] == (("I refuse", 266),)
+
+
+def test_columns_about_pairs_are_no_judges_and_scores_are_named(tmp_path: Path) -> None:
+    text = "id,turn,category,tokens_a,tokens_b,gpt,rating\n" + "".join(
+        f"{k},{k % 2 + 1},A,{90 + k},{80 + k},{'AB'[k % 2]},{k % 5 + 1}\n" for k in range(30)
+    )
+    text = text.replace("rating", "stars")
+    path = _file(tmp_path, text)
+    with pytest.raises(InputError, match="'stars' holds numbers beyond"):
+        read_judgements(path)
+    found = load_judgements(_file(tmp_path, text.replace(",1\n", ",7\n").replace(",2\n", ",8\n")))
+    assert found.judgements is not None
+    assert found.judgements.judges == ("gpt",)
+    assert any(
+        "not read, though they hold few numbers, as scores do: stars (3 to 8)" in one for one in found.notes
+    )
+
+
+def test_a_judge_that_failed_everywhere_is_missing_beside_others_or_where_it_is_known(tmp_path: Path) -> None:
+    path = _file(tmp_path, "id,judge,verdict\n1,x,A\n1,y,refused\n2,y,no\n2,x,B\n")
+    assert read_judgements(path).missing == {"x": 0, "y": 2}
+    lone = _file(tmp_path, "id,judge,verdict\n1,y,refused\n", "lone.csv")
+    with pytest.raises(InputError, match="not one of 1 verdicts of 'y' can be read"):
+        read_judgements(lone)
+    assert read_judgements(lone, known=["y"]).missing == {"y": 1}
+    wide = _file(tmp_path, "id,x,y\n1,A,refused\n2,B,no\n", "wide.csv")
+    assert read_judgements(wide).judges == ("x",)
+    assert read_judgements(wide, known=["x", "y"]).missing == {"x": 0, "y": 2}
+
+
+def test_logarithms_of_probabilities_are_named_as_such(tmp_path: Path) -> None:
+    path = _file(tmp_path, "id,judge,p_a,p_b\n1,x,-0.105,-2.303\n")
+    with pytest.raises(InputError, match="these are logarithms: write their exponentials"):
+        read_judgements(path)
+
+
 def test_numbers_that_are_stated_are_read(tmp_path: Path) -> None:
     path = _file(tmp_path, "id,judge,verdict\n1,x,0\n2,x,1\n")
     assert read_judgements(path, numbers="012").columns["x"].verdicts.tolist() == [0, 1]

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena_ensemble.judgements import Judgements
-from arena_ensemble.judgements.pair_names import exchanged_ids, match_pairs, pair_codes, pair_parts
+from arena_ensemble.judgements.pair_names import (
+    exchange_note,
+    exchanged_ids,
+    match_pairs,
+    pair_codes,
+    pair_parts,
+)
 from tests.helpers.judgement_cases import random_judgements
 
 NAMES = st.text(alphabet="ab|é .", min_size=1, max_size=5)
@@ -70,6 +76,27 @@ def test_exchanging_ids_twice_is_the_identity(item: str, a: str, b: str) -> None
         assert exchanged_ids(other).to_list() == ids.to_list()
         parts = pair_parts(ids).row(0)
         assert "|".join(parts) == ids[0]
+
+
+@given(st.sets(st.tuples(st.integers(1, 12), st.integers(1, 28)), min_size=2, max_size=30))
+def test_ids_of_another_meaning_are_never_exchanged(days: set[tuple[int, int]]) -> None:
+    """Dates with a bar between: month and day are alike in some row, so they are no names of answers."""
+    ids = pl.Series("id", [f"2024|{month:02}|{day:02}" for month, day in sorted(days | {(3, 3)})])
+    wanted = pl.Series("id", [f"2024|{day:02}|{month:02}" for month, day in sorted(days)])
+    rows, exchanged = match_pairs(ids, wanted)
+    assert not exchanged.any()
+    assert all(ids[int(row)] == one for row, one in zip(rows, wanted, strict=True) if row >= 0)
+    for left, right in ((pl.concat([ids, wanted]).unique(), wanted), (wanted, ids)):
+        assert not match_pairs(left, right)[1].any()
+
+
+def test_an_exchange_is_told_with_an_example() -> None:
+    ids = pl.Series("id", ["q|a|b", "q|a|c"])
+    assert exchange_note(ids, ids) is None
+    note = exchange_note(ids, pl.Series("id", ["q|a|b", "q|c|a"]))
+    assert note is not None
+    assert "1 of 2 pairs are joined with their answers exchanged, such as 'q|c|a' with 'q|a|c'" in note
+    assert exchange_note(ids, pl.Series("id", ["q|c|a", "plain"])) is None
 
 
 def test_ids_without_two_names_are_left_alone() -> None:

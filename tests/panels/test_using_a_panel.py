@@ -70,6 +70,32 @@ def test_a_threshold_asks_for_more_where_more_is_promised_and_none_is_an_answer(
         safe_threshold(log_probs, y, alpha=1.0)
 
 
+def test_where_no_threshold_is_safe_it_says_what_would_be() -> None:
+    log_probs, y = drawn(np.random.default_rng(11), 300)
+    found = safe_threshold(log_probs, y, alpha=0.03)
+    assert found.threshold is None
+    assert found.reachable is not None
+    assert safe_threshold(log_probs, y, alpha=found.reachable).threshold is not None
+    assert (
+        found.reachable <= 0.04
+        or safe_threshold(log_probs, y, alpha=found.reachable - 0.01).threshold is None
+    )
+    met = []
+    for seed in range(10):
+        few = safe_threshold(*drawn(np.random.default_rng(seed), 300), alpha=0.1)
+        if few.rows_needed is not None:
+            assert few.rows_needed > 300
+            more = drawn(np.random.default_rng(seed + 100), few.rows_needed)
+            met.append(safe_threshold(*more, alpha=0.1).threshold is not None)
+    assert len(met) >= 3
+    assert np.mean(met) >= 0.5
+    coin = np.log(np.tile([0.5, 0.5 - 1e-9, 1e-9], (400, 1)))
+    hopeless = safe_threshold(coin, np.arange(400) % 2, alpha=0.1)
+    assert hopeless.rows_needed is None
+    assert hopeless.reachable == pytest.approx(0.56, abs=0.02)
+    assert safe_threshold(log_probs, y, alpha=found.reachable).reachable is None
+
+
 def test_risk_falls_with_coverage_and_ends_at_the_whole() -> None:
     log_probs, y = drawn(np.random.default_rng(2), 6000)
     table = risk_coverage(log_probs, y)
@@ -147,6 +173,50 @@ def test_a_panel_that_is_wrong_moves_no_rating_on_average() -> None:
         found = rank(a, b, np.where(np.arange(2000) < 500, y, -1), upside_down, tuning=1.0)
         error += [one.rating - truth[one.system] for one in found.ratings if one.system == "s3"]
     assert abs(np.mean(error)) < 3 * np.std(error) / np.sqrt(len(error))
+
+
+@pytest.mark.parametrize("wins", [2, 5, 20, 100])
+def test_a_system_that_wins_every_vote_has_the_interval_of_a_share(wins: int) -> None:
+    """Two systems and one winner: about Wilson's interval of ``wins`` of ``wins``."""
+    best, worst = rank(["a"] * wins, ["b"] * wins, [0] * wins).ratings
+    z2 = 1.96**2
+    assert best.rating == -worst.rating
+    low = float(expit(best.low - worst.high))
+    assert low == pytest.approx(wins / (wins + z2), abs=0.07 if wins > 2 else 0.1)
+    assert best.high - best.low > 1
+    lost = rank(["a"] * wins, ["b"] * wins, [1] * wins).ratings
+    assert [(one.system, one.rating) for one in lost] == [("b", best.rating), ("a", worst.rating)]
+
+
+def test_intervals_cover_where_a_system_wins_or_loses_every_vote() -> None:
+    rng = np.random.default_rng(13)
+    strength = np.array([-1.2, -0.7, -0.2, 2.1])
+    covered, of_winner = [], []
+    for _ in range(200):
+        a = rng.integers(0, 4, 60)
+        b = (a + rng.integers(1, 4, 60)) % 4
+        y = (rng.random(60) > expit(strength[a] - strength[b])).astype(np.int64)
+        found = {one.system: one for one in rank([f"s{k}" for k in a], [f"s{k}" for k in b], y).ratings}
+        hits = [found[f"s{k}"].low <= strength[k] <= found[f"s{k}"].high for k in range(4)]
+        covered += hits
+        if (y[a == 3] == 0).all() and (y[b == 3] == 1).all():
+            of_winner.append(hits[3])
+    assert len(of_winner) > 40
+    assert np.mean(of_winner) >= 0.93
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.03)
+
+
+def test_systems_that_only_beat_the_rest_have_wide_intervals_beside_a_panel() -> None:
+    """Two strong systems, mixed between themselves, win every vote against two weak ones."""
+    a = ["p", "q", "p", "p", "q", "q", "x", "y"] * 5
+    b = ["q", "p", "x", "y", "x", "y", "y", "x"] * 5
+    log_probs = np.log(np.tile([0.6, 0.4 - 1e-12, 1e-12], (40, 1)))
+    for panel in (None, log_probs):
+        found = {one.system: one for one in rank(a, b, [0] * 40, panel).ratings}
+        assert found["p"].rating == pytest.approx(found["q"].rating)
+        for one in found.values():
+            assert 0.5 < one.high - one.low < 10
+        assert found["q"].low > found["x"].high
 
 
 def test_ratings_are_those_of_logistic_regression() -> None:

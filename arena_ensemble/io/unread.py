@@ -1,0 +1,76 @@
+"""Cells that should hold verdicts and do not: their commonest texts, and numbers that are a scale."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from ..errors import InputError
+from .cells import is_missing
+from .verdict_words import LOST, NUMBERED, number_of, verdict_of
+
+Unread = tuple[tuple[str, int], ...]
+"""Texts that are no verdict, with their counts, the commonest first."""
+_NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d*)?\Z")
+_SCALE: Final = 0.05
+"""share of numbers beyond 0, 1 and 2 from which a column is a scale and no verdicts"""
+_LONGEST: Final = 60
+_SHOWN: Final = 3
+_JUDGES: Final = 3
+
+
+def unread_texts(cells: Sequence[Any]) -> Unread:
+    """The texts of filled cells that are no verdict, each cut to 60 characters and on one line."""
+    lost = Counter(str(cell) for cell in cells if not is_missing(cell))
+    found: Counter[str] = Counter()
+    for text, count in lost.items():
+        if verdict_of(text, numbers=NUMBERED) == LOST:
+            found[_short(text)] += count
+    return tuple(found.most_common())
+
+
+def unread_lines(unread: Mapping[str, Unread]) -> list[str]:
+    """A sentence for each of the judges with most unread texts: the commonest of them, escaped."""
+    totals = {name: sum(count for _, count in texts) for name, texts in unread.items() if texts}
+    worst = sorted(totals, key=lambda name: -totals[name])[:_JUDGES]
+    lines = [f"{name}: {totals[name]} answers are no verdict: {shown(unread[name])}" for name in worst]
+    if more := len(totals) - len(worst):
+        lines.append(f"{more} more judges gave answers that are no verdict")
+    return lines
+
+
+def shown(texts: Unread, most: int = _SHOWN) -> str:
+    """``'cannot decide' 12, 'both' 3 and 2 others``."""
+    others = len(texts) - most
+    more = f" and {others} other text{'s' if others > 1 else ''}" if others > 0 else ""
+    return ", ".join(f"{text!a} {count}" for text, count in texts[:most]) + more
+
+
+def refuse_scale(name: str, cells: Sequence[Any], *, file: str, remedy: str) -> None:
+    """Refuse a column of verdicts or votes that holds a scale, of which 1 and 2 would be taken for A and B.
+
+    Raises
+    ------
+    InputError
+        A twentieth or more of the filled cells are numbers other than 0, 1, 2, and -1, which marks a failure.
+    """
+    filled = Counter(str(cell).strip() for cell in cells if not is_missing(cell))
+    beyond = {text: count for text, count in filled.items() if _beyond(text)}
+    if not beyond or sum(beyond.values()) < _SCALE * sum(filled.values()):
+        return
+    examples = sorted(beyond, key=lambda text: -beyond[text])[:_SHOWN]
+    raise InputError(
+        f"{file}: {name!r} holds numbers beyond 0, 1 and 2 ({', '.join(one[:12] for one in examples)}): a "
+        f"score or a scale, which says nothing of who wins; {remedy}"
+    )
+
+
+def _beyond(text: str) -> bool:
+    return bool(_NUMBER.match(text)) and number_of(text) is None and float(text) != -1
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
