@@ -14,26 +14,19 @@ from ..errors import InputError
 from ..io.format_names import FORMAT_NAMES, RESULT_NAMES
 from . import options as o
 from .best_of_n import fit_best_of_n, predict_best_of_n, without
+from .panel_options import FirstOption, NumbersOption, first_seen, result_format
 from .panel_uses import UseOptions, character_table, uses_text
 from .runner import Result
 
 if TYPE_CHECKING:
-    from ..judgements import First
     from ..panels import Panel
     from ..pipeline.panel import PanelData
 
 _SHOWN: Final = 12
 """judges shown without ``--all``, the best ones"""
-_FIRST: Final = ("a", "b", "none")
 
 JudgementsOption = Annotated[
     list[Path], typer.Option(metavar="FILE", help="verdicts, scores or probabilities of judges (repeat)")
-]
-NumbersOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="012|120", help="numbers as verdicts: 0 A, 1 B, 2 tie; or 1 A, 2 B, 0 tie", show_default="120"
-    ),
 ]
 ResultFormatOption = Annotated[
     str | None,
@@ -50,10 +43,6 @@ TextFormatOption = Annotated[
         help=f"of --text: {', '.join(FORMAT_NAMES[:-1])} or {FORMAT_NAMES[-1]}",
         show_default="decided by the columns",
     ),
-]
-FirstOption = Annotated[
-    str,
-    typer.Option(metavar="a|b|none", help="answer that judges saw first, where no column first says it"),
 ]
 
 
@@ -233,33 +222,3 @@ def predict_panel(given: PanelOptions, out: Path | None, format: str | None) -> 
 def _check_text(text: Path | None, form: str | None) -> None:
     if form is not None and text is None:
         raise InputError("--text-format is that of --text FILE; give both, or leave it out")
-
-
-def result_format(name: str | None) -> str | None:
-    """``--format`` of a panel, which names result files.
-
-    Raises
-    ------
-    InputError
-        It is none of them.
-    """
-    if name is None or name in RESULT_NAMES:
-        return name
-    if name in FORMAT_NAMES:
-        raise InputError(f"--format {name} is a format of battles; for the texts say --text-format {name}")
-    raise InputError(f"--format {name}: no result file of that name; name one of {', '.join(RESULT_NAMES)}")
-
-
-def first_seen(text: str) -> First:
-    """``--first`` as a `First`.
-
-    Raises
-    ------
-    InputError
-        It is neither a, nor b, nor none.
-    """
-    from ..judgements import First
-
-    if text.lower() not in _FIRST:
-        raise InputError(f"--first {text}: expected {', '.join(_FIRST[:-1])} or {_FIRST[-1]}")
-    return (First.A, First.B, First.UNKNOWN)[_FIRST.index(text.lower())]

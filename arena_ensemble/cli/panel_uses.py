@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
     from ..pipeline.panel_uses import Uses
@@ -100,14 +98,9 @@ def character_table(judges: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _plain_table(title: str, columns: Mapping[str, Sequence[str]]) -> str:
-    from .tables import rendered
+    from .tables import wide_table
 
-    table = Table(box=None, pad_edge=False)
-    for place, header in enumerate(columns):
-        table.add_column(Text(header), justify="left" if place == 0 else "right", no_wrap=True)
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*map(Text, row))
-    return f"{title}\n{rendered(table, width=_WIDEST)}"
+    return wide_table(tuple(columns), list(zip(*columns.values(), strict=True)), title=title)
 
 
 def _number(value: float | None, shape: str) -> str:

@@ -39,6 +39,7 @@ def report(
 ) -> Result:
     """Write one page to look at: scores, calibration, members, battles."""
     from ..artifacts.workspace import Workspace
+    from ..panels.choice_files import is_best_of_n
     from ..report import page
 
     if format is not None and data is None:
@@ -47,5 +48,6 @@ def report(
     target = page.write(
         Workspace(workspace), out, folder=external or brought, data=data, form=format, against=against
     )
-    more = "" if data else "; with --data FILE, the battles it was made from, it shows where it loses too"
+    alone = data or (external is not None and is_best_of_n(external))
+    more = "" if alone else "; with --data FILE, the battles it was made from, it shows where it loses too"
     return Result({"report": str(target)}, f"{target}: open it in a browser{more}")

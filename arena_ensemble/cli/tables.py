@@ -17,6 +17,7 @@ from .terminal import WIDTH
 
 _GAP: Final = 2
 """blanks between two columns (rich pads each cell by one at both sides)"""
+_WIDEST: Final = 10_000
 _REMARK: Final = 20
 """characters that a remark has at least"""
 
@@ -74,6 +75,17 @@ def facts_table(pairs: Sequence[tuple[str, Any]], *, title: str) -> str:
 
 
 Cells = tuple[str, ...]
+
+
+def wide_table(header: Cells, rows: Sequence[Cells], *, title: str) -> str:
+    """A table of ready texts in which nothing is cut, whatever the width; numbers to the right."""
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(header):
+        numeric = place > 0 and all(_is_number(row[place]) for row in rows)
+        table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return f"{title}\n{rendered(table, width=_WIDEST)}"
 
 
 def plain_table(header: Cells, rows: Sequence[Cells]) -> str:

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InputError
 from . import options as o
+from .facts_in_words import fact_rows
+from .panel_options import FirstOption, NumbersOption
 from .runner import PARTLY, Result, WorkspaceOption
+from .validate_judgements import validated
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,15 +39,33 @@ def validate(
     ids: o.IdsOption = None,
     average: o.AverageOption = False,
     skip_unvoted: o.SkipUnvotedOption = False,
+    judgements: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="judges' verdicts, scores or probabilities instead (repeat)"),
+    ] = None,
+    votes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="with --judgements: the votes that panel takes")
+    ] = None,
+    numbers: NumbersOption = None,
+    first: FirstOption = "a",
     suspicious: Annotated[
         Path | None,
         typer.Option(metavar="CSV", help="write the suspicious rows here, for a spreadsheet"),
     ] = None,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
-    """Say what a file of battles or predictions holds, and what is wrong with it."""
-    if (file is None) == (oof is None):
-        raise typer.BadParameter("give a file of battles, or --oof FILE with predictions")
+    """Say what a file of battles, predictions or judgements holds, and what is wrong with it."""
+    if sum(given is not None for given in (file, oof, judgements)) != 1:
+        raise typer.BadParameter(
+            "give a file of battles, or --oof FILE with predictions, or --judgements FILE of judges"
+        )
+    if judgements:
+        for name, given in (("--labels", labels), ("--ids", ids), ("--suspicious", suspicious)):
+            if given is not None:
+                raise typer.BadParameter(f"{name} is not for --judgements")
+        return validated(judgements, votes, numbers=numbers, first=first, format=format)
+    if votes is not None or numbers is not None:
+        raise typer.BadParameter("--votes and --numbers are for --judgements")
     if oof is not None:
         return _predictions(oof, labels, logits=logits, ids=ids, average=average, skip_unvoted=skip_unvoted)
     assert file is not None
@@ -52,11 +74,30 @@ def validate(
     from ..artifacts import atomic
     from ..io import load_battles, spreadsheet_csv, suspicious_rows
 
-    loaded = load_battles(file, format=format, skip_unvoted=skip_unvoted, isolated=True)
+    try:
+        loaded = load_battles(file, format=format, skip_unvoted=skip_unvoted, isolated=True)
+    except InputError:
+        if format is None and _holds_judgements(file):
+            raise InputError(
+                f"{file} holds no battles but judgements; run arena-ensemble validate --judgements "
+                f"{shlex.quote(str(file))}"
+            ) from None
+        raise
     if suspicious is not None:
         rows = suspicious_rows(loaded.battles)
         atomic.write_bytes(suspicious, spreadsheet_csv(rows.columns, rows.iter_rows()))
     return _battles(loaded.report, format)
+
+
+def _holds_judgements(file: Path) -> bool:
+    """Whether a file that holds no battles can be read as judges' answers."""
+    from ..io import load_judgements
+
+    try:
+        load_judgements(file)
+    except InputError:
+        return False
+    return True
 
 
 def _battles(report: BattlesReport, form: str | None) -> Result:
@@ -67,7 +108,7 @@ def _battles(report: BattlesReport, form: str | None) -> Result:
     facts["left_out"] = _left_out(report)
     facts["next"] = _next_of_battles(report, form)
     hidden = ("columns", "columns_read", "columns_not_read", "notes", "left_out", "next")
-    counts = [(name, value) for name, value in facts.items() if name not in hidden]
+    counts = fact_rows({name: value for name, value in facts.items() if name not in hidden})
     text = "\n".join(
         [
             tables.facts_table(counts, title=report.file),

@@ -8,7 +8,7 @@ import polars as pl
 from ..errors import InputError
 from ..judgements import AnswerScores
 from .column_names import Columns, canonical
-from .judge_columns import ABOUT_ANSWERS, ABOUT_PAIRS, ANNOTATORS, numeric_columns
+from .judge_columns import ABOUT_ANSWERS, ABOUT_PAIRS, ANNOTATORS, TRUTH, numeric_columns
 from .judgement_rows import folded, number
 from .tables import Table
 
@@ -36,7 +36,7 @@ def answer_rows(table: Table, columns: Columns, *, shapes: str) -> AnswerScores:
             name
             for name in table.columns
             if name not in (item, answer)
-            and canonical(name) not in ABOUT_PAIRS | ABOUT_ANSWERS | {"best"}
+            and canonical(name) not in ABOUT_PAIRS | ABOUT_ANSWERS | TRUTH
             and not ANNOTATORS.match(name)
         ]
         names = [name for name in rest if numeric_columns(table, [name])]

@@ -20,6 +20,7 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "rejected": ("rejected_response", "response_rejected"),
     "system": ("system_prompt", "system_message"),
     "tie": ("is_tie", "tied", "winner_tie"),
+    "best": ("is_best", "correct", "is_correct"),
 }
 """Field → names under which it is also found."""
 QUESTIONS: Final = (

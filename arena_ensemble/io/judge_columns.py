@@ -21,6 +21,13 @@ ABOUT_PAIRS: Final = frozenset(
     )
 )  # fmt: skip
 """Names of columns about pairs, never of judges, though they may hold 1 and 2."""
+TRUTH: Final = frozenset(
+    (
+        "best", "is_best", "correct", "is_correct", "label", "labels", "winner", "gold", "truth",
+        "ground_truth", "target", "expected",
+    )
+)  # fmt: skip
+"""Names of columns that hold what is to be learned: read as a judge's, they would be a perfect one."""
 HEAD_ROWS: Final = 200
 """filled cells by which a column is judged"""
 _VERDICTS: Final = 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from .ids import id_column
 from .judge_columns import (
     ABOUT_PAIRS,
     ANNOTATORS,
+    TRUTH,
     filled_heads,
     holds_verdicts,
     numeric_columns,
@@ -273,13 +274,15 @@ def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
     """A row a pair, one or more columns a judge; and notes on columns that may have been meant."""
     scores = suffixed(table, (":score_a", ":score_b"))
     probs = suffixed(table, ("_a", "_b"))
+    if "score" in probs:  # of the file's one judge, who has no other name
+        scores[PurePath(table.name).name.partition(".")[0]] = probs.pop("score")[:2]
     rest = [
         name
         for name in table.columns
         if not any(name in names for names in (*scores.values(), *probs.values()))
     ]
     order = columns.find("first")
-    left_out = {id_name, order, *WINNERS, *WORD_COLUMNS}
+    left_out = {id_name, order, *WINNERS, *WORD_COLUMNS, *TRUTH}
     heads = filled_heads(
         table,
         [

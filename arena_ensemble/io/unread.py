@@ -45,7 +45,7 @@ def shown(texts: Unread, most: int = _SHOWN) -> str:
     """``'cannot decide' 12, 'both' 3 and 2 others``."""
     others = len(texts) - most
     more = f" and {others} other text{'s' if others > 1 else ''}" if others > 0 else ""
-    return ", ".join(f"{text!a} {count}" for text, count in texts[:most]) + more
+    return ", ".join(f"{text!r} {count}" for text, count in texts[:most]) + more
 
 
 def refuse_scale(name: str, cells: Sequence[Any], *, file: str, remedy: str) -> None:

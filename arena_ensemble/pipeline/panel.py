@@ -45,6 +45,8 @@ _EMPTY: Final[dict[str, Callable[[int], JudgeColumn]]] = {
     Scores.kind: lambda n: Scores.from_pairs(np.full((n, 2), np.nan)),
     LogProbs.kind: lambda n: LogProbs.from_probs(np.full((n, 3), np.nan)),
 }
+_PERFECT: Final = 30
+"""pairs from which a judge that is always right is suspicious"""
 _SIDES: Final = ("a", "b", "tie")
 _LOG_COLUMNS: Final = ("logp_a", "logp_b", "logp_tie")
 
@@ -124,7 +126,23 @@ def panel_data(
     if found is None and voted is not None:
         found = group_keys(voted)
     features = None if voted is None else extract(voted)
-    return PanelData(given.aligned_to(ids), common, features, found, given, battles)
+    judged = given.aligned_to(ids)
+    _warn_of_labels(judged, common)
+    return PanelData(judged, common, features, found, given, battles)
+
+
+def _warn_of_labels(judged: Judgements, votes: PanelVotes) -> None:
+    """A warning for every judge that is right each time, as only a copy of the votes is."""
+    majority = votes.majority
+    for name, column in judged.columns.items():
+        verdicts = column.verdicts
+        given = verdicts >= 0
+        if given.sum() >= _PERFECT and (verdicts[given] == majority[given]).all():
+            log.warning(
+                "judge %r gives the vote in all %d pairs that it judged; if it copies them, leave it out",
+                name,
+                given.sum(),
+            )
 
 
 def read_costs(path: Path, judges: Sequence[str]) -> dict[str, float]:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-from markupsafe import Markup
+from typing import Any
 
 from ..artifacts import atomic, cards
 from ..artifacts.cards import EnsembleCard, GammaNote, MemberCard
@@ -20,12 +13,16 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.run_log import log_path, read_log
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..errors import ArtifactError, InputError
+from ..panels.choice_files import is_best_of_n
+from ..panels.folder import JUDGES, USES
 from ..pipeline.ensemble import Ensemble, load_folder
-from ..pipeline.tasks import versions
+from . import choice_page
 from .battle_view import BattleView, view
 from .comparison import Comparison, Made, compare, open_made
+from .document import document
 from .sections import headline
 from .sections.against import against as against_section
+from .sections.annotators import replacement, same_verdicts
 from .sections.calibration import calibration
 from .sections.ladder import ladder
 from .sections.members import contribution, likeness, position
@@ -35,9 +32,6 @@ from .sections.section import Section
 from .sections.slices import slices
 from .sections.surprises import surprises
 from .sections.training import Lines, curves, step_losses, truncation
-
-_TEMPLATES: Final = "templates"
-_USES: Final = "uses.json"
 
 
 def write(
@@ -72,6 +66,12 @@ def write(
     if against is not None and data is None:
         raise InputError("--against pairs losses battle by battle: give --data FILE, the battles with votes")
     folder_of = folder or workspace.oof / ENSEMBLE
+    target = path or folder_of / "report.html"
+    if is_best_of_n(folder_of):
+        if data is not None:
+            raise InputError("--data: the page of a best-of-N panel shows no single battles; leave it out")
+        atomic.write_bytes(target, choice_page.render(folder_of).encode("utf-8", "replace"))
+        return target
     built = load_folder(folder_of)
     found = {} if folder else {name: MemberArtifacts(workspace, name).card() for name in built.members}
     members = {name: card for name, card in found.items() if card is not None}
@@ -81,9 +81,9 @@ def write(
     versus = None
     if against is not None and battles is not None:
         versus = compare(Made(built, folder_of, place), battles, open_made(against))
-    target = path or folder_of / "report.html"
     steps = {} if place is None else step_losses(read_log(log_path(place)))
-    html = render(built, members, gammas, battles, versus, _uses(folder_of, built.card), steps)
+    known = {name: _kept(folder_of, name, built.card) for name in (USES, JUDGES)}
+    html = render(built, members, gammas, battles, versus, known[USES], steps, known[JUDGES])
     atomic.write_bytes(target, html.encode("utf-8", "replace"))
     return target
 
@@ -96,6 +96,7 @@ def render(
     versus: Comparison | None = None,
     found_uses: Mapping[str, Any] | None = None,
     steps: Mapping[str, Lines] | None = None,
+    found_judges: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as one HTML text: nothing fetched, the same bytes for the same ensemble.
 
@@ -115,62 +116,37 @@ def render(
         What a panel's ``uses.json`` holds.
     steps
         Member → training losses by step, of the event log.
+    found_judges
+        What a panel's ``judges.json`` holds.
     """
     card = built.card
-    member = "judge" if card.judges else "member"
+    member, unit = ("judge", "pairs") if card.judges else ("member", "battles")
     found: list[Section | None] = [
         None if versus is None else against_section(versus),
         ladder(built.table, member=member),
         calibration(card, member=member),
         judges(card),
+        replacement(card),
         biases(card),
         contribution(card, member=member),
-        likeness(card, member=member),
+        likeness(card, member=member, more=same_verdicts(found_judges or {})),
         position(card),
-        None if battles is None else slices(battles),
+        None if battles is None else slices(battles, unit=unit),
         uses(found_uses or {}),
         truncation(members),
         curves(members, steps),
-        None if battles is None else surprises(battles, member=member),
+        None if battles is None else surprises(battles, member=member, unit=unit),
         sharpening(gammas),
         provenance(card, members),
     ]
-    style, script = (Markup(_asset(name)) for name in ("page.css", "page.js"))
-    return _template().render(
+    return document(
         title="arena-ensemble: panel" if card.judges else "arena-ensemble: ensemble",
         kind="A panel of judges, out of fold" if card.judges else "An ensemble, out of fold",
         summary=headline.summary(built.table, card, built.stacker.selection_frequency_, member=member),
         warnings=headline.warnings(card, members),
         sections=[one for one in found if one is not None],
-        footer=f"arena-ensemble {versions()['arena-ensemble']}",
-        style=style,
-        style_hash=_sha256(style),
-        script=script,
-        script_hash=_sha256(script),
+        unit=unit,
     )
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader(__package__, _TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html.j2")
-
-
-@cache
-def _asset(name: str) -> str:
-    return (files(__package__) / _TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _sha256(text: str) -> str:
-    """As a content security policy wants it: the browser runs this script and no other."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _gammas(file: Path) -> dict[str, float]:
@@ -180,14 +156,14 @@ def _gammas(file: Path) -> dict[str, float]:
     return cards.read_model(file, GammaNote).gammas
 
 
-def _uses(folder: Path, card: EnsembleCard) -> dict[str, Any]:
-    """What a panel's folder keeps of its uses; empty where there is no such file."""
-    if _USES not in card.files:
+def _kept(folder: Path, name: str, card: EnsembleCard) -> dict[str, Any]:
+    """What a panel's folder keeps of its judges and uses; empty where there is no such file."""
+    if name not in card.files:
         return {}
     try:
-        found = json.loads(cards.verified(folder, _USES, card))
+        found = json.loads(cards.verified(folder, name, card))
     except ValueError as error:
         raise ArtifactError(
-            f"{folder / _USES}: not JSON ({error}); run `arena-ensemble panel` again"
+            f"{folder / name}: not JSON ({error}); run `arena-ensemble panel` again"
         ) from error
     return found if isinstance(found, dict) else {}

@@ -77,6 +77,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_log_loss_is_lost(
     assert max(len(line) for line in plain.splitlines()) <= width
     for rung in rungs(ROWS):
         assert f"{rung.row.log_loss:.4f}" in plain
+    assert "logistic 90%; trees 10%" in " ".join(plain.split())  # beside or below, whole
     assert ("\x1b[" in text) == colours
     assert blocks or "█" not in text
 

@@ -169,8 +169,8 @@ def test_what_cannot_be_read_is_named_with_its_remedy(tmp_path: Path, text: str,
 
 def test_a_verdict_in_double_brackets_is_read_in_a_whole_answer() -> None:
     for text, code in (
-        ("Both are fine, yet [[B]]", 1), ("[[A>B]], so my final verdict is: [[A>B]]", 0), ("[[A]] or [[B]]", -1),
-        ("Rating: [[5]]", -1), ("Response 2", 1), ("Answer 1.", 0), ("[[C]] it is", 2),
+        ("Both are fine, yet [[B]]", 1), ("[[A>B]], so my final verdict is: [[A>B]]", 0),
+        ("[[A]] or [[B]]", -1), ("Rating: [[5]]", -1), ("Response 2", 1), ("Answer 1.", 0), ("[[C]] it is", 2),
     ):  # fmt: skip
         assert verdict_of(text, numbers=NUMBERED) == code, text
 

@@ -180,17 +180,18 @@ def test_a_system_that_wins_every_vote_has_the_interval_of_a_share(wins: int) ->
     """Two systems and one winner: about Wilson's interval of ``wins`` of ``wins``."""
     best, worst = rank(["a"] * wins, ["b"] * wins, [0] * wins).ratings
     z2 = 1.96**2
-    assert best.rating == -worst.rating
+    assert best.rating == pytest.approx(-worst.rating)
     low = float(expit(best.low - worst.high))
     assert low == pytest.approx(wins / (wins + z2), abs=0.07 if wins > 2 else 0.1)
     assert best.high - best.low > 1
     lost = rank(["a"] * wins, ["b"] * wins, [1] * wins).ratings
-    assert [(one.system, one.rating) for one in lost] == [("b", best.rating), ("a", worst.rating)]
+    assert [one.system for one in lost] == ["b", "a"]
+    assert [one.rating for one in lost] == pytest.approx([best.rating, worst.rating])
 
 
 def test_intervals_cover_where_a_system_wins_or_loses_every_vote() -> None:
     rng = np.random.default_rng(13)
-    strength = np.array([-1.2, -0.7, -0.2, 2.1])
+    strength = np.array([-1.5, -1.0, -0.5, 3.0])
     covered, of_winner = [], []
     for _ in range(200):
         a = rng.integers(0, 4, 60)
@@ -203,7 +204,7 @@ def test_intervals_cover_where_a_system_wins_or_loses_every_vote() -> None:
             of_winner.append(hits[3])
     assert len(of_winner) > 40
     assert np.mean(of_winner) >= 0.93
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(covered) >= 0.93  # and more: no interval of discrete outcomes is exact
 
 
 def test_systems_that_only_beat_the_rest_have_wide_intervals_beside_a_panel() -> None:

@@ -47,5 +47,10 @@ def _gaps(found: list[Diagram], contributions: Mapping[str, Any]) -> TextTable:
             gain, se = facts["calibration_gain"], facts["calibration_gain_se"]
             worth = [f"{facts['beta']:.2f}", f"{gain:+.4f}", f"{se:.4f}"]
         rows.append(Row((one.name, one.gap_before, one.gap_after, *worth), emphasised=one.name == ENSEMBLE))
-    headers = ("mean gap before", "mean gap after", "best 1/T", "its gain", "± s.e.")
-    return TextTable((Column("", numeric=False), *map(Column, headers)), tuple(rows))
+    after = "mean gap after" if any(one.gap_before for one in found) else "mean gap"
+    headers = ("", "mean gap before", after, "best 1/T", "its gain", "± s.e.")
+    kept = [k for k in range(len(headers)) if k == 0 or any(row.cells[k] for row in rows)]
+    return TextTable(
+        tuple(Column(headers[k], numeric=k > 0) for k in kept),
+        tuple(Row(tuple(row.cells[k] for k in kept), row.emphasised) for row in rows),
+    )

@@ -62,9 +62,10 @@ def _comparisons(rows: Sequence[ScoreRow], *, member: str) -> list[dict[str, str
 
 def _facts(own: ScoreRow, card: EnsembleCard, shares: Mapping[str, float], *, member: str) -> list[str]:
     plural = member if len(card.members) == 1 else f"{member}s"
-    facts = [f"{card.rows:,} battles", f"{len(card.members)} {plural}"]
+    facts = [f"{card.rows:,} {'pairs' if card.judges else 'battles'}", f"{len(card.members)} {plural}"]
     facts.append(f"accuracy {own.accuracy:.1%}")
-    facts.append("standard errors by group of prompts" if card.folds_verified else "folds unverified")
+    grouped = "standard errors by group" if card.judges else "standard errors by group of prompts"
+    facts.append(grouped if card.folds_verified else "folds unverified")
     if own.gap_closed is not None:
         facts.append(f"{percent(own.gap_closed)} of the way from the prior to the Bayes floor")
     largest = sorted(shares.items(), key=lambda one: -one[1])

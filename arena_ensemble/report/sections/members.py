@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ...artifacts.cards import EnsembleCard
@@ -43,8 +45,8 @@ def contribution(card: EnsembleCard, *, member: str) -> Section | None:
     )
 
 
-def likeness(card: EnsembleCard, *, member: str) -> Section | None:
-    """Correlation of errors and share of differing verdicts; None for a member alone."""
+def likeness(card: EnsembleCard, *, member: str, more: Sequence[Matrix] = ()) -> Section | None:
+    """Correlation of errors and share of differing verdicts, and ``more``; None for a member alone."""
     found = tables.likeness(card.contributions)
     if not found:
         return None
@@ -53,14 +55,19 @@ def likeness(card: EnsembleCard, *, member: str) -> Section | None:
     return Section(
         "likeness",
         f"How alike the {member}s are",
-        {"matrices": [heat(one) for one in found], "member": member},
+        {"matrices": [heat(one) for one in (*found, *more)], "member": member},
     )
 
 
 def heat(matrix: Matrix) -> dict[str, Any]:
-    """A matrix with, for each cell, its text and one of eleven shades."""
+    """A matrix with, for each cell, its text and one of eleven shades; empty where it is NaN."""
     rows = [
-        [{"text": f"{value:.2f}", "step": round(max(0.0, min(1.0, value)) * _STEPS)} for value in row]
+        [
+            {"text": "", "step": 0}
+            if math.isnan(value)
+            else {"text": f"{value:.2f}", "step": round(max(0.0, min(1.0, value)) * _STEPS)}
+            for value in row
+        ]
         for row in matrix.values
     ]
     return {

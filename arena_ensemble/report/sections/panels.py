@@ -94,12 +94,38 @@ def biases(card: EnsembleCard) -> Section | None:
 
 def uses(found: Mapping[str, Any]) -> Section | None:
     """What a panel is used for: deciding where it is sure, rankings, cascades, more votes."""
+    promise = _promise(found.get("selective"))
     shown = [
         one
         for one in (_risk(found), *_rankings(found), _cascade(found), _votes(found))
         if one is not None and one.rows
     ]
-    return Section("uses", "What the panel is used for", {"tables": shown}) if shown else None
+    values = {"tables": shown, "promise": promise}
+    return Section("uses", "What the panel is used for", values) if shown or promise else None
+
+
+def _promise(one: Any) -> dict[str, str] | None:
+    """The threshold of selective prediction, or what would have one."""
+    alpha, delta = (_number(one.get(key)) if isinstance(one, Mapping) else None for key in ("alpha", "delta"))
+    if alpha is None or delta is None:
+        return None
+    promise = f"at most {alpha:.3g} of the verdicts kept are wrong, with confidence {1 - delta:.3g}"
+    threshold, coverage = _number(one.get("threshold")), _number(one.get("coverage"))
+    if threshold is not None:
+        more = "" if coverage is None else f" That is {coverage:.1%} of these pairs"
+        more += f", {_shown(one.get('error'), '{:.1%}')} of them wrong." if more else ""
+        return {"head": f"Keep a verdict of probability {threshold:.3f} or more", "text": f"{promise}.{more}"}
+    ways = [
+        f"a share of {reachable:.2f} would be met"
+        for reachable in [_number(one.get("reachable"))]
+        if reachable
+    ] + [
+        f"about {rows:,.0f} voted pairs like these would do"
+        for rows in [_number(one.get("rows_needed"))]
+        if rows
+    ]
+    more = f" {'; '.join(ways)}.".capitalize() if ways else ""
+    return {"head": "No threshold is safe", "text": f"none promises that {promise}.{more}"}
 
 
 def _risk(found: Mapping[str, Any]) -> DrawnTable | None:

@@ -33,6 +33,14 @@ def provenance(card: EnsembleCard, members: Mapping[str, MemberCard]) -> Section
     )
 
 
+def digests(what: str, rows: Mapping[str, str]) -> Section:
+    """Names and their digests or versions, of an artifact without members."""
+    table = _table(
+        [_NAME, Column("SHA-256, seed or version", numeric=False)], [[*row] for row in rows.items()]
+    )
+    return Section("provenance", "Made from", {"table": table, "what": what}, "digests")
+
+
 def sharpening(gammas: Mapping[str, float]) -> Section | None:
     """How much test predictions were sharpened; None where none were made."""
     if not gammas:

@@ -11,8 +11,8 @@ from ..tables import Column
 from .section import Section
 
 
-def slices(view: BattleView) -> Section:
-    """A table a cut, all on one scale."""
+def slices(view: BattleView, *, unit: str = "battles") -> Section:
+    """A table a cut, all on one scale; ``unit`` is what the rows are."""
     losses, prior = view.losses, view.prior_losses
     found = [(cut, losses_by(cut, losses, prior, view.groups)) for cut in cuts_of(view.battles)]
     every = [part for _, parts in found for part in parts]
@@ -21,7 +21,7 @@ def slices(view: BattleView) -> Section:
         [end for part in enough for end in (part.log_loss - 2 * part.se, part.log_loss + 2 * part.se)]
         + [part.reference for part in enough]
     )
-    columns = [Column("log-loss"), Column("prior"), Column("battles")]
+    columns = [Column("log-loss"), Column("prior"), Column(unit)]
     tables = [
         drawn_table(
             [

@@ -62,8 +62,8 @@ class Surprise:
         return OUTCOMES[self.voted]
 
 
-def surprises(view: BattleView, *, member: str, shown: int = _SHOWN) -> Section:
-    """The battles of largest loss, the most surprising first."""
+def surprises(view: BattleView, *, member: str, unit: str = "battles", shown: int = _SHOWN) -> Section:
+    """The battles of largest loss, the most surprising first; ``unit`` is what they are called."""
     losses = view.losses
     order = np.argsort(-losses, kind="stable")[:shown]
     frame = view.battles.take(order).frame
@@ -75,7 +75,9 @@ def surprises(view: BattleView, *, member: str, shown: int = _SHOWN) -> Section:
         for place, row in enumerate(order)
     ]
     return Section(
-        "surprises", "The most surprising battles", {"battles": found, "of": len(losses), "member": member}
+        "surprises",
+        f"The most surprising {unit}",
+        {"battles": found, "of": len(losses), "member": member},
     )
 
 
