@@ -23,8 +23,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("choice")
     rng = np.random.default_rng(0)
     quality = rng.normal(size=(60, 4))
-    rows = {"item": np.repeat(np.arange(60), 4), "answer": list("pqrs") * 60, "good": (quality + rng.normal(size=(60, 4))).ravel(),
-            HOSTILE: rng.normal(size=240)}  # fmt: skip
+    noisy = (quality + rng.normal(size=(60, 4))).ravel()
+    rows = {"item": np.repeat(np.arange(60), 4), "answer": list("pqrs") * 60, "good": noisy}
+    rows[HOSTILE] = rng.normal(size=240)
     pl.DataFrame(rows).write_csv(folder / "answers.csv")
     best = pl.DataFrame({"item": np.arange(60), "best": ["pqrs"[k] for k in quality.argmax(axis=1)]})
     best.write_csv(folder / "best.csv")
