@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _SHOWN: Final = 12
 """judges shown without ``--all``, the best ones"""
+_TEXTS: Final = 5
+"""texts of a judge that are no verdict, in the JSON"""
 
 JudgementsOption = Annotated[
     list[Path], typer.Option(metavar="FILE", help="verdicts, scores or probabilities of judges (repeat)")
@@ -116,6 +118,12 @@ def panel(
         "table": [dataclasses.asdict(row) for row in fitted.table_],
         "contributions": fitted.card_.contributions,
         "uses": used,
+        "unread": {
+            name: [list(text) for text in texts[:_TEXTS]]
+            for one in loaded
+            for name, texts in one.unread.items()
+            if texts
+        },
     }
     shown = "\n\n".join(filter(None, (_text(fitted, pairs, all_rows), uses_text(used), _next(out))))
     return Result(facts, shown)

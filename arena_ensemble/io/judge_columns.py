@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from .cells import is_missing
-from .column_names import canonical
+from .column_names import QUESTIONS, canonical
 from .tables import Table
 from .verdict_words import LOST, NUMBERED, verdict_of
 
@@ -15,9 +15,9 @@ ANNOTATORS: Final = re.compile(r"(annotator|expert|human|rater|vote)([_ -].*|\d*
 """Columns of people, never of judges."""
 ABOUT_PAIRS: Final = frozenset(
     (
-        "aspect", "category", "cost", "date", "document", "fold", "group", "index", "judge", "language",
-        "rank", "round", "row", "sample", "seed", "source", "split", "subset", "task", "timestamp", "topic",
-        "turn", "turns", "weight", "year",
+        "aspect", "category", "comment", "cost", "date", "document", "explanation", "fold", "group", "index",
+        "judge", "language", "rank", "rationale", "reason", "reference", "round", "row", "sample", "seed",
+        "source", "split", "subset", "task", "timestamp", "topic", "turn", "turns", "weight", "year",
     )
 )  # fmt: skip
 """Names of columns about pairs, never of judges, though they may hold 1 and 2."""
@@ -44,6 +44,18 @@ ABOUT_ANSWERS: Final = frozenset(
     )
 )  # fmt: skip
 """What ``…_a`` and ``…_b`` say of the answers themselves, never a judge's probabilities."""
+
+
+def is_no_judge(name: str) -> bool:
+    """Whether a column of this name is about pairs, their texts, their votes or people, whatever it holds."""
+    plain = canonical(name)
+    side = plain.removesuffix("_a") if plain.endswith("_a") else plain.removesuffix("_b")
+    return (
+        plain in ABOUT_PAIRS | TRUTH
+        or plain in QUESTIONS
+        or (side != plain and side in ABOUT_ANSWERS)
+        or bool(ANNOTATORS.match(name))
+    )
 
 
 def suffixed(table: Table, suffixes: tuple[str, str]) -> dict[str, tuple[str, ...]]:

@@ -18,8 +18,8 @@ from .verdict_words import LOST, NUMBERED, NUMBERED_FROM_ZERO, number_of, verdic
 
 _SUM_TOLERANCE: Final = 0.02
 _FIRST: Final[Mapping[str, First]] = {
-    **dict.fromkeys(("a", "model_a", "response_a", "answer_a"), First.A),
-    **dict.fromkeys(("b", "model_b", "response_b", "answer_b"), First.B),
+    **dict.fromkeys(("a", "model_a", "response_a", "answer_a", "ab"), First.A),
+    **dict.fromkeys(("b", "model_b", "response_b", "answer_b", "ba"), First.B),
     **dict.fromkeys(("", "both", "unknown", "none", "null", "nan"), First.UNKNOWN),
 }
 _NO_SCALE: Final = (

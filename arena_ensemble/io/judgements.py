@@ -19,11 +19,9 @@ from .cells import is_missing
 from .column_names import WINNERS, Columns, canonical
 from .ids import id_column
 from .judge_columns import (
-    ABOUT_PAIRS,
-    ANNOTATORS,
-    TRUTH,
     filled_heads,
     holds_verdicts,
+    is_no_judge,
     numeric_columns,
     suffixed,
     unread_note,
@@ -170,7 +168,7 @@ def load_judgements(
         raise InputError(f"{table.name} lacks the column id; its columns are {columns.shown}; give {_SHAPES}")
     if "judge" in columns:
         judgements = _long(table, columns, name, numbers, first, unread, known)
-        return _loaded(judgements, "a row a judgement", unread)
+        return _loaded(judgements, "a row a judgement", unread, *_repeats(table, columns, name))
     judgements, notes = _wide(table, columns, name, numbers, first, unread, known)
     return _loaded(judgements, "a column a judge", unread, *notes)
 
@@ -253,6 +251,19 @@ def _long(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
     return Judgements(ids, found, _costs(table, judge, cost) if cost else {})
 
 
+def _repeats(table: Table, columns: Columns, id_name: str) -> list[str]:
+    """A note where rows repeat a sample, as those of a file that was joined with itself do."""
+    if (sample := columns.find("sample")) is None:
+        return []
+    names = [id_name, str(columns.find("judge")), sample, *filter(None, [columns.find("first")])]
+    rows = [tuple(map(str, row)) for batch in table.batches(names) for row in batch]
+    if not (count := len(rows) - len(set(rows))):
+        return []
+    return [
+        f"{count} rows repeat {', '.join(names)}, and count as more samples; leave out what is there twice"
+    ]
+
+
 def _costs(table: Table, judge: str, cost: str) -> dict[str, float]:
     """Judge → mean cost of a call, of those that say one."""
     given: dict[str, list[float]] = {}
@@ -282,17 +293,9 @@ def _wide(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
         if not any(name in names for names in (*scores.values(), *probs.values()))
     ]
     order = columns.find("first")
-    left_out = {id_name, order, *WINNERS, *WORD_COLUMNS, *TRUTH}
-    heads = filled_heads(
-        table,
-        [
-            name
-            for name in rest
-            if name not in left_out
-            and canonical(name) not in left_out | ABOUT_PAIRS
-            and not ANNOTATORS.match(name)
-        ],
-    )
+    left_out = {id_name, order, *WINNERS, *WORD_COLUMNS}
+    asked = [name for name in rest if name not in left_out and canonical(name) not in left_out]
+    heads = filled_heads(table, [name for name in asked if name in known or not is_no_judge(name)])
     verdicts = [name for name, head in heads.items() if name in known or holds_verdicts(head)]
     probs = {name: own for name, own in probs.items() if numeric_columns(table, own)}
     used = list(

@@ -271,6 +271,29 @@ def test_a_judge_that_failed_everywhere_is_missing_beside_others_or_where_it_is_
     assert read_judgements(wide, known=["x", "y"]).missing == {"x": 0, "y": 2}
 
 
+def test_texts_and_truths_are_no_judges(tmp_path: Path) -> None:
+    """Answers to multiple-choice questions are spelled like verdicts, and so are labels."""
+    head = "id,prompt,response_a,response_b,model_a,correct,gold,comment,gpt\n"
+    rows = "".join(f"{k},A,{'ABC'[k % 3]},B,a,{k % 2},A,tie,{'AB'[k % 2]}\n" for k in range(12))
+    assert read_judgements(_file(tmp_path, head + rows)).judges == ("gpt",)
+    answers = "item,answer,correct,label,length,rm\n1,a,1,1,90,0.2\n1,b,0,0,80,0.1\n"
+    found = load_judgements(_file(tmp_path, answers)).answers
+    assert found is not None
+    assert found.judges == ("rm",)
+
+
+def test_scores_of_a_file_without_judge_are_of_one_named_like_it(tmp_path: Path) -> None:
+    found = read_judgements(_file(tmp_path, "id,score_a,score_b\n1,2.5,-1\n2,0,3\n", "reward.csv"))
+    assert found.judges == ("reward",)
+    assert found.columns["reward"].verdicts.tolist() == [0, 1]
+
+
+def test_samples_that_are_there_twice_are_noted(tmp_path: Path) -> None:
+    text = "id,judge,first,sample,verdict\n1,x,a,0,A\n1,x,a,1,A\n1,x,b,0,B\n1,x,a,0,A\n"
+    notes = load_judgements(_file(tmp_path, text)).notes
+    assert any("1 rows repeat id, judge, sample, first" in note for note in notes)
+
+
 def test_logarithms_of_probabilities_are_named_as_such(tmp_path: Path) -> None:
     path = _file(tmp_path, "id,judge,p_a,p_b\n1,x,-0.105,-2.303\n")
     with pytest.raises(InputError, match="these are logarithms: write their exponentials"):
