@@ -259,9 +259,8 @@ def _repeats(table: Table, columns: Columns, id_name: str) -> list[str]:
     rows = [tuple(map(str, row)) for batch in table.batches(names) for row in batch]
     if not (count := len(rows) - len(set(rows))):
         return []
-    return [
-        f"{count} rows repeat {', '.join(names)}, and count as more samples; leave out what is there twice"
-    ]
+    repeated = "row repeats" if count == 1 else "rows repeat"
+    return [f"{count} {repeated} {', '.join(names)} and count as more samples; leave out what is there twice"]
 
 
 def _costs(table: Table, judge: str, cost: str) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -16,6 +17,9 @@ from markupsafe import Markup
 from .sections.section import Section
 
 _TEMPLATES: Final = "templates"
+_BREAKS: Final = re.compile(r"(?<=[/:_|])(?=.)")
+_PIECE: Final = 24
+"""characters without a place to break"""
 
 
 def document(
@@ -56,6 +60,19 @@ def document(
     )
 
 
+def soft(name: str) -> Markup:
+    """A name, escaped, that may break after a slash, a colon or an underscore, and within very long words.
+
+    Elsewhere it stays whole, so that no table cuts ``gpt-4-turbo`` after the ``u``.
+    """
+    pieces = [
+        piece[start : start + _PIECE]
+        for piece in _BREAKS.split(name)
+        for start in range(0, max(len(piece), 1), _PIECE)
+    ]
+    return Markup("<wbr>").join(pieces)
+
+
 @cache
 def _template() -> Template:
     environment = Environment(
@@ -66,6 +83,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["soft"] = soft
     return environment.get_template("page.html.j2")
 
 

@@ -170,7 +170,7 @@ def test_what_cannot_be_read_is_named_with_its_remedy(tmp_path: Path, text: str,
 def test_a_verdict_in_double_brackets_is_read_in_a_whole_answer() -> None:
     for text, code in (
         ("Both are fine, yet [[B]]", 1), ("[[A>B]], so my final verdict is: [[A>B]]", 0),
-        ("[[A]] or [[B]]", -1), ("Rating: [[5]]", -1), ("Response 2", 1), ("Answer 1.", 0), ("[[C]] it is", 2),
+        ("[[A]] or [[B]]", -1), ("Rating: [[5]]", -1), ("Response 2", 1), ("Answer 1.", 0), ("[[C]]: so", 2),
     ):  # fmt: skip
         assert verdict_of(text, numbers=NUMBERED) == code, text
 
@@ -291,7 +291,7 @@ def test_scores_of_a_file_without_judge_are_of_one_named_like_it(tmp_path: Path)
 def test_samples_that_are_there_twice_are_noted(tmp_path: Path) -> None:
     text = "id,judge,first,sample,verdict\n1,x,a,0,A\n1,x,a,1,A\n1,x,b,0,B\n1,x,a,0,A\n"
     notes = load_judgements(_file(tmp_path, text)).notes
-    assert any("1 rows repeat id, judge, sample, first" in note for note in notes)
+    assert any("1 row repeats id, judge, sample, first" in note for note in notes)
 
 
 def test_logarithms_of_probabilities_are_named_as_such(tmp_path: Path) -> None:
