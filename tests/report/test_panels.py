@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import report_pages
 from arena_ensemble.artifacts.cards import EnsembleCard
 from arena_ensemble.pipeline.ensemble import load_folder
 from arena_ensemble.report import page
+from arena_ensemble.report.document import soft
+from arena_ensemble.report.sections.annotators import replacement, same_verdicts
+from arena_ensemble.report.sections.calibration import calibration
 from arena_ensemble.report.sections.panels import biases, judges, uses
 
 JUDGE: dict[str, Any] = {
@@ -89,6 +93,73 @@ def test_uses_show_intervals_and_leave_out_rows_without_numbers() -> None:
     assert votes.rows[0].cells == ("0.9500", "extrapolated")
 
 
+def test_the_threshold_stands_on_the_page_or_what_would_have_one() -> None:
+    kept = {"threshold": 0.712, "coverage": 0.56, "error": 0.04, "alpha": 0.1, "delta": 0.05, "rows": 200}
+    found = uses({"selective": kept})
+    assert found is not None
+    assert found.values["promise"]["head"] == "Keep a verdict of probability 0.712 or more"
+    assert (
+        "at most 0.1 of the verdicts kept are wrong, with confidence 0.95" in found.values["promise"]["text"]
+    )
+    assert "56.0% of these pairs, 4.0% of them wrong" in found.values["promise"]["text"]
+    none = {**kept, "threshold": None, "error": None, "reachable": 0.16, "rows_needed": 710}
+    found = uses({"selective": none})
+    assert found is not None
+    assert found.values["promise"]["head"] == "No threshold is safe"
+    assert "A share of 0.16 would be met. About 710 voted pairs like these" in found.values["promise"]["text"]
+    old = uses(
+        {
+            "selective": {
+                key: value for key, value in none.items() if key[:3] != "rea" and key != "rows_needed"
+            }
+        }
+    )
+    assert old is not None
+    assert uses({"selective": {"alpha": "x"}}) is None
+
+
+def test_the_annotator_test_and_agreement_stand_on_the_page(card: EnsembleCard) -> None:
+    test = {
+        "winning_rate": 2 / 3,
+        "advantage": 0.81,
+        "passes": True,
+        "epsilon": 0.15,
+        "p_values": {"p": 0.01},
+    }
+    assert replacement(with_judges(card, JUDGE, {**JUDGE, "replacement": None})) is None
+    found = replacement(with_judges(card, {**JUDGE, "replacement": test}, {**JUDGE, "replacement": {"x": 1}}))
+    assert found is not None
+    assert [row.cells for row in found.values["table"].rows] == [("careful", "yes", "66.7%", "81.0%")]
+    facts = {"agreement": {"judges": ["one", "two"], "same_verdict": [[1.0, None], [None, 1.0]]}}
+    (matrix,) = same_verdicts(facts)
+    assert matrix.names == ("one", "two")
+    assert matrix.values[0][0] == 1.0
+    for odd in ({}, {"agreement": 3}, {"agreement": {"judges": ["one"], "same_verdict": [[1.0]]}}):
+        assert same_verdicts(odd) == []
+
+
+def test_columns_without_content_are_left_out(card: EnsembleCard) -> None:
+    """A judge has no temperature of its own, so there is no gap before one."""
+    after = {name.removesuffix(", temperature"): bins for name, bins in card.reliability.items()}
+    found = calibration(card.model_copy(update={"reliability": after}), member="judge")
+    assert found is not None
+    headers = [column.header for column in found.values["gaps"].columns]
+    assert headers[:2] == ["", "mean gap"]
+    both = calibration(card, member="judge")
+    assert both is not None
+    assert [one.header for one in both.values["gaps"].columns][:3] == [
+        "",
+        "mean gap before",
+        "mean gap after",
+    ]
+
+
+def test_names_break_where_a_person_would() -> None:
+    assert soft("gpt-4-0125-preview") == "gpt-4-0125-preview"
+    assert soft("ChatGPT/CoT_<b>") == "ChatGPT/<wbr>CoT_<wbr>&lt;b&gt;"
+    assert soft("x" * 50) == "x" * 24 + "<wbr>" + "x" * 24 + "<wbr>" + "xx"
+
+
 @pytest.mark.parametrize(
     "odd", [{"ranking": 3, "risk_coverage": "x"}, {"vote_curve": [1, None]}, {"cascade": {"rows": {}}}]
 )
@@ -100,7 +171,13 @@ def test_the_page_speaks_of_judges(tmp_path: Path) -> None:
     built = load_folder(report_pages.external(tmp_path))
     names = [{**JUDGE, **MORE, "name": name} for name in built.card.members]
     card = with_judges(built.card, *names)
-    html = page.render(report_pages.with_card(built, card), {}, {}, found_uses=USES)
+    alike = {"agreement": {"judges": ["one", "two"], "same_verdict": [[1.0, 0.7312], [0.7312, None]]}}
+    whole = report_pages.with_card(built, card)
+    html = page.render(whole, {}, {}, found_uses=USES, found_judges=alike)
+    words = re.sub("<(style|script)>.*?</\\1>", "", html, flags=re.DOTALL)
+    assert not re.search(r"\bbattles?\b", words, flags=re.IGNORECASE)
+    assert "two judges give the same verdict" in html
+    assert ">0.73<" in html
     for words in ("A panel of judges", "Each judge alone", "Position and length", "What each judge adds"):
         assert words in html
     assert "the surest 25%" in html

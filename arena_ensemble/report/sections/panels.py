@@ -115,16 +115,9 @@ def _promise(one: Any) -> dict[str, str] | None:
         more = "" if coverage is None else f" That is {coverage:.1%} of these pairs"
         more += f", {_shown(one.get('error'), '{:.1%}')} of them wrong." if more else ""
         return {"head": f"Keep a verdict of probability {threshold:.3f} or more", "text": f"{promise}.{more}"}
-    ways = [
-        f"a share of {reachable:.2f} would be met"
-        for reachable in [_number(one.get("reachable"))]
-        if reachable
-    ] + [
-        f"about {rows:,.0f} voted pairs like these would do"
-        for rows in [_number(one.get("rows_needed"))]
-        if rows
-    ]
-    more = f" {'; '.join(ways)}.".capitalize() if ways else ""
+    reachable, rows = _shown(one.get("reachable"), "{:.2f}"), _shown(one.get("rows_needed"), "{:,.0f}")
+    more = f" A share of {reachable} would be met." if reachable else ""
+    more += f" About {rows} voted pairs like these would do." if rows else ""
     return {"head": "No threshold is safe", "text": f"none promises that {promise}.{more}"}
 
 
