@@ -37,6 +37,7 @@ from ..panels import Panel
 from ..panels.folder import USES, folder_threshold
 from ..predictions import Floats
 from .pair_texts import texts_of
+from .vote_doubts import doubts
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +46,6 @@ _EMPTY: Final[dict[str, Callable[[int], JudgeColumn]]] = {
     Scores.kind: lambda n: Scores.from_pairs(np.full((n, 2), np.nan)),
     LogProbs.kind: lambda n: LogProbs.from_probs(np.full((n, 3), np.nan)),
 }
-_PERFECT: Final = 30
-"""pairs from which a judge that is always right is suspicious"""
 _SIDES: Final = ("a", "b", "tie")
 _LOG_COLUMNS: Final = ("logp_a", "logp_b", "logp_tie")
 
@@ -127,22 +126,9 @@ def panel_data(
         found = group_keys(voted)
     features = None if voted is None else extract(voted)
     judged = given.aligned_to(ids)
-    _warn_of_labels(judged, common)
+    for line in doubts(judged, common):
+        log.warning(line)
     return PanelData(judged, common, features, found, given, battles)
-
-
-def _warn_of_labels(judged: Judgements, votes: PanelVotes) -> None:
-    """A warning for every judge that is right each time, as only a copy of the votes is."""
-    majority = votes.majority
-    for name, column in judged.columns.items():
-        verdicts = column.verdicts
-        given = verdicts >= 0
-        if given.sum() >= _PERFECT and (verdicts[given] == majority[given]).all():
-            log.warning(
-                "judge %r gives the vote in all %d pairs that it judged; if it copies them, leave it out",
-                name,
-                given.sum(),
-            )
 
 
 def read_costs(path: Path, judges: Sequence[str]) -> dict[str, float]:
