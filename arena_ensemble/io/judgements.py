@@ -232,7 +232,12 @@ def _long(table: Table, columns: Columns, id_name: str, numbers: str | None, fir
         slot = first_of(row[2], where) if order else default
         places, cells = by_judge.setdefault(str(row[1]), ([], []))
         places.append((index[row[0]], slot))
-        cells.append(row[skip:] if verdict is not None else [number(cell, where) for cell in row[skip:]])
+        given = row[skip:]
+        cells.append(
+            given
+            if verdict is not None
+            else [number(cell, f"{where}: {name}") for cell, name in zip(given, names, strict=True)]
+        )
     found: dict[str, JudgeColumn] = {}
     # One judge that failed everywhere is missing; a file of which nothing can be read is a mistake.
     heard = verdict is not None and any(verdict_of(row[skip], numbers=NUMBERED) != LOST for row in rows)

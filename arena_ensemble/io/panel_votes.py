@@ -18,7 +18,7 @@ from ..judgements import AnswerScores, First, Judgements, Scores
 from ..judgements.pair_names import exchanged_ids, pair_parts
 from .answer_results import rewardbench_2_best
 from .column_names import Columns
-from .ids import id_column
+from .ids import check_unique, id_column
 from .judge_columns import ANNOTATORS
 from .judge_results import CHOSEN, rewardbench_items
 from .judgement_rows import folded, number
@@ -117,6 +117,11 @@ def read_panel_votes(path: Path, *, annotators: Sequence[str] | None = None) -> 
         ids, _ = id_column(table, [row[0] for row in rows], column=identity)
         columns_of = [_codes(table, name, [row[k] for row in rows]) for k, name in enumerate(named, 1)]
         return _voted(table, ids, tuple(named), np.stack(columns_of, axis=1))
+    if identity is not None:
+        given = [row[0] for batch in table.batches([identity]) for row in batch]
+        check_unique(
+            table.name, given, remedy="remove doubled rows, or name each voter in a column annotator"
+        )
     frame = read_labels(Path(path), skip_unvoted=True)
     return PanelVotes(frame["id"], ("vote",), frame["outcome"].to_numpy().astype(np.int8)[:, None])
 

@@ -115,7 +115,8 @@ class Judgements:
         for part in parts:
             if part.ids.dtype != first.ids.dtype:
                 raise InputError(
-                    f"judgements: ids are {first.ids.dtype} and {part.ids.dtype}; write them alike"
+                    f"two kinds of ids: one table has {_kind(first.ids)}, another {_kind(part.ids)}; write "
+                    "them alike"
                 )
         ids = joined_ids([part.ids for part in parts])
         for part in parts:
@@ -140,7 +141,7 @@ class Judgements:
         """
         if ids.dtype != self.ids.dtype:
             raise InputError(
-                f"judgements: ids are {self.ids.dtype}, those of the votes {ids.dtype}; write them alike"
+                f"two kinds of ids: judgements have {_kind(self.ids)}, votes {_kind(ids)}; write them alike"
             )
         if len(ids) and (match_pairs(self.ids, ids)[0] < 0).all():
             raise InputError(
@@ -164,3 +165,12 @@ class Judgements:
                 plain = array + 0.0 if array.dtype == np.float64 else array  # -0.0 is 0.0
                 state.update(np.ascontiguousarray(np.where(np.isnan(plain), np.nan, plain)).tobytes())
         return state.hexdigest()
+
+
+def _kind(ids: pl.Series) -> str:
+    """``whole numbers, such as 7``: for a message; of texts the first that is no number, if there is one."""
+    if ids.dtype != pl.String:
+        return f"whole numbers, such as {ids[0]}" if len(ids) else "whole numbers"
+    odd = ids.filter(~ids.str.contains(r"\A-?\d+\z"))
+    example = odd[0] if len(odd) else ids[0] if len(ids) else ""
+    return f"texts, such as {str(example)[:40]!r}"

@@ -16,7 +16,7 @@ from arena_ensemble.errors import InputError
 from arena_ensemble.io.judgements import load_judgements, read_judgements
 from arena_ensemble.io.panel_votes import read_panel_votes
 from arena_ensemble.io.verdict_words import NUMBERED, NUMBERED_FROM_ZERO, verdict_of
-from arena_ensemble.judgements import First
+from arena_ensemble.judgements import First, Judgements
 
 
 def _file(folder: Path, text: str, name: str = "judges.csv") -> Path:
@@ -311,5 +311,28 @@ def test_a_file_without_votes_is_refused(tmp_path: Path) -> None:
         read_panel_votes(_file(tmp_path, "id,annotator_1\n1,garbage\n"))
     with pytest.raises(InputError, match="votes twice; keep one"):
         read_panel_votes(_file(tmp_path, "id,annotator,winner\n1,p,A\n1,p,B\n", "twice.csv"))
+    with pytest.raises(
+        InputError, match=r"\(id 1\): the id repeats row 1; .*name each voter in a column annotator"
+    ):
+        read_panel_votes(_file(tmp_path, "id,winner\n1,model_a\n1,model_b\n", "several.csv"))
+
+
+def test_ids_of_two_kinds_are_shown(tmp_path: Path) -> None:
+    numbers = read_judgements(_file(tmp_path, "id,judge,verdict\n1,x,A\n2,x,B\n"))
+    texts = read_judgements(_file(tmp_path, "id,judge,verdict\n1,y,A\nq2,y,B\n", "texts.csv"))
+    with pytest.raises(
+        InputError, match="whole numbers, such as 1, another texts, such as 'q2'; write them alike"
+    ):
+        Judgements.joined([numbers, texts])
+    with pytest.raises(
+        InputError, match="judgements have texts, such as 'q2', votes whole numbers, such as 1"
+    ):
+        texts.aligned_to(numbers.ids)
+
+
+def test_the_column_of_a_bad_number_is_named(tmp_path: Path) -> None:
+    path = _file(tmp_path, "id,judge,score_a,score_b\n1,x,5,7/10\n")
+    with pytest.raises(InputError, match=r"row 1 \(id 1\): score_b is '7/10', expected a number"):
+        read_judgements(path)
     with pytest.raises(InputError, match="no expert's scores"):
         read_panel_votes(_file(tmp_path, "item,answer,rm\nq,a,1\n", "none.csv"))
