@@ -16,7 +16,7 @@ ANNOTATORS: Final = re.compile(r"(annotator|expert|human|rater|vote)([_ -].*|\d*
 ABOUT_PAIRS: Final = frozenset(
     (
         "aspect", "category", "comment", "cost", "date", "document", "explanation", "fold", "group", "index",
-        "judge", "language", "rank", "rationale", "reason", "reference", "round", "row", "sample", "seed",
+        "language", "rank", "rationale", "reason", "reference", "round", "row", "sample", "seed",
         "source", "split", "subset", "task", "timestamp", "topic", "turn", "turns", "weight", "year",
     )
 )  # fmt: skip

@@ -159,7 +159,7 @@ def _rows_needed(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, de
     for factor in _FACTORS:
         more = np.ceil(counts * factor).astype(np.int64)
         if _passed(np.ceil(rate * more), more, alpha, delta) is not None:
-            digits = 10 ** max(math.floor(math.log10(rows * factor)) - 1, 0)
+            digits = int(10 ** max(math.floor(math.log10(rows * factor)) - 1, 0))
             return math.ceil(rows * factor / digits) * digits
     return None
 

@@ -17,7 +17,7 @@ from arena_ensemble.pipeline.ensemble import Ensemble, load_folder
 from arena_ensemble.predictions import from_delta_tau
 from arena_ensemble.report import page, tables
 
-VOID = {"meta", "link", "line", "circle", "rect", "polyline"}
+VOID = {"meta", "link", "line", "circle", "rect", "polyline", "wbr"}
 KEY = EnsembleKey(
     data="d", folds="f", members={}, seed=0, truth=False, n_classes=3, versions={}, stacker_format=2
 )

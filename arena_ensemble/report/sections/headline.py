@@ -29,7 +29,7 @@ def summary(
     """
     own = next(row for row in rows if row.kind == "choice")
     unseen = "pairs that it did not learn from" if card.judges else "battles that its models never saw"
-    if not card.folds_verified:
+    if not (card.folds_verified or card.judges):
         unseen = "battles out of fold, as far as the members' makers know"
     return {
         "loss": f"{own.log_loss:.4f}",
