@@ -159,7 +159,7 @@ def test_texts_from_outside_are_escaped(ensemble_folder: Path) -> None:
     hostile = member.model_copy(update={"key": key, "alarms": [HOSTILE], "backbone": HOSTILE})
     html = page.render(with_hostile_texts(built), {HOSTILE: hostile}, {HOSTILE: 1.1})
     tags = parsed(html)
-    assert tags.seen == usual.seen
+    assert tags.seen - {"wbr"} == usual.seen
     assert tags.attributes == usual.attributes
     for raw in ("<script>alert", "<b onload", "'x'>", 'alert("'):
         assert raw not in html
