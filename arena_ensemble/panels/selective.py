@@ -17,7 +17,7 @@ from ..metrics import Labels, checked_labels
 _GRID: Final = np.round(np.arange(0.999, 1 / 3, -0.001), 3)
 """Thresholds on the largest probability, the strictest first; fixed beforehand, as the guarantee needs."""
 
-_FACTORS: Final = np.round(1.1 ** np.arange(1, 73), 3)
+_FACTORS: Final = tuple(round(1.1**k, 3) for k in range(1, 73))
 """of rows, up to about a thousand times as many"""
 _STARTS: Final = 2
 _LEAST: Final = 0.1
@@ -159,8 +159,9 @@ def _rows_needed(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, de
     for factor in _FACTORS:
         more = np.ceil(counts * factor).astype(np.int64)
         if _passed(np.ceil(rate * more), more, alpha, delta) is not None:
-            digits = int(10 ** max(math.floor(math.log10(rows * factor)) - 1, 0))
-            return math.ceil(rows * factor / digits) * digits
+            needed = math.ceil(rows * factor)
+            step: int = 10 ** max(len(str(needed)) - 2, 0)
+            return -(-needed // step) * step
     return None
 
 
