@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Final
 
 _MAX_CHARS: Final = 1000
@@ -56,3 +58,10 @@ class ArtifactError(ArenaError):
 
 class VersionError(ArtifactError):
     """An artifact that another version of this package wrote; it was not loaded."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'lexical'?`` where a known name is near, else nothing: the end of a message."""
+    by_small = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), by_small, n=1, cutoff=0.6)
+    return f"; did you mean {by_small[close[0]]!r}?" if close else ""

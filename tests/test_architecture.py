@@ -36,7 +36,7 @@ INSIDE = {
     "features": "patterns extraction",
     "calibration": "davidson temperature fold_average symmetric estimators",
     "stacking": "design pool_weights base logistic pooling boosting count_table selection candidates "
-    "nested_cv serialization score_table stacker",
+    "fit_progress nested_cv plenty choosing serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "panels": "verdict_table margins encoding soft_labels annotators judge_statistics judge_facts evidence "
     "folder panel_state panel choice_model best_of_n choice_files",

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import arena_ensemble
@@ -123,21 +124,58 @@ def test_the_first_pages_run(
         assert (tmp_path / "stacked" / "oof.parquet").is_file()
 
 
+def run_notebook(name: str) -> dict[str, Any]:
+    """What the cells of a notebook leave behind."""
+    notebook = json.loads((DOCS / "notebooks" / name).read_text(encoding="utf-8"))
+    namespace: dict[str, Any] = {}
+    for number, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] == "code":
+            assert not cell["outputs"], "kept without outputs"
+            exec(compile("".join(cell["source"]), f"{name}, cell {number}", "exec"), namespace)
+    return namespace
+
+
 @pytest.mark.slow
 def test_the_notebook_for_judges_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    notebook = json.loads((DOCS / "notebooks" / "judges.ipynb").read_text(encoding="utf-8"))
-    namespace: dict[str, Any] = {}
-    for number, cell in enumerate(notebook["cells"]):
-        if cell["cell_type"] == "code":
-            assert not cell["outputs"], "kept without outputs"
-            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), namespace)
+    namespace = run_notebook("judges.ipynb")
     assert namespace["kept"].threshold is not None
     assert namespace["wrong"].mean() < 0.5
     assert abs(namespace["expected"] - namespace["found"]) < 0.2
     assert "out of fold" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_notebook_for_kaggle_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    namespace = run_notebook("kaggle.ipynb")
+    work, ensemble = namespace["work"], namespace["ensemble"]
+    check_submission(work / "submission.csv", read_battles(work / "arena" / "test.csv").ids)
+    assert len(namespace["oof"]) == 300
+    assert ensemble.table[-1].log_loss < namespace["prior"]
+    # without the training data the same probabilities come out
+    assert namespace["later"] == pytest.approx(np.exp(namespace["prediction"].log_probs), abs=1e-9)
+    assert "ensemble" in capsys.readouterr().out
+
+
+def test_the_start_page_leads_to_every_page() -> None:
+    page = (DOCS / "index.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([\w/-]+\.(?:md|ipynb))\)", page))
+    there = {path.name for path in DOCS.glob("*.md")} - {"index.md"}
+    there |= {f"notebooks/{path.name}" for path in DOCS.glob("notebooks/*.ipynb")}
+    assert linked == there
+
+
+def test_every_image_is_shown_and_small() -> None:
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in DOCS.glob("*.md"))
+    for image in (DOCS / "images").iterdir():
+        if image.suffix in (".png", ".svg"):
+            assert f"(images/{image.name})" in pages, image.name
+            assert image.stat().st_size <= 150_000, image.name
 
 
 def test_every_page_is_in_the_sites_menu() -> None:

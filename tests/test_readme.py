@@ -13,10 +13,18 @@ import typer
 
 import arena_ensemble
 from arena_ensemble import cli
-from arena_ensemble.cli import summary
+from arena_ensemble.cli import summary, typed
 from arena_ensemble.recipes import recipe_from
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+MADE = Path(".venv") / "bin" / "arena-ensemble"
+MADE_WITH = [
+    "submission", "--data", "./sample/train.csv", "--workspace", ".", "--test", "./sample/test.csv",
+    "--truth", "./sample/truth.csv", "--sample-submission", "./sample/sample_submission.csv",
+]  # fmt: skip
+"""what ``make submission`` types"""
 
 
 def blocks(language: str) -> list[str]:
@@ -36,7 +44,7 @@ def test_the_recipe_loads(text: str) -> None:
     assert recipe.adapter.r == 64
 
 
-def test_the_first_screen_ends_as_a_run_does() -> None:
+def test_the_first_screen_ends_as_a_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """What ``make submission`` says last, of an ensemble with the members that the screen shows."""
     (screen,) = [text for text in blocks("text") if "submission.csv:" in text]
     advice = re.findall(r"^(\S+) +[+-]\d.*(keep|leave out|no gain seen)$", screen, flags=re.MULTILINE)
@@ -45,7 +53,22 @@ def test_the_first_screen_ends_as_a_run_does() -> None:
     card = SimpleNamespace(n_classes=3, contributions=contributions)
     built: Any = SimpleNamespace(card=card, members=[name for name, _ in advice])
     rows = int(re.findall(r"submission\.csv: ([\d,]+) battles", screen)[0])
-    assert screen.endswith(summary.submission_text(Path("submission.csv"), rows, built, Path()) + "\n")
+    monkeypatch.setattr("sys.argv", [str(MADE)])
+    typed.remember(MADE_WITH)
+    shown = summary.submission_text(Path("submission.csv"), rows, built, Path(), Path("./sample/train.csv"))
+    assert screen.endswith(shown + "\n")
+
+
+def test_the_first_screen_tells_one_story() -> None:
+    """The difference in the sentence is that of the table's lines, and its best member is the marked one."""
+    (screen,) = [text for text in blocks("text") if "submission.csv:" in text]
+    lines = dict(re.findall(r"^(\S.*?)  +(\d\.\d{4})  \d\.\d{4} ", screen, flags=re.MULTILINE))
+    text = " ".join(screen.split())
+    best = re.findall(r"better than the best member, ([a-z-]+)", text)[0]
+    assert re.search(rf"^{best} .*best member", screen, flags=re.MULTILINE)
+    differences = [float(one) for one in re.findall(r"(\d\.\d{4}) ± \d\.\d{4} better than", text)]
+    for name, difference in zip(("prior", best), differences, strict=True):
+        assert float(lines[name]) - float(lines["ensemble"]) == pytest.approx(difference, abs=1.01e-4)
 
 
 def test_every_command_in_the_readme_exists() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from ..errors import ArenaError, InputError, RecipeError
+from ..errors import ArenaError, InputError, RecipeError, did_you_mean
 from ..recipes import packaged_names, packaged_recipe
 from . import atomic
 from .cards import CARD, NAME
@@ -60,10 +60,10 @@ class Workspace:
         path = own if own.is_file() else packaged_recipe(name)
         if path is not None:
             return path
-        raise RecipeError(
-            f"no recipe {name!r}: looked for {own} and among the packaged "
-            f"ones ({', '.join(packaged_names())})"
-        )
+        known = [one.parent.name for one in sorted(self.models.glob("*/recipe.toml"))]
+        known = list(dict.fromkeys([*known, *packaged_names()]))
+        near = did_you_mean(name, known)
+        raise RecipeError(f"no recipe {name!r}{near or ':'} there is no {own}; known are {', '.join(known)}")
 
     def member_names(self) -> list[str]:
         """Names of the members with a finished card in ``oof/``, sorted."""

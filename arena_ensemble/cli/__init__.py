@@ -14,7 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 from . import audit, data, doctor, explain, export, judge, kaggle, panel, pipeline, report, serve, status
-from .runner import Result, verb
+from .runner import INTERRUPTED, USAGE, Result, verb
+from .typed import NAME, remember
+from .usage import UsageError, usage_line
 
 VERBS: Final[dict[str, Callable[..., Result]]] = {
     "oof": pipeline.oof,
@@ -54,8 +56,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 an error to mend, 2 usage, 3 our bug, 4 partly done, 5 out of time, "
-    "130 interrupted.",
+    epilog="Start: arena-ensemble sample --out arena; arena-ensemble submission --data arena/train.csv "
+    "--test arena/test.csv --workspace mine. Exit codes: 0 done, 1 an error to mend, 2 usage, 3 our bug, "
+    "4 partly done, 5 out of time, 130 interrupted.",
 )
 for name, function in VERBS.items():
     app.command(name)(verb(function))
@@ -74,13 +77,16 @@ def top(
         raise typer.Exit
     if context.invoked_subcommand is None:
         print(context.get_help(), file=sys.stderr)
-        raise typer.Exit(2)
+        raise typer.Exit(USAGE)
 
 
 def run(argv: Sequence[str]) -> int:
     """Run one command; returns the exit code and never raises."""
+    remember(argv)
     try:
-        app(args=list(argv), prog_name="arena-ensemble")
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
+        return int(app(args=list(argv), prog_name=NAME, standalone_mode=False) or 0)
+    except UsageError as error:
+        print(usage_line(error, argv), file=sys.stderr)
+        return USAGE
+    except typer.Abort:  # the end of what was to be typed
+        return INTERRUPTED

@@ -59,10 +59,10 @@ def dry_run(
         refit=training.refit,
         average_folds=training.average_folds,
     )
-    return Result(plan.facts(), _text(plan, stacks=stacks))
+    return Result(plan.facts(), _text(plan, test, stacks=stacks))
 
 
-def _text(plan: RunPlan, *, stacks: bool) -> str:
+def _text(plan: RunPlan, test: Path | None, *, stacks: bool) -> str:
     from .progress import clock
     from .tables import rendered
 
@@ -72,14 +72,17 @@ def _text(plan: RunPlan, *, stacks: bool) -> str:
     )
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     table.add_column("in this order", no_wrap=True)
-    table.add_column("folds", no_wrap=True)
-    for name in ("done", "tokens", "a fold", "memory", "starts", "ends"):
+    table.add_column("folds left", no_wrap=True)
+    table.add_column("trained", justify="right", no_wrap=True)
+    table.add_column("left to do", no_wrap=True)
+    for name in ("tokens", "a fold", "memory", "starts", "ends"):
         table.add_column(name, justify="right", no_wrap=True)
     members = list(dict.fromkeys(one.member for one in plan.tasks if one.start is not None))
     members += [name for name in plan.members if name not in members]
     for name in members:
         table.add_row(*(Text(cell) for cell in _cells([one for one in plan.tasks if one.member == name])))
     lines = [rendered(table)]
+    lines += _kept(plan, test)
     lines += [f"{name}: imported, nothing to train" for name in plan.external]
     left = [one for one in plan.tasks if one.start is not None]
     if left:
@@ -99,19 +102,51 @@ def _cells(tasks: list[TaskPlan]) -> list[str]:
     from .progress import clock
 
     left = [one for one in tasks if one.start is not None]
-    done = f"{len(tasks) - len(left)} of {len(tasks)}"
-    begun = sum(one.state in ("begun", "fitted") for one in left)
+    trained = f"{sum(_is_trained(one) for one in tasks)} of {len(tasks)}"
     first = (left or tasks)[0]
     if not left:
-        return [first.member, "", done, "", "", "", "", ""]
+        return [first.member, "", trained, "nothing", "", "", "", "", ""]
     known = first.seconds is not None
     return [
         first.member,
-        ", ".join(one.fold for one in left) + (f" ({begun} begun)" if begun else ""),
-        done,
+        ", ".join(one.fold for one in left),
+        trained,
+        _work(left),
         f"{sum(one.tokens or 0 for one in left) / 1e6:,.1f} M" if known else "?",
         clock(first.seconds or 0.0) if known else "?",
         f"{(first.memory or 0) / 1e9:.1f} GB{'' if first.fits else ' too much'}" if known else "?",
         clock(min(one.start or 0.0 for one in left)),
         clock(max(one.end or 0.0 for one in left)),
+    ]
+
+
+def _is_trained(task: TaskPlan) -> bool:
+    return "train" not in task.left
+
+
+def _work(tasks: list[TaskPlan]) -> str:
+    """What is left of a member's tasks, in words."""
+    begun = sum(one.state == "begun" for one in tasks)
+    words = []
+    if not all(map(_is_trained, tasks)):
+        words.append("train" + (f" ({begun} from a checkpoint)" if begun else ""))
+    rows = {part for one in tasks for part in one.left if part != "train"}
+    if rows:
+        words.append("predict" + (" the test file" if rows == {"test"} else ""))
+    return ", ".join(words)
+
+
+def _kept(plan: RunPlan, test: Path | None) -> list[str]:
+    """A line where folds are trained and only the test file is left: nothing was lost."""
+    names = [
+        name
+        for name in plan.members
+        if all(one.left in ((), ("test",)) for one in plan.tasks if one.member == name)
+        and any(one.left for one in plan.tasks if one.member == name)
+    ]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: every fold is trained and kept; left is predicting the {plan.test:,} battles "
+        f"of {test}, since a workspace keeps the predictions of one test file, the last one"
     ]

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..metrics import ScoreRow
-from ..report.rungs import Rung, headline, rungs
+from ..report.rungs import Rung, headline, made_of, rungs
 from .tables import rendered
 from .terminal import Terminal
 
-__all__ = ["bar", "headline", "ladder", "rungs"]
+__all__ = ["bar", "headline", "ladder", "made_of", "rungs"]
 
 _BAR: Final = 24
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
@@ -45,7 +45,10 @@ def ladder(rows: Sequence[ScoreRow], terminal: Terminal, *, title: str, member: 
     left = terminal.width - names - sum(column.width + 2 for column in columns)
     bars = terminal.blocks and most > 0 and left > _BAR + 2
     left -= _BAR + 2 if bars else 0
-    remarks = left > 10
+    longest = max(len(rung.remark) for rung in shown)
+    if bars and left < longest + 2 <= left + _BAR + 2:  # words say more than bars
+        bars, left = False, left + _BAR + 2
+    remarks = left >= longest + 2
 
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
@@ -54,7 +57,7 @@ def ladder(rows: Sequence[ScoreRow], terminal: Terminal, *, title: str, member: 
     if bars:
         table.add_column(Text("better than the prior"), no_wrap=True, min_width=_BAR)
     if remarks:
-        table.add_column("", no_wrap=True, max_width=left - 2)
+        table.add_column("", no_wrap=True)
     for rung in shown:
         style = "bold green" if rung.row.kind == "choice" else ""
         cells = [rung.name, *(column.cell(rung) for column in columns)]

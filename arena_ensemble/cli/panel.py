@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -13,6 +12,7 @@ import typer
 from ..errors import InputError
 from ..io.format_names import FORMAT_NAMES, RESULT_NAMES
 from . import options as o
+from . import typed
 from .best_of_n import fit_best_of_n, predict_best_of_n, without
 from .panel_options import FirstOption, NumbersOption, first_seen, result_format
 from .panel_uses import UseOptions, character_table, uses_text
@@ -84,6 +84,7 @@ def panel(
     from ..panels.folder import check_out
     from ..pipeline.best_of_n import votes_for_best
     from ..pipeline.panel import fit_panel, panel_data
+    from .progress import Bars
 
     check_out(out)  # not after the work
     loaded = load_all(judgements, numbers=numbers, first=first_seen(first), format=result_format(format))
@@ -105,7 +106,8 @@ def panel(
         used.update(asked.of(fitted, data))
         return used
 
-    fitted = fit_panel(data, out, seed=seed, uses=use)
+    with Bars() as bars:
+        fitted = fit_panel(data, out, seed=seed, uses=use, on_event=bars)
     pairs = len(data.votes.ids)
     facts = {
         "pairs": pairs,
@@ -125,7 +127,7 @@ def panel(
             if texts
         },
     }
-    shown = "\n\n".join(filter(None, (_text(fitted, pairs, all_rows), uses_text(used), _next(out))))
+    shown = "\n\n".join(filter(None, (_text(fitted, pairs, all_rows), uses_text(used), _next(out, text))))
     return Result(facts, shown)
 
 
@@ -140,7 +142,8 @@ def _text(fitted: Panel, pairs: int, all_rows: bool) -> str:
     else:
         parts = [ladder.ladder(fitted.table_, Terminal.of_stdout(), title=title, member="judge")]
     unseen = "pairs that it did not learn from"
-    parts += ["", ladder.headline(fitted.table_, member="judge", unseen=unseen)]
+    words = f"{ladder.headline(fitted.table_, member='judge', unseen=unseen)} {ladder.made_of(fitted.table_)}"
+    parts += ["", Terminal.of_stdout().filled(words)]
     judges = [dataclasses.asdict(one) for one in fitted.judges_]
     shown = judges if all_rows else judges[:_SHOWN]
     parts += ["", tables.judge_table(shown), "", character_table(shown)]
@@ -150,12 +153,13 @@ def _text(fitted: Panel, pairs: int, all_rows: bool) -> str:
     return "\n".join(parts)
 
 
-def _next(out: Path) -> str:
-    name = shlex.quote(str(out))
+def _next(out: Path, text: Path | None) -> str:
+    with_text = ["--data", str(text)] if text is not None else []
+    page = typed.command("report", "--external", str(out), *with_text)
+    new = typed.command("predict", "--panel", str(out), "--judgements", "new.csv", "--out", "predicted.csv")
     return (
-        f"{out}: panel, out-of-fold predictions, table.json, judges.json and uses.json\n"
-        f"next: arena-ensemble predict --panel {name} --judgements FILE --out FILE (new pairs); "
-        f"arena-ensemble report --external {name} (a page to look at)"
+        f"{out}: panel, out-of-fold predictions, table.json, judges.json and uses.json; next:\n"
+        f"  # a page to look at\n  {page}\n  # new pairs, judged in new.csv\n  {new}"
     )
 
 

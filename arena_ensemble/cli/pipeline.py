@@ -14,6 +14,7 @@ from . import options as o
 from .dry_run import dry_run
 from .executor_options import ExecutorOptions
 from .experiments import OnlyFoldOption, RowsOption, experiment
+from .external import stack_external
 from .one_order import OneOrderOptions
 from .panel import PanelOptions, predict_panel
 from .runner import OUT_OF_TIME, PARTLY, Result, WorkspaceOption
@@ -69,13 +70,14 @@ def stack(
     if data is None:
         if unused := o.given(place):
             raise InputError(f"{', '.join(unused)}: of no use with --labels, where nothing is trained")
-        return _stack_external(external, order, training, test or [], truth, all_rows)
+        return stack_external(external, order, training, test or [], truth, all_rows)
     if unused := [*o.given(external), *o.given(order)]:
         raise InputError(f"{', '.join(unused)}: of no use with --data; give it to import, or with --labels")
     if len(test or ()) > 1:
         raise InputError("--test is given more than once; with --data there is one test file")
     from ..pipeline.workflow import build_ensemble
     from . import summary
+    from .progress import Bars
 
     _check_folds(training.folds)
     if training.dry_run:
@@ -83,7 +85,8 @@ def stack(
     run = _train(data, Path(test[0]) if test else None, training, place)
     if run.result.late:
         return _out_of_time(run)
-    built = build_ensemble(run, seed=training.seed, truth=truth)
+    with Bars() as bars:
+        built = build_ensemble(run, seed=training.seed, truth=truth, on_event=bars)
     facts = {**summary.run_facts(run), **summary.ensemble_facts(built)}
     text = summary.run_text(run, built, all_rows=all_rows)
     return Result(facts, text, summary.exit_code(run.result, built))
@@ -102,6 +105,7 @@ def submission(
     """Do what is missing and write submission.csv."""
     from ..pipeline.workflow import build_ensemble, predict_test, write_submission
     from . import summary
+    from .progress import Bars
 
     _check_folds(training.folds)
     o.check_target(out)
@@ -111,7 +115,8 @@ def submission(
     run = _train(data, test, training, place, sample_submission, early=target)
     if run.result.late:
         return _out_of_time(run, target)
-    built = build_ensemble(run, seed=training.seed, truth=truth)
+    with Bars() as bars:
+        built = build_ensemble(run, seed=training.seed, truth=truth, on_event=bars)
     prediction = predict_test(run, built)
     write_submission(target, prediction, sample_submission=sample_submission, workspace=training.workspace)
     facts = {
@@ -122,7 +127,7 @@ def submission(
         "gammas": prediction.gammas,
     }
     shown = summary.run_text(run, built, all_rows=all_rows)
-    end = summary.submission_text(target, len(prediction.ids), built, training.workspace)
+    end = summary.submission_text(target, len(prediction.ids), built, training.workspace, data)
     return Result(facts, f"{shown}\n\n{end}", summary.exit_code(run.result, built))
 
 
@@ -298,47 +303,3 @@ def _check_folds(folds: int) -> None:
     """Before the hours of training: the choice among stackers is itself scored out of fold."""
     if folds < 3:
         raise InputError(f"--folds {folds}: stacking needs at least 3 folds")
-
-
-def _stack_external(
-    given: o.ExternalOptions,
-    order: OneOrderOptions,
-    training: o.TrainingOptions,
-    tests: list[str],
-    truth: Path | None,
-    all_rows: bool,
-) -> Result:
-    """Stack predictions that other tools made."""
-    from ..pipeline import external
-    from ..pipeline.external_files import ReadingOptions
-    from . import summary
-
-    assert given.labels is not None
-    if given.out is None:
-        raise InputError("--labels needs --out DIR, the folder for what is made")
-    unused = o.given(training, but=("format", "seed", "skip_unvoted", "workspace"))
-    if unused := [*unused, *(["--truth"] if truth is not None else [])]:
-        raise InputError(f"{', '.join(unused)}: of no use with --labels, where nothing is trained")
-    external.check_out(given.out)  # not after the work
-    data = external.read_external(
-        given.labels,
-        [o.named_file(one) for one in given.oof or ()],
-        tests=[o.named_file(one) for one in tests],
-        text=given.text,
-        text_format=training.format,
-        test_text=given.test_text,
-        groups=given.groups,
-        common=given.common,
-        skip_unvoted=training.skip_unvoted,
-        reading=ReadingOptions(given.logits, given.ids, given.test_ids, given.average),
-        one_order=o.names(order.one_order),
-        first=order.first,
-        scratch=next(folder for folder in given.out.resolve().parents if folder.is_dir()),
-    )
-    built = external.stack_external(data, given.out, seed=training.seed)
-    title = f"out of fold, {len(data.ids):,} battles, members' folds unverified"
-    facts = {"battles": len(data.ids), "out": str(given.out), **summary.ensemble_facts(built)}
-    shown = summary.ensemble_text(built, title, all_rows=all_rows)
-    text = f"{shown}\n\n{given.out}: stacker, out-of-fold predictions and table"
-    text += f"; a page to look at: arena-ensemble report --external {given.out}"
-    return Result(facts, text, summary.exit_code(built=built))

@@ -11,7 +11,7 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..pipeline.executors import DONE, FAILED, PLANNED
+from ..pipeline.executors import DONE, FAILED, PLANNED, STACKING
 from ..pipeline.run_progress import RunProgress, TaskProgress, clock, loss_of, member_and_fold
 
 __all__ = ["Bars", "Count", "clock"]
@@ -24,11 +24,11 @@ _QUIET: Final = 300.0
 
 
 class Bars:
-    """Shows the events of :func:`arena_ensemble.cross_fit`; use as a context manager.
+    """Shows the events of a run or of a stacking; use as a context manager.
 
     On a terminal: bars on stderr, their lengths and times left by planned work. Elsewhere: a log line per
     finished fold with its loss, what is done of the work and the time left, and now and then one of a fold
-    at work.
+    at work. Stacking has one bar, with the name of the candidate that is fitted.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Bars:
         self._losses: dict[str, list[float]] = {}
         self._bars: dict[str, TaskID] = {}
         self._spoken = seconds()
-        self._bar("", "all folds")
+        self._stacking = TaskProgress(STACKING)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -64,7 +64,10 @@ class Bars:
     def __call__(self, label: str, done: float, total: float, text: str) -> None:
         """One event: ``label`` has done ``done`` of ``total``; text FAILED, or DONE and more, ends it."""
         now = self._seconds()
-        if text == PLANNED:
+        if label == STACKING:
+            self._stacked(done, total, text, now)
+        elif text == PLANNED:
+            self._bar("", "all folds")
             if label:
                 self._run.plan(label, total or None, round(done) or None)
         elif text.startswith((DONE, FAILED)):
@@ -73,6 +76,22 @@ class Bars:
             task = self._run.move(label, done, total, text, now)
             self._run.workers = max(self._run.workers, len(self._run.running()))
             self._show(label, task, text, now)
+
+    def _stacked(self, done: float, total: float, text: str, now: float) -> None:
+        """The one bar of what combines the members."""
+        task = self._stacking
+        if text.startswith(DONE):
+            if not self._live:
+                took = now - (now if task.started is None else task.started)
+                log.info("stacking: done in %s%s", clock(took), text.removeprefix(DONE))
+            return
+        task.move(done, total, text, now)
+        left = task.left(now)
+        self._update(STACKING, STACKING, task.share, text, _left(left))
+        if not self._live and now - self._spoken >= _EVERY:
+            self._spoken = now
+            rest = "" if left is None else f", about {clock(left)} left"
+            log.info("stacking: %.0f %%, %s%s", 100 * task.share, text, rest)
 
     def _end(self, label: str, text: str, now: float) -> None:
         member = member_and_fold(label)[0]

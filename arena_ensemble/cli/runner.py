@@ -23,7 +23,9 @@ from typing import Annotated, Any, Final, NamedTuple
 import typer
 
 from ..errors import ArenaError
+from .interruption import interruption_text
 
+USAGE: Final = 2
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 BUG: Final = 3
@@ -75,7 +77,14 @@ def verb(function: Callable[..., Result]) -> Callable[..., None]:
         as_json, verbose, seed = values.pop("json"), values.pop("verbose"), values.get("seed", 0)
         for name, kind in groups.items():
             values[name] = kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
-        raise typer.Exit(guarded(lambda: print_result(lambda: function(**values), seed, as_json), verbose))
+        place, name = values.get("workspace"), function.__name__
+        raise typer.Exit(
+            guarded(
+                lambda: print_result(lambda: function(**values), seed, as_json),
+                verbose,
+                lambda how: interruption_text(how, name, place),
+            )
+        )
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
@@ -94,8 +103,11 @@ def print_result(function: Callable[[], Result], seed: int, as_json: bool) -> in
     return result.exit_code
 
 
-def guarded(work: Callable[[], int], verbose: bool) -> int:
-    """Run a verb's work; returns the exit code and never raises but for a usage error."""
+def guarded(work: Callable[[], int], verbose: bool, ended: Callable[[str], str] = str) -> int:
+    """Run a verb's work; returns the exit code and never raises but for a usage error.
+
+    ``ended`` says of an interrupt, by its name, what is kept and how to go on.
+    """
     _set_up_logging(verbose)
     old = signal.signal(signal.SIGTERM, _raise_terminated)
     try:
@@ -107,10 +119,10 @@ def guarded(work: Callable[[], int], verbose: bool) -> int:
             traceback.print_exc()
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted: finished folds are kept; run the same command to go on", file=sys.stderr)
+        print(ended("interrupted"), file=sys.stderr)
         return INTERRUPTED
     except _Terminated:
-        print("terminated: finished folds are kept; run the same command to go on", file=sys.stderr)
+        print(ended("terminated"), file=sys.stderr)
         return TERMINATED
     except BrokenPipeError:  # whoever read our output has gone; the work itself is done and kept
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from .runner import Result, WorkspaceOption
 
 if TYPE_CHECKING:
-    from ..pipeline.run_status import MemberStatus, RunStatus, TaskStatus
+    from ..pipeline.run_status import MemberStatus, RunStatus, StackingStatus, TaskStatus
 
 _STATES: Final = {
     "running": "running",
@@ -44,6 +44,8 @@ def status_text(found: RunStatus, line: str) -> str:
     if found.members:
         lines.append(facts_table([(one.name, _member_words(one)) for one in found.members], title="members"))
     lines += [f"now: {_task_words(one)}" for one in found.running]
+    if found.stacking is not None:
+        lines.append(f"now: {_stacking_words(found.stacking)}")
     lines += found.notes
     if found.ensemble is not None:
         lines.append(
@@ -62,6 +64,8 @@ def summary_line(found: RunStatus) -> str:
     parts = [f"arena-ensemble {found.what or 'workspace'} {found.state}"]
     if found.tasks:
         parts.append(f"{found.tasks_done} of {found.tasks} tasks ({found.share:.0%})")
+    if found.stacking is not None:
+        parts.append(f"stacking {found.stacking.share:.0%}")
     parts += [f"{one.name} {one.log_loss:.4f}" for one in found.members if one.log_loss is not None]
     parts += [f"{one.name} failed" for one in found.members if one.state == "failed"]
     if found.ensemble is not None:
@@ -91,3 +95,10 @@ def _task_words(one: TaskStatus) -> str:
     loss = "" if one.loss is None else f", training loss {one.loss:.3f}"
     left = "" if one.left is None else f", about {clock(one.left)} left"
     return f"{one.label}, {one.step:,.0f} of {one.steps:,.0f}{loss}, {clock(one.seconds)} so far{left}"
+
+
+def _stacking_words(one: StackingStatus) -> str:
+    from .progress import clock
+
+    left = "" if one.left is None else f", about {clock(one.left)} left"
+    return f"stacking, {one.share:.0%}, {one.text}, {clock(one.seconds)} so far{left}"

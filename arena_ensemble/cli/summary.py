@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +11,7 @@ from ..artifacts.members import MemberArtifacts
 from ..pipeline.cross_fit import RunResult
 from ..pipeline.ensemble import Ensemble
 from ..pipeline.workflow import TrainingRun
-from . import ladder, tables
+from . import ladder, tables, typed
 from .progress import clock
 from .runner import OUT_OF_TIME, PARTLY
 from .terminal import Terminal
@@ -77,36 +76,38 @@ def run_text(run: TrainingRun, built: Ensemble, *, all_rows: bool = False) -> st
 
 def ensemble_text(built: Ensemble, title: str, *, all_rows: bool = False) -> str:
     """The rows of the score table that matter first, or all; what the members contribute."""
+    terminal = Terminal.of_stdout()
     if all_rows:
-        parts = [tables.score_table(built.table, title=title)]
+        parts = [tables.score_table(built.table, title=title, width=terminal.width)]
     else:
-        parts = [ladder.ladder(built.table, Terminal.of_stdout(), title=title)]
-    parts += ["", ladder.headline(built.table)]
+        parts = [ladder.ladder(built.table, terminal, title=title)]
+    parts += ["", terminal.filled(f"{ladder.headline(built.table)} {ladder.made_of(built.table)}")]
     if not all_rows:
         parts.append(f"{len(built.table)} rows, every candidate's among them: --all")
-    parts += ["", tables.contribution_table(built.card.contributions)]
+    parts += ["", tables.contribution_table(built.card.contributions, width=terminal.width)]
     for one in built.card.suspicions:
         parts.append(f"member {one['member']} looks leaked: {'; '.join(one['reasons'])}")
     parts += [f"member {name} {why}" for name, found in built.card.alarms.items() for why in found]
     return "\n".join(parts)
 
 
-def submission_text(target: Path, rows: int, built: Ensemble, workspace: Path) -> str:
-    """What was predicted, and what to do next; how good it is stands above."""
+def submission_text(target: Path, rows: int, built: Ensemble, workspace: Path, data: Path) -> str:
+    """What was predicted, and what to do next, as commands to copy; how good it is stands above."""
     outcomes = "P(A wins), P(B wins), P(tie)" if built.card.n_classes == 3 else "P(A wins), P(B wins)"
-    place = "" if workspace == Path() else f" --workspace {shlex.quote(str(workspace))}"
-    steps = [(f"arena-ensemble report{place}", "the same and more as a page to look at")]
+    place = [] if workspace == Path() else ["--workspace", str(workspace)]
+    steps = {"the same and more as a page to look at": typed.command("report", "--data", str(data), *place)}
     members = built.card.contributions["members"]
     useless = [str(one["name"]) for one in members if str(one["advice"]).startswith("leave out")]
     kept = [name for name in built.members if name not in useless]
     if useless and kept:
-        steps.append(
-            (f"MODELS={','.join(kept)}", f"without {', '.join(useless)}, which adds nothing to a pool")
-        )
-    steps.append(("arena-ensemble doctor --plan", "what larger members would need on a card"))
-    width = max(len(command) for command, _ in steps)
-    lines = [f"  {command:<{width}}  {what}" for command, what in steps]
-    return "\n".join([f"{target}: {rows:,} battles predicted ({outcomes}), checked; next:", *lines])
+        adds = "adds" if len(useless) == 1 else "add"
+        what = f"without {', '.join(useless)}, which {adds} nothing to a pool"
+        steps[what] = typed.again("--models", ",".join(kept))
+    steps["what larger members would need on a card"] = typed.command(
+        "doctor", "--plan", "--data", str(data), *place
+    )
+    lines = [f"{target}: {rows:,} battles predicted ({outcomes}), checked; next:"]
+    return "\n".join([*lines, *(f"  # {what}\n  {command}" for what, command in steps.items())])
 
 
 def exit_code(result: RunResult | None = None, built: Ensemble | None = None) -> int:

@@ -22,14 +22,36 @@ _REMARK: Final = 20
 """characters that a remark has at least"""
 
 
-def score_table(rows: Sequence[ScoreRow], *, title: str) -> str:
+def score_table(rows: Sequence[ScoreRow], *, title: str, width: int = WIDTH) -> str:
     """The score table: one line per row."""
-    return _rendered_layout(layout.score_table(rows), title=title)
+    return _rendered_layout(fitting(layout.score_table(rows), width), title=title, width=width)
 
 
-def contribution_table(card: Mapping[str, Any]) -> str:
+def contribution_table(card: Mapping[str, Any], *, width: int = WIDTH) -> str:
     """What each member adds, from the card of an ensemble."""
-    return _rendered_layout(layout.contribution_table(card), title="what each member adds to a pool")
+    table = fitting(layout.contribution_table(card), width)
+    return _rendered_layout(table, title="what each member adds to a pool", width=width)
+
+
+def fitting(table: layout.TextTable, width: int) -> layout.TextTable:
+    """The table without the columns before its last one that a terminal of this width has no room for.
+
+    The first two stay, and the last one, a remark: from the right the figures matter less.
+    """
+    least = 3
+    kept = list(range(len(table.columns)))
+    while len(kept) > least and sum(_width(table, k) + _GAP for k in kept) - _GAP > width:
+        kept.pop(-2)
+    return layout.TextTable(
+        tuple(table.columns[k] for k in kept),
+        tuple(layout.Row(tuple(row.cells[k] for k in kept), emphasised=row.emphasised) for row in table.rows),
+    )
+
+
+def _width(table: layout.TextTable, place: int) -> int:
+    """Of a column; of the last one, whose words wrap, at most `_REMARK`."""
+    widest = max(len(table.columns[place].header), *(len(row.cells[place]) for row in table.rows))
+    return min(widest, _REMARK) if place == len(table.columns) - 1 else widest
 
 
 def judge_table(judges: Sequence[Mapping[str, Any]]) -> str:
@@ -124,8 +146,8 @@ def _table(title: str, *, show_header: bool = True) -> Table:
     return Table(title=Text(title), title_justify="left", box=None, pad_edge=False, show_header=show_header)
 
 
-def _rendered_layout(laid_out: layout.TextTable, *, title: str) -> str:
-    """Every column is as wide as its content, except the last, a remark, which is cut to fit the line.
+def _rendered_layout(laid_out: layout.TextTable, *, title: str, width: int = WIDTH) -> str:
+    """Every column is as wide as its content, except the last, a remark, which wraps to fit the line.
 
     Long names make lines longer than `WIDTH`: a figure is never cut.
     """
@@ -135,10 +157,11 @@ def _rendered_layout(laid_out: layout.TextTable, *, title: str) -> str:
         for place, column in enumerate(laid_out.columns)
     )
     used = sum(widths) + _GAP * len(widths)
-    remark = max(WIDTH - used, _REMARK)
-    for column, width in zip(laid_out.columns, [*widths, remark], strict=True):
+    remark = max(width - used, _REMARK)
+    for column, widest in zip(laid_out.columns, [*widths, remark], strict=True):
         justify: Literal["left", "right"] = "right" if column.numeric else "left"
-        table.add_column(Text(column.header), justify=justify, no_wrap=True, max_width=width)
+        whole = column is not laid_out.columns[-1]
+        table.add_column(Text(column.header), justify=justify, no_wrap=whole, max_width=widest)
     for row in laid_out.rows:
         table.add_row(*(Text(cell) for cell in row.cells))
     return rendered(table, width=used + remark)

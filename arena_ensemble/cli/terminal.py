@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,10 @@ class Terminal:
     colours: bool = False
     blocks: bool = True
     """whether the encoding has block characters, of which bars are drawn"""
+
+    def filled(self, text: str) -> str:
+        """Text in lines as wide as the terminal; no word is cut."""
+        return textwrap.fill(text.strip(), self.width, break_long_words=False, break_on_hyphens=False)
 
     @classmethod
     def of_stdout(cls) -> Terminal:

@@ -19,6 +19,7 @@ from ..metrics import ScoreRow, checked_labels, group_codes
 from ..predictions import Floats, without_ties
 from ..stacking import Stacker
 from ..stacking.candidates import candidates_for
+from ..stacking.fit_progress import OnFit
 from ..stacking.row_folds import fold_codes
 from . import folder
 from .encoding import EncodedPanel, Encoders, encoded_design, taken
@@ -84,6 +85,8 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         features: Features | None = None,
         groups: npt.ArrayLike | None = None,
         folds: npt.ArrayLike | None = None,
+        *,
+        on_progress: OnFit | None = None,
     ) -> Self:
         """Choose and fit.
 
@@ -98,6 +101,8 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             Odd and even columns of the same rows.
         groups, folds
             (n,) as for `Stacker`.
+        on_progress
+            As for `Stacker.fit`.
 
         Raises
         ------
@@ -133,7 +138,7 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         )
         saturated = source.table and source.hard and features is None
         candidates = candidates_for(design, trees=not saturated)
-        stacker.fit_source(source, candidates, labels, codes, fold)
+        stacker.fit_source(source, candidates, labels, codes, fold, on_progress=on_progress)
         self.stacker_ = stacker
         self.encoders_: Encoders = source.encoders(fold, frozenset())
         shown = np.unique(rows, return_index=True)[1]

@@ -31,9 +31,10 @@ from ..stacking.plenty import FITTED_ROWS, whole_groups
 from ..stacking.row_folds import fold_codes
 from ..stacking.score_table import TEMPERED, tempered_out_of_fold
 from .ensemble import FALLBACK, Ensemble, restore, write_folder
+from .executors import Event
 from .fallback import fit_fallback
 from .guards import check_members
-from .recording import record_ensemble, record_stacking
+from .recording import StackingRecorder
 from .tasks import versions
 from .text_pass import features_of
 
@@ -49,6 +50,7 @@ def build(
     seed: int = 0,
     truth: Floats | None = None,
     n_classes: int = 3,
+    on_event: Event | None = None,
 ) -> Ensemble:
     """Fit the stacker on the members' OOF predictions and the features, or load it if nothing changed.
 
@@ -61,6 +63,8 @@ def build(
         table's ``gap_closed`` uses them.
     n_classes
         2 where no tie can be voted: P(tie) is then absent from members and ensemble.
+    on_event
+        Hears how far the stacking is, under the label `STACKING`.
 
     Raises
     ------
@@ -88,35 +92,36 @@ def build(
     y = battles.outcomes()
     found = check_members(loaded.oof, y, groups=folds.group, folds=folds.fold, external=loaded.external)
     log.info("stacking %d members on %d battles", len(members), len(battles))
-    record_stacking(workspace)
-    stacker = Stacker(random_state=seed).fit(
-        loaded.oof,
-        y,
-        features=features_of(battles, workspace.cache),
-        groups=folds.group,
-        folds=folds.fold,
-        bayes_log_probs=truth,
-        one_order=loaded.one_order,
-    )
-    honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
-    new = ensemble_card(
-        stacker, honest, loaded.oof, y, folds.group, folds.fold, loaded.hours, n_classes=n_classes
-    )
-    new = new.model_copy(
-        update={
-            "key": key,
-            "folds_verified": not loaded.external,
-            "alarms": found.alarms,
-            "notes": found.notes,
-            "seed": seed,
-            "seconds": round(time.monotonic() - start, 3),
-        }
-    )
-    table = table_with_floor(stacker, truth, y)
-    honest = honest.without_ties() if n_classes == 2 else honest
-    fallback = fit_fallback(loaded.oof, y, n_classes=n_classes)
-    new = write_folder(workspace.oof / ENSEMBLE, honest, stacker, table, new, fallback)
-    record_ensemble(workspace, choice=new.choice, loss=new.log_loss, seconds=new.seconds)
+    with StackingRecorder(workspace, on_event) as recorder:
+        stacker = Stacker(random_state=seed).fit(
+            loaded.oof,
+            y,
+            features=features_of(battles, workspace.cache),
+            groups=folds.group,
+            folds=folds.fold,
+            bayes_log_probs=truth,
+            one_order=loaded.one_order,
+            on_progress=recorder,
+        )
+        honest = Predictions(battles.ids, stacker.oof_log_proba_, folds.fold)
+        new = ensemble_card(
+            stacker, honest, loaded.oof, y, folds.group, folds.fold, loaded.hours, n_classes=n_classes
+        )
+        new = new.model_copy(
+            update={
+                "key": key,
+                "folds_verified": not loaded.external,
+                "alarms": found.alarms,
+                "notes": found.notes,
+                "seed": seed,
+                "seconds": round(time.monotonic() - start, 3),
+            }
+        )
+        table = table_with_floor(stacker, truth, y)
+        honest = honest.without_ties() if n_classes == 2 else honest
+        fallback = fit_fallback(loaded.oof, y, n_classes=n_classes)
+        new = write_folder(workspace.oof / ENSEMBLE, honest, stacker, table, new, fallback)
+        recorder.ended(choice=new.choice, loss=new.log_loss, seconds=new.seconds)
     return Ensemble(stacker, table, new, workspace, fallback)
 
 

@@ -5,6 +5,7 @@ The same inputs are read and checked as by the run itself, so that its errors ar
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -38,6 +39,8 @@ FITTED: Final = "fitted"
 BEGUN: Final = "begun"
 """a checkpoint is there"""
 LEFT: Final = "left"
+State = tuple[str, tuple[str, ...]]
+"""of a task, and which rows it has not predicted"""
 STACK_SECONDS: Final = 0.0005
 """a row and member that stacking takes, its choice scored out of fold"""
 STACK_LEAST: Final = 30.0
@@ -55,6 +58,8 @@ class TaskPlan:
     """`DONE`, `FITTED`, `BEGUN` or `LEFT`"""
     predicts: tuple[str, ...]
     """``held-out`` rows, ``test`` rows"""
+    left: tuple[str, ...]
+    """of ``train``, ``held-out`` and ``test``, what is not done yet"""
     tokens: int | None
     seconds: float | None
     memory: int | None
@@ -180,8 +185,10 @@ def _states(
     extra: Sequence[ExtraFile],
     n_folds: int,
     one: int | None,
-) -> dict[str, str]:
-    """Task's label → its state, where it is not left; by digests, as the run itself would find them.
+) -> dict[str, State]:
+    """Task's label → its state and the rows that it has not predicted, where anything of it is there.
+
+    By digests, as the run itself would find them.
 
     Raises
     ------
@@ -192,7 +199,7 @@ def _states(
         return {}
     more = read_extra(extra, given.train, folds)
     job = Job(place.root, given.train, folds, given.test, more, given.n_classes, given.notes, one_model=one)
-    states = {}
+    states = dict[str, State]()
     for name, recipe in given.recipes.items():
         if name in given.anew:
             continue
@@ -204,41 +211,48 @@ def _states(
             continue
         for task in planned:
             artifacts = job.artifacts(name)
+            keys = {"held-out": task.oof_key if task.fold >= 0 else None, "test": task.test_key}
+            missing = tuple(
+                part for part, key in keys.items() if key is not None and not artifacts.has_predictions(key)
+            )
             if tasks.is_done(job, task):
-                states[task.label] = DONE
+                states[task.label] = DONE, ()
             elif artifacts.check_current(task.fit_key):
-                states[task.label] = FITTED
+                states[task.label] = FITTED, missing
             elif artifacts.may_resume(task.fit_key):
-                states[task.label] = BEGUN
+                states[task.label] = BEGUN, missing
     return states
 
 
 def _task(
     name: str,
     fold: int,
-    states: Mapping[str, str],
+    states: Mapping[str, State],
     cost: MemberCost | None,
     n_folds: int,
     alone: int | None,
     test: Battles | None,
 ) -> TaskPlan:
     label = tasks.label_of(name, fold)
-    state = states.get(label, LEFT)
+    state, missing = states.get(label, (LEFT, ("held-out", "test")))
     on_test = test is not None and (alone is None or fold == alone)
     predicts = (*(["held-out"] if fold >= 0 else []), *(["test"] if on_test else []))
+    left = tuple(part for part in predicts if state != FITTED or part in missing) if state != DONE else ()
+    left = left if state in (DONE, FITTED) else ("train", *left)
     seconds = tokens = None
     if cost is not None and state != DONE:
         seconds = round(task_seconds(cost, n_folds, fold, fitted=state == FITTED, refit=alone is not None), 1)
         tokens = (cost.tokens if state != FITTED and fold != AVERAGED else 0) + (
             cost.test_tokens if on_test else 0
         )
-        tokens += cost.held_tokens if fold >= 0 else 0
+        tokens += cost.held_tokens if "held-out" in left else 0
     return TaskPlan(
         label,
         name,
         fold_name(fold),
         state,
         predicts,
+        left,
         tokens,
         seconds,
         None if cost is None else cost.memory,
@@ -249,8 +263,7 @@ def _task(
 
 
 def _placed(task: TaskPlan, start: float, end: float) -> TaskPlan:
-    values = {**asdict(task), "predicts": task.predicts, "start": round(start, 1), "end": round(end, 1)}
-    return TaskPlan(**values)
+    return dataclasses.replace(task, start=round(start, 1), end=round(end, 1))
 
 
 def _notes(given: RunInputs, costs: Mapping[str, MemberCost], texts: Texts, folds: Folds | None) -> list[str]:

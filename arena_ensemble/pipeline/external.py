@@ -26,6 +26,7 @@ from ..predictions import Predictions
 from ..stacking import Stacker
 from .build import ensemble_card
 from .ensemble import Ensemble, write_folder
+from .executors import STACKING, Event, with_label
 from .external_files import AS_WRITTEN, NamedFile, ReadingOptions, read_members
 from .guards import check_members, check_tests
 from .text_pass import read_texts
@@ -245,7 +246,9 @@ def _groups(given: str | None, labels: Path, ids: pl.Series) -> npt.NDArray[np.i
     return named.rank("dense").to_numpy().astype(np.int64) - 1
 
 
-def stack_external(data: ExternalData, out: Path, *, seed: int = 0) -> Ensemble:
+def stack_external(
+    data: ExternalData, out: Path, *, seed: int = 0, on_event: Event | None = None
+) -> Ensemble:
     """Fit the stacker on external predictions and keep it in ``out`` with its honest OOF and its table.
 
     With test predictions, ``out/submission.csv`` is written too; where no tie can be voted it is of that
@@ -276,6 +279,7 @@ def stack_external(data: ExternalData, out: Path, *, seed: int = 0) -> Ensemble:
         groups=data.groups,
         one_order=data.one_order,
         first=data.first,
+        on_progress=with_label(on_event, STACKING),
     )
     table = list(stacker.table_)
     honest = Predictions(data.ids, stacker.oof_log_proba_, np.full(len(data.ids), -1))

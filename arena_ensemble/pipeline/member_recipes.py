@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..artifacts.workspace import Workspace
 from ..backbones.language import hub
-from ..errors import ArtifactError, InputError
+from ..errors import ArtifactError, InputError, did_you_mean
 from ..recipes import Recipe, folder_of, load_recipe, with_bases
 from .imported import is_external
 
@@ -48,7 +48,10 @@ def check_retrain(workspace: Workspace, anew: Sequence[str], names: Sequence[str
     """Raise InputError where a member to forget is none of those that are trained now."""
     for name in anew:
         if name not in names:
-            raise InputError(f"--retrain {name}: not among the members of this run ({', '.join(names)})")
+            raise InputError(
+                f"--retrain {name}: not among the members of this run ({', '.join(names)})"
+                + did_you_mean(name, names)
+            )
         try:
             external = is_external(workspace, name)
         except ArtifactError:  # damaged, or of an older version: to be made anew for that reason

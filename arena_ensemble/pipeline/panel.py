@@ -36,6 +36,7 @@ from ..judgements.pair_names import exchange_note, match_pairs, pair_codes
 from ..panels import Panel
 from ..panels.folder import USES, folder_threshold
 from ..predictions import Floats
+from .executors import STACKING, Event, with_label
 from .pair_texts import texts_of
 from .vote_doubts import doubts
 
@@ -214,6 +215,7 @@ def fit_panel(
     *,
     seed: int = 0,
     uses: Callable[[Panel, PanelData], dict[str, Any]] | None = None,
+    on_event: Event | None = None,
 ) -> Panel:
     """Fit a panel and keep it in ``out`` with its out-of-fold predictions and its tables.
 
@@ -221,6 +223,8 @@ def fit_panel(
     ----------
     uses
         What ``uses.json`` shall hold, of the fitted panel.
+    on_event
+        Hears how far the stacking is.
 
     Raises
     ------
@@ -229,7 +233,8 @@ def fit_panel(
     """
     panel = Panel(random_state=seed)
     y = data.votes.codes[:, 0] if len(data.votes.annotators) == 1 else data.votes.shares
-    panel.fit(data.judgements, y, features=data.features, groups=data.groups)
+    heard = with_label(on_event, STACKING)
+    panel.fit(data.judgements, y, features=data.features, groups=data.groups, on_progress=heard)
     panel.evidence_ = panel.evidence_.with_annotations(data.votes.codes, data.votes.annotators)
     extra = {} if uses is None else {USES: json.dumps(uses(panel, data)).encode()}
     panel.save(out, extra)

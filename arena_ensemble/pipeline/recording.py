@@ -18,8 +18,8 @@ from ..artifacts.cards import MemberCard
 from ..artifacts.run_log import PROGRESS, RunLog, log_path
 from ..artifacts.workspace import Workspace
 from ..errors import OutOfTime
-from .executors import DONE, FAILED, PLANNED, Event
-from .run_progress import RunProgress, member_and_fold
+from .executors import DONE, FAILED, PLANNED, STACKING, Event
+from .run_progress import RunProgress, TaskProgress, member_and_fold
 
 EVERY: Final = 10.0
 """seconds between two lines of progress of one task, after the first half minute"""
@@ -184,20 +184,71 @@ class Recorder:
             self._log.write({"kind": kind, **fields})
 
 
-def record_stacking(workspace: Workspace) -> None:
-    """The members begin to be combined."""
-    log = RunLog(log_path(workspace))
-    log.write({"kind": "ensemble", "outcome": "started"})
-    log.close()
+class StackingRecorder:
+    """The event log of a stacking; use as a context manager, and as the progress callback of the fits.
 
+    Parameters
+    ----------
+    workspace
+        Held by the caller.
+    shown
+        The caller's own callback.
+    clock
+        Seconds; a test gives its own.
+    """
 
-def record_ensemble(workspace: Workspace, *, choice: str, loss: float, seconds: float) -> None:
-    """A new ensemble was built."""
-    log = RunLog(log_path(workspace))
-    log.write(
-        {"kind": "ensemble", "outcome": "done", "choice": choice, "loss": round(loss, 6), "seconds": seconds}
-    )
-    log.close()
+    def __init__(
+        self, workspace: Workspace, shown: Event | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._log = RunLog(log_path(workspace))
+        self._shown, self._clock = shown, clock
+        self._task = TaskProgress(STACKING)
+        self._last: float | None = None
+
+    def __enter__(self) -> Self:
+        self._log.write(
+            {"kind": "ensemble", "outcome": "started", "pid": os.getpid(), "host": socket.gethostname()}
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._log.close()
+
+    def __call__(self, done: float, total: float, text: str) -> None:
+        """The fits are so far; ``text`` names the candidate."""
+        if self._shown is not None:
+            self._shown(STACKING, done, total, text)
+        now = self._clock()
+        self._task.move(done, total, text, now)
+        running = now - (now if self._task.started is None else self._task.started)
+        if self._last is None or now - self._last >= min(max(running / 4, 1.0), EVERY):
+            self._last = now
+            self._log.write(
+                {
+                    "kind": PROGRESS,
+                    "what": STACKING,
+                    "text": text,
+                    "share": round(self._task.share, 4),
+                    "seconds": round(running, 1),
+                    "eta": _rounded(self._task.left(now)),
+                }
+            )
+
+    def ended(self, *, choice: str, loss: float, seconds: float) -> None:
+        """The ensemble is built."""
+        self._log.write(
+            {
+                "kind": "ensemble",
+                "outcome": "done",
+                "choice": choice,
+                "loss": round(loss, 6),
+                "seconds": seconds,
+            }
+        )
+        if self._shown is not None:
+            self._shown(STACKING, 1, 1, f"{DONE}, log-loss {loss:.4f}")
 
 
 def _rounded(value: float | None, digits: int = 1) -> float | None:

@@ -21,6 +21,7 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.run_log import PROGRESS, log_path, read_log
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..errors import ArenaError, InputError
+from .executors import STACKING
 from .run_progress import RunProgress, TaskProgress
 from .standing import NOTE
 from .tasks import label_of
@@ -65,6 +66,20 @@ class MemberStatus:
 
 
 @dataclass(frozen=True)
+class StackingStatus:
+    """A stacking at work."""
+
+    since: str | None
+    """UTC"""
+    text: str
+    """the candidate that is fitted, and which fit of how many"""
+    share: float
+    """of the fits' planned work"""
+    seconds: float
+    left: float | None
+
+
+@dataclass(frozen=True)
 class RunStatus:
     """A workspace's last run, and what is there of members, ensemble and submission."""
 
@@ -91,6 +106,7 @@ class RunStatus:
     submission: str | None
     error: str | None
     notes: list[str] = field(default_factory=list)
+    stacking: StackingStatus | None = None
 
     def facts(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -118,15 +134,17 @@ def run_status(workspace: str | Path | Workspace) -> RunStatus:
     progress, losses, errors, preparing = _replayed(run)
     start, end = (run[0] if run else {}), _end_of(run)
     last = (_moment(run[-1]) or 0.0) if run else 0.0
-    notes = _stacking(place, records)
+    stacking, notes = _stacking(place, records)
     state = _state(place, start, end)
     preparing = preparing if state in (RUNNING, UNKNOWN) else None
     members = _members(place, start, progress, losses, errors, preparing, notes)
     going = [_task(task, last) for task in progress.running()] if state in (RUNNING, UNKNOWN) else []
+    left = progress.left(last) if state in (RUNNING, UNKNOWN) else None
+    left = left if stacking is None else stacking.left
     return RunStatus(
         workspace=str(place.root),
-        state=state,
-        what=start.get("what"),
+        state=state if stacking is None else RUNNING,
+        what=start.get("what") if stacking is None else STACKING,
         pid=start.get("pid"),
         host=start.get("host"),
         since=start.get("time"),
@@ -134,13 +152,14 @@ def run_status(workspace: str | Path | Workspace) -> RunStatus:
         tasks_done=progress.done,
         tasks=len(progress.tasks),
         share=round(progress.share(), 4),
-        left=progress.left(last) if state in (RUNNING, UNKNOWN) else None,
+        left=left,
         members=members,
         running=going,
         ensemble=_ensemble(place, notes),
         submission=_submission(place),
         error=end.get("error"),
         notes=notes,
+        stacking=stacking,
     )
 
 
@@ -292,15 +311,19 @@ def _folds(place: Workspace) -> int | None:
     return count if isinstance(count, int) else None
 
 
-def _stacking(place: Workspace, records: Sequence[dict[str, Any]]) -> list[str]:
-    """A note where the last stacking began and has not ended."""
-    found = (one for one in reversed(records) if one.get("kind") == "ensemble")
-    last: dict[str, Any] = next(found, {})
+def _stacking(place: Workspace, records: Sequence[dict[str, Any]]) -> tuple[StackingStatus | None, list[str]]:
+    """How far the last stacking is, where it is at work; or a note that it began and did not end."""
+    places = [k for k, one in enumerate(records) if one.get("kind") == "ensemble"]
+    last: dict[str, Any] = records[places[-1]] if places else {}
     if last.get("outcome") != "started":
-        return []
-    if place.is_held():
-        return [f"stacking since {last.get('time')}, without a sign of how far it is; the members are done"]
-    return ["stacking was begun and did not end; run the same command again, the members are kept"]
+        return None, []
+    if not place.is_held():
+        return None, ["stacking was begun and did not end; run the same command again, the members are kept"]
+    lines = [one for one in records[places[-1] :] if one.get("what") == STACKING]
+    now = lines[-1] if lines else {}
+    text = str(now.get("text", "no fit has ended yet"))
+    share, seconds = _number(now, "share") or 0.0, _number(now, "seconds") or 0.0
+    return StackingStatus(last.get("time"), text, share, seconds, _number(now, "eta")), []
 
 
 def _ensemble(place: Workspace, notes: list[str]) -> dict[str, Any] | None:

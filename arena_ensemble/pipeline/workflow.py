@@ -176,10 +176,17 @@ def train_members(
         return TrainingRun(place, train, given.test, folds, result, n_classes, given.notes, given.auto)
 
 
-def build_ensemble(run: TrainingRun, *, seed: int = 0, truth: str | Path | None = None) -> Ensemble:
+def build_ensemble(
+    run: TrainingRun,
+    *,
+    seed: int = 0,
+    truth: str | Path | None = None,
+    on_event: Event | None = None,
+) -> Ensemble:
     """Combine the finished members: every candidate is scored out of fold, and the choice too.
 
-    ``truth`` is a file of true probabilities (sample arena), for the table's ``gap_closed``.
+    ``truth`` is a file of true probabilities (sample arena), for the table's ``gap_closed``; ``on_event``
+    hears which candidate is fitted and how much of the work is done.
 
     Raises
     ------
@@ -197,6 +204,7 @@ def build_ensemble(run: TrainingRun, *, seed: int = 0, truth: str | Path | None 
             seed=seed,
             truth=known,
             n_classes=run.n_classes,
+            on_event=on_event,
         )
 
 

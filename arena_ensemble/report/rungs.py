@@ -22,25 +22,36 @@ class Rung(NamedTuple):
 
 
 def rungs(rows: Sequence[ScoreRow], *, member: str = "member") -> list[Rung]:
-    """The rows to show: prior, features, the best members after their temperatures, ensemble, floor.
+    """The rows to show: prior, features, the best members, ensemble, floor.
 
-    Between prior and ensemble the worse come first. Candidates have no line: the ensemble's remark names
-    those that were chosen. ``member`` is what one member is called.
+    A member stands with its better row, as it is or after its temperature, so that the best one is the
+    one that `headline` compares with. Between prior and ensemble the worse come first. Candidates have no
+    line: `made_of` names those that were chosen. ``member`` is what one member is called.
     """
     named = {row.name: row for row in rows}
-    members = [row for row in rows if row.kind == "member" and row.name.endswith(TEMPERED)]
-    members = sorted(members, key=lambda row: row.log_loss)[:_MEMBERS]
-    between = [Rung(row, row.name.removesuffix(TEMPERED)) for row in members]
+    members = best_members(rows)[:_MEMBERS]
+    between = [Rung(row, row.name.removesuffix(TEMPERED), _after(row)) for row in members]
     if len(between) > 1:
-        between[0] = between[0]._replace(remark=f"best {member}")
+        words = [f"best {member}", _after(members[0])]
+        between[0] = between[0]._replace(remark=", ".join(filter(None, words)))
     if FEATURES_ONLY in named:
-        between.append(Rung(named[FEATURES_ONLY], FEATURES_ONLY, f"length and formatting, no {member}"))
+        between.append(Rung(named[FEATURES_ONLY], FEATURES_ONLY, f"length and format, no {member}"))
     between.sort(key=lambda rung: -rung.row.log_loss)
     shown = [Rung(named[PRIOR_ROW], PRIOR_ROW, "class frequencies")] if PRIOR_ROW in named else []
     shown += between
     if ENSEMBLE_ROW in named:
-        shown.append(Rung(named[ENSEMBLE_ROW], ENSEMBLE_ROW, named[ENSEMBLE_ROW].note))
+        shown.append(Rung(named[ENSEMBLE_ROW], ENSEMBLE_ROW))
     return shown + [Rung(row, row.name, row.note) for row in rows if row.kind == "bayes"]
+
+
+def _after(row: ScoreRow) -> str:
+    return "after temperature" if row.name.endswith(TEMPERED) else ""
+
+
+def made_of(rows: Sequence[ScoreRow]) -> str:
+    """Which candidates the ensemble is, with their weights; empty where that is not noted."""
+    note = next((row.note for row in rows if row.kind == "choice"), "")
+    return f"The ensemble is {note.replace('; ', ', ')}." if note else ""
 
 
 def headline(
@@ -61,10 +72,19 @@ def headline(
     return text + "."
 
 
+def best_members(rows: Sequence[ScoreRow]) -> list[ScoreRow]:
+    """Each member's row of less log-loss, before or after its temperature; the best member first."""
+    found: dict[str, ScoreRow] = {}
+    for row in rows:
+        name = row.name.removesuffix(TEMPERED)
+        if row.kind == "member" and (name not in found or row.log_loss < found[name].log_loss):
+            found[name] = row
+    return sorted(found.values(), key=lambda row: row.log_loss)
+
+
 def best_member(rows: Sequence[ScoreRow]) -> ScoreRow | None:
-    """The member's row of least log-loss, before or after its temperature; None without members."""
-    members = [row for row in rows if row.kind == "member"]
-    return min(members, key=lambda row: row.log_loss) if members else None
+    """The first of `best_members`; None without members."""
+    return next(iter(best_members(rows)), None)
 
 
 def against(row: ScoreRow) -> str:

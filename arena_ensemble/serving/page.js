@@ -6,16 +6,27 @@ const signed = (x, digits = 3) => (x < 0 ? "−" : "+") + Math.abs(x).toFixed(di
 const three = (c) => percent(c.a) + " / " + percent(c.tie) + " / " + percent(c.b);
 const FIELDS = ["prompt", "response_a", "response_b"];
 let asked = 0;
+let limit = null; // bytes of a request that the server takes
+
+const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e6 ? 3 : 1) + " MB";
+
+function tooLong(bytes) {
+  const most = limit === null ? "" : "; this server takes " + megabytes(limit);
+  return "These texts are too long: " + megabytes(bytes) + " together" + most
+    + ". Shorten them, or start the server with a larger --max-bytes.";
+}
 
 async function call(path, body) {
-  const headers = {};
+  const headers = {}, text = body && JSON.stringify(body), bytes = body ? new Blob([text]).size : 0;
+  if (limit !== null && bytes > limit) throw new Error(tooLong(bytes));
   if ($("token").value) headers.Authorization = "Bearer " + $("token").value;
   if (body) headers["Content-Type"] = "application/json";
   const answer = await fetch(path, {
-    method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), credentials: "omit",
+    method: body ? "POST" : "GET", headers, body: text, credentials: "omit",
   });
   const found = await answer.json().catch(() => null);
   if (answer.status === 401) $("token-row").hidden = false;
+  if (answer.status === 413) throw new Error(tooLong(bytes));
   if (!answer.ok) throw new Error(found && found.error ? found.error.message : "the server answered " + answer.status);
   return found;
 }
@@ -128,6 +139,7 @@ async function compare() {
 async function introduce() {
   try {
     const model = await call("/v1/model");
+    limit = model.max_bytes;
     $("model").textContent = model.members.length + (model.members.length === 1 ? " member (" : " members (")
       + model.members.map((one) => one.name).join(", ") + "), fitted on " + model.rows.toLocaleString("en")
       + " battles, log-loss " + model.log_loss.toFixed(4) + " out of fold";

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from ..metrics import Labels
 from ..predictions import Floats
 from .base import Candidate, Model, extended
 from .design import DesignSource
+from .fit_progress import FitProgress
 from .selection import CandidateSet, Decision, averaging_share, decide, decision_log_probs
 
 _log = logging.getLogger(__name__)
@@ -50,13 +52,15 @@ def cross_fit_paths(
     pairs: bool,
     threads: int = 1,
     keep_models: bool = False,
+    progress: FitProgress | None = None,
 ) -> dict[str, OofPath]:
     """Fit each candidate on every set of folds that the nested score needs, and predict the folds left out.
 
     The fits are independent and most of their time is spent outside Python's lock, so that they run
     on ``threads`` threads; the result does not depend on how many. ``keep_models`` keeps the fits without
-    one fold, for further rows.
+    one fold, for further rows. ``progress`` hears of each fit.
     """
+    counted = progress or FitProgress()
     count = int(folds.max()) + 1
     left_out: list[tuple[int, ...]] = [(j,) for j in range(count)]
     if pairs:
@@ -72,7 +76,16 @@ def cross_fit_paths(
     tasks = [(candidate, out) for candidate in candidates for out in left_out]
     with ThreadPoolExecutor(max_workers=threads) as pool:
         # The slowest candidates are listed last and started first, so that no thread waits at the end.
-        done = dict(zip(reversed(tasks), pool.map(fit_and_predict, reversed(tasks)), strict=True))
+        done = dict[tuple[Candidate, tuple[int, ...]], tuple[Model | None, list[Floats]]]()
+        found = pool.map(fit_and_predict, reversed(tasks))
+        try:
+            for candidate, out in reversed(tasks):
+                counted.begun(candidate)
+                done[candidate, out] = next(found)
+                counted.ended(candidate)
+        except BaseException:  # an interrupt waits for the fits at work, not for all of them
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     paths: dict[str, OofPath] = {}
     for candidate in candidates:
         outside = {out[0]: done[candidate, out][1][0] for out in left_out if len(out) == 1}
@@ -85,6 +98,11 @@ def cross_fit_paths(
         models = {out[0]: model for out in left_out if (model := done[candidate, out][0]) is not None}
         paths[candidate.name] = OofPath(outside, pair, models)
     return paths
+
+
+def fits_per_candidate(folds: int, *, pairs: bool) -> int:
+    """Fits of one candidate in `cross_fit_paths` on so many folds."""
+    return folds + (math.comb(folds, 2) if pairs else 0)
 
 
 def in_row_order(parts: dict[int, Floats], folds: Codes, use: Sequence[int]) -> Floats:

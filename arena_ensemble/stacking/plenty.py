@@ -20,7 +20,8 @@ import numpy.typing as npt
 from ..metrics import group_codes
 from .base import path_at
 from .design import Design, DesignSource
-from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, select_nested
+from .fit_progress import FitProgress
+from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, fits_per_candidate, select_nested
 from .selection import CandidateSet, decision_log_probs
 
 PLENTY_ROWS: Final = 200_000
@@ -75,12 +76,15 @@ def select(
     threads: int,
     tolerance: float,
     honest: bool,
+    progress: FitProgress,
 ) -> NestedResult | None:
     """As `nested_cv.select_nested`, on a sample of the rows; None where they are not plentiful."""
     rows = sampled_rows(groups, folds, seed=seed)
     if rows is None:
         return None
     labels, by = y[rows], folds[rows]
+    count = int(folds.max()) + 1
+    progress.expect(candidates.candidates, fits_per_candidate(count, pairs=honest))
     paths = cross_fit_paths(
         candidates.candidates,
         design.take(rows),
@@ -90,7 +94,9 @@ def select(
         pairs=honest,
         threads=threads,
         keep_models=True,
+        progress=progress,
     )
+    progress.choosing()
     codes = group_codes(groups[rows], len(rows))
     found = select_nested(candidates, paths, labels, codes, by, tolerance=tolerance, honest=honest)
     return _scored_on_all(candidates, found, paths, rows, design, folds, threads=threads)

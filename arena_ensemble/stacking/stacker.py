@@ -14,17 +14,18 @@ from threadpoolctl import threadpool_limits
 
 from ..errors import InputError
 from ..features import Features
-from ..folds.split import stratified_group_folds
 from ..metrics import ScoreRow, checked_labels, group_codes, score_rows
 from ..predictions import Floats
 from . import plenty
 from .base import path_at
 from .candidates import candidates_for
+from .choosing import choose
 from .design import Design, DesignSource, Members, first_signs, make_design
-from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, select_nested
+from .fit_progress import FitProgress, OnFit
+from .nested_cv import Codes
 from .parts import Parts, decision_parts
 from .pooling import PooledModel
-from .row_folds import fold_codes, repeats_for
+from .row_folds import fold_codes
 from .score_table import ENSEMBLE_ROW, score_entries
 from .selection import CandidateSet, decision_log_probs
 from .serialization import FittedStacker, from_files, to_files
@@ -96,6 +97,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         *,
         one_order: Sequence[str] = (),
         first: npt.ArrayLike | None = None,
+        on_progress: OnFit | None = None,
     ) -> Self:
         """Choose and fit.
 
@@ -119,6 +121,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             a standard error. All others are kept exactly odd and even.
         first
             (n,) of ``"a"`` and ``"b"``: the response that those members saw first; default a in each row.
+        on_progress
+            Hears how far the fits are: planned work done, its total, which candidate is fitted.
 
         Raises
         ------
@@ -134,7 +138,10 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             raise InputError(f"threads={self.threads}: expected at least 1")
         codes = group_codes(groups, len(labels))
         fold = fold_codes(labels, codes, folds, n_folds=self.n_folds, seed=self.random_state)
-        return self.fit_source(design, candidates_for(design), labels, codes, fold, bayes_log_probs)
+        candidates = candidates_for(design)
+        return self.fit_source(
+            design, candidates, labels, codes, fold, bayes_log_probs, on_progress=on_progress
+        )
 
     def fit_source(
         self,
@@ -144,11 +151,14 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         codes: Codes,
         fold: Codes,
         bayes_log_probs: Floats | None = None,
+        *,
+        on_progress: OnFit | None = None,
     ) -> Self:
         """As `fit`, from checked labels, groups and folds (n,), inputs perhaps learned in each fold."""
         # our own threads fit candidates side by side; BLAS's beside them would wait by spinning
         with threadpool_limits(limits=1, user_api="blas"):
-            return self._fit_source(source, candidates, labels, codes, fold, bayes_log_probs)
+            progress = FitProgress(on_progress)
+            return self._fit_source(source, candidates, labels, codes, fold, bayes_log_probs, progress)
 
     def _fit_source(
         self,
@@ -158,8 +168,20 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         codes: Codes,
         fold: Codes,
         bayes_log_probs: Floats | None,
+        progress: FitProgress,
     ) -> Self:
-        found = self._select(candidates, source, labels, codes, fold)
+        found = choose(
+            candidates,
+            source,
+            labels,
+            codes,
+            fold,
+            seed=self.random_state,
+            threads=self.threads,
+            tolerance=self.tolerance,
+            honest=self.honest,
+            progress=progress,
+        )
         rows = plenty.fitted_rows(source, codes, seed=self.random_state)
         if rows is not None and isinstance(source, Design):
             design, seen = source.take(rows), labels[rows]
@@ -193,51 +215,6 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             bayes_log_probs=bayes_log_probs,
         )
         return self
-
-    def _select(
-        self, candidates: CandidateSet, design: DesignSource, y: Codes, groups: Codes, folds: Codes
-    ) -> NestedResult:
-        """Cross-fit on the folds, and where rows are few on others too: one set of folds is a lottery.
-
-        Where rows are plentiful the choice is made on a sample of groups, see `plenty`.
-        """
-        if isinstance(design, Design):
-            found = plenty.select(
-                candidates,
-                design,
-                y,
-                groups,
-                folds,
-                seed=self.random_state,
-                threads=self.threads,
-                tolerance=self.tolerance,
-                honest=self.honest,
-            )
-            if found is not None:
-                return found
-
-        def cross_fit(by: Codes, seed: int, *, pairs: bool) -> dict[str, OofPath]:
-            return cross_fit_paths(
-                candidates.candidates, design, y, by, seed=seed, pairs=pairs, threads=self.threads
-            )
-
-        paths = cross_fit(folds, self.random_state, pairs=self.honest)
-        repeats = []
-        for number in range(1, repeats_for(len(y))):
-            seed = (self.random_state + number) % 2**32
-            others = stratified_group_folds(y, groups, n_folds=int(folds.max()) + 1, seed=seed)
-            by = group_codes(others, len(y))
-            repeats.append((by, cross_fit(by, seed, pairs=False)))
-        return select_nested(
-            candidates,
-            paths,
-            y,
-            groups,
-            folds,
-            repeats=repeats,
-            tolerance=self.tolerance,
-            honest=self.honest,
-        )
 
     @property
     def choice_(self) -> str:

@@ -120,3 +120,26 @@ def test_its_errors_are_the_runs(arena: Path, capsys: pytest.CaptureFixture[str]
     recipe.write_text(RECIPE.format(50))
     assert cli.run(["oof", *options(arena, "mine"), "--dry-run"]) == 1
     assert "another recipe" in capsys.readouterr().err
+
+
+def test_after_predict_of_another_file_it_says_what_is_kept(
+    arena: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*options(arena, "mine,other"), "--test", str(arena / "test.csv")]
+    assert cli.run(["submission", *words]) in (0, 4)
+    other = arena / "other.csv"
+    other.write_text(sample.files(60, 9, seed=4)["test.csv"])
+    predict = ["predict", "--test", str(other), "--workspace", str(arena / "w"), "--jobs", "1"]
+    assert cli.run([*predict, "--out", str(arena / "later.csv")]) == 0
+    capsys.readouterr()
+    assert cli.run(["submission", *words, "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert {tuple(one["left"]) for one in plan["tasks"]} == {("test",)}
+    assert cli.run(["submission", *words, "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "mine, other: every fold is trained and kept; left is predicting the 6 battles of" in text
+    assert text.count("3 of 3  predict the test file") == 2
+    assert cli.run(["stack", *options(arena, "mine,other"), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "nothing is left to train" in text
+    assert "every fold is trained and kept" not in text

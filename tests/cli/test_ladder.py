@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena_ensemble.cli.ladder import bar, headline, ladder, rungs
+from arena_ensemble.cli.ladder import bar, headline, ladder, made_of, rungs
+from arena_ensemble.cli.tables import fitting
 from arena_ensemble.cli.terminal import Terminal
 from arena_ensemble.metrics import ScoreRow
+from arena_ensemble.report.tables import Column, Row, TextTable
 
 
 def row(name: str, kind: str, loss: float, **more: object) -> ScoreRow:
@@ -53,7 +55,33 @@ def test_the_rows_climb_from_the_prior_to_the_floor() -> None:
 def test_members_stand_with_their_temperature_and_the_best_is_marked() -> None:
     two = next(rung for rung in rungs(ROWS) if rung.name == "two")
     assert two.row.log_loss == pytest.approx(0.899)
-    assert two.remark == "best member"
+    assert two.remark == "best member, after temperature"
+
+
+def test_a_member_that_its_temperature_does_not_help_stands_as_it_is() -> None:
+    rows = [
+        row("prior", "baseline", 1.0),
+        row("one", "member", 0.90),
+        row("one, temperature", "member", 0.91),
+        row("two", "member", 0.96),
+        row("two, temperature", "member", 0.95),
+        row("ensemble", "choice", 0.85),
+    ]
+    shown = {rung.name: rung for rung in rungs(rows)}
+    assert (shown["one"].row.log_loss, shown["one"].remark) == (0.90, "best member")
+    assert (shown["two"].row.log_loss, shown["two"].remark) == (0.95, "after temperature")
+
+
+@given(st.lists(st.tuples(st.floats(0.8, 1.1), st.floats(0.8, 1.1)), min_size=2, max_size=7))
+def test_the_headline_compares_with_the_line_that_is_marked(losses: list[tuple[float, float]]) -> None:
+    rows = [row("prior", "baseline", 1.1), row("ensemble", "choice", 0.85, note="a 60%; b 40%")]
+    for k, (raw, tempered) in enumerate(losses):
+        rows += [row(f"m{k}", "member", raw), row(f"m{k}, temperature", "member", tempered)]
+    (best,) = [rung for rung in rungs(rows) if rung.remark.startswith("best member")]
+    assert best.row.log_loss == min(min(pair) for pair in losses)
+    assert f"{best.row.difference:+.4f}".lstrip("+-") in headline(rows)
+    assert f"the best member, {best.name}" in headline(rows)
+    assert made_of(rows) == "The ensemble is a 60%, b 40%."
 
 
 def test_the_headline_names_both_differences_and_their_errors() -> None:
@@ -75,6 +103,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_log_loss_is_lost(
     text = ladder(ROWS, Terminal(width, colours, blocks), title="scores")
     plain = "".join(text.replace("\x1b[1;32m", "").replace("\x1b[1m", "").replace("\x1b[0m", ""))
     assert max(len(line) for line in plain.splitlines()) <= width
+    assert "…" not in plain
     for rung in rungs(ROWS):
         assert f"{rung.row.log_loss:.4f}" in plain
     assert "logistic 90%; trees 10%" in " ".join(plain.split())  # beside or below, whole
@@ -102,3 +131,19 @@ def test_colours_ask_for_a_terminal_and_respect_no_color(monkeypatch: pytest.Mon
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
     assert not Terminal.of_stdout().colours
+
+
+@given(st.integers(40, 130))
+def test_a_table_has_the_columns_that_fit_and_never_loses_a_name_or_a_remark(width: int) -> None:
+    names = ("", "loss without it", "± s.e.", "best 1/T", "excess p(A) - p(B)", "position bias", "hours", "")
+    cells = ("tiny-generate", "+0.0025", "0.0014", "0.95", "-0.039", "one order only", "0.00", "no gain seen")
+    table = TextTable(tuple(Column(name) for name in names), (Row(cells), Row(cells)))
+    shown = fitting(table, width)
+    assert [column.header for column in shown.columns[:2]] == list(names[:2])
+    assert shown.rows[0].cells[-1] == cells[-1]
+    needed = 2 * (len(shown.columns) - 1) + sum(
+        max(len(column.header), len(shown.rows[0].cells[k])) for k, column in enumerate(shown.columns)
+    )
+    assert needed <= max(width, 13 + 2 + 15 + 2 + 12)
+    if width >= 118:
+        assert shown == table

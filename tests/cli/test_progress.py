@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from arena_ensemble.cli.progress import Bars
-from arena_ensemble.pipeline.executors import DONE, FAILED, PLANNED
+from arena_ensemble.pipeline.executors import DONE, FAILED, PLANNED, STACKING
 
 
 class Clock:
@@ -95,3 +95,33 @@ def test_a_member_that_failed_is_no_work_any_more(caplog: pytest.LogCaptureFixtu
         clock.now = 5.0
         bars("a fold 0", 1, 1, FAILED)
     assert lines(caplog)[0].startswith("a fold 0: FAILED (1 of 2, 50% of the work")
+
+
+def test_stacking_is_one_bar_with_the_name_of_the_candidate_and_the_time_left() -> None:
+    bars, clock, stream = shown(live=True)
+    with bars:
+        bars(STACKING, 0, 100, "trees with features, fit 1 of 300")
+        clock.now = 10.0
+        bars(STACKING, 25, 100, "logistic, fit 40 of 300")
+        bars._progress.refresh()
+        text = stream.getvalue()
+        bars(STACKING, 1, 1, f"{DONE}, log-loss 0.8343")
+    for word in ("stacking", "logistic, fit 40 of 300", "30 s left"):
+        assert word in text
+    assert "all folds" not in text
+
+
+def test_without_a_terminal_stacking_is_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    bars, clock, _ = shown(live=False)
+    with bars:
+        bars(STACKING, 0, 100, "trees, fit 1 of 300")
+        clock.now = 40.0
+        bars(STACKING, 50, 100, "trees, fit 9 of 300")
+        clock.now = 41.0
+        bars(STACKING, 51, 100, "trees, fit 10 of 300")
+        clock.now = 80.0
+        bars(STACKING, 1, 1, f"{DONE}, log-loss 0.8343")
+    assert lines(caplog) == [
+        "stacking: 50 %, trees, fit 9 of 300, about 40 s left",
+        "stacking: done in 80 s, log-loss 0.8343",
+    ]

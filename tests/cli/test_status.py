@@ -15,6 +15,8 @@ import pytest
 from arena_ensemble import cli, sample
 from arena_ensemble.artifacts.run_log import LOG, read_log
 from arena_ensemble.artifacts.workspace import Workspace
+from arena_ensemble.cli.status import status_text, summary_line
+from arena_ensemble.pipeline.recording import StackingRecorder
 from arena_ensemble.pipeline.run_status import run_status
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
@@ -153,7 +155,17 @@ def test_stacking_that_did_not_end_is_said(tmp_path: Path) -> None:
     log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     assert "stacking was begun and did not end" in run_status(tmp_path).notes[0]
     with Workspace(tmp_path).locked("stacking"):
-        assert f"stacking since {now}" in run_status(tmp_path).notes[0]
+        found = run_status(tmp_path)
+        assert found.stacking is not None
+        assert (found.stacking.since, found.stacking.share, found.left) == (now, 0.0, None)
+        assert (found.state, found.what) == ("running", "stacking")
+        with StackingRecorder(Workspace(tmp_path), clock=iter([0.0, 30.0]).__next__) as recorder:
+            recorder(0, 100, "trees, fit 1 of 300")
+            recorder(60, 100, "trees, fit 40 of 300")
+        found = run_status(tmp_path)
+        text = status_text(found, summary_line(found))
+        assert "now: stacking, 60%, trees, fit 40 of 300, 30 s so far, about 20 s left" in text
+        assert "stacking 60%, about 20 s left" in text.splitlines()[-1]
     with log.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"time": now, "kind": "ensemble", "outcome": "done"}) + "\n")
     assert run_status(tmp_path).notes == []

@@ -36,13 +36,17 @@ class Browser:
         return self.driver.execute_cdp_cmd(name, values)
 
     def open(self, page: Path, *, width: int = 1200, dark: bool = False, media: str = "") -> None:
+        self.resize(width=width, dark=dark, media=media)
+        self.driver.get(page.as_uri())
+
+    def resize(self, *, width: int = 1200, dark: bool = False, media: str = "") -> None:
+        """The window from now on."""
         self.command(
             "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         still = {"name": "prefers-reduced-motion", "value": "reduce"}  # a click does not wait for scrolling
         self.command("Emulation.setEmulatedMedia", media=media, features=[scheme, still])
-        self.driver.get(page.as_uri())
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.driver.execute_script(script, *arguments)

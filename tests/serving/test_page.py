@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,20 +13,18 @@ from typing import Any
 import pytest
 
 pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
-webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
-from arena_ensemble import Ensemble, read_battles  # noqa: E402
-from arena_ensemble.pipeline.neighbours import TrainingPrompts  # noqa: E402
-from arena_ensemble.serving.server import Address, checked_limits, make_server  # noqa: E402
-from arena_ensemble.serving.service import Service  # noqa: E402
+from browser import Browser, needs_axe, needs_chromium
+from browser import browser as chromium
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+from arena_ensemble import Ensemble, read_battles
+from arena_ensemble.pipeline.neighbours import TrainingPrompts
+from arena_ensemble.serving.server import Address, checked_limits, make_server
+from arena_ensemble.serving.service import Service
+
 TOKEN = "a-token-of-22-characters"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @contextlib.contextmanager
@@ -60,16 +57,18 @@ def url(service: Service) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=400,900"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(30)
-    yield driver
-    driver.quit()
+def window() -> Iterator[Browser]:
+    with chromium() as found:
+        found.driver.set_script_timeout(30)
+        found.resize(width=400)
+        yield found
+
+
+@pytest.fixture
+def browser(window: Browser) -> Any:
+    """The window's driver, as wide as a telephone."""
+    window.resize(width=400)
+    return window.driver
 
 
 def compared(browser: Any, prompt: str, a: str, b: str) -> str:
@@ -134,9 +133,11 @@ def test_a_comparison_with_reasons_and_no_word_to_anybody_else(browser: Any, url
     [
         "<script>document.title = 'taken'</script><img src=x onerror=\"document.title='taken'\">",
         "\u202e</textarea><b>bold</b>\u2028",
+        "\u2067\u200fمرحبا\u200f never ended",
+        "{{ 7 * 7 }} ${7 * 7} %00 \x00\x1b[31m",
         "w" * 1_000_000,
     ],
-    ids=["script", "bidi", "megabyte"],
+    ids=["script", "bidi", "isolate", "template", "megabyte"],
 )
 def test_hostile_texts_are_texts(browser: Any, url: str, text: str) -> None:
     browser.get(url)
@@ -145,6 +146,45 @@ def test_hostile_texts_are_texts(browser: Any, url: str, text: str) -> None:
     assert browser.execute_script("return document.querySelector('main img, main b, main script') === null")
     assert fits(browser)
     assert not problems(browser)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["before it is sent", "by the server"])
+def test_texts_too_long_for_the_server_are_refused_in_plain_words(
+    browser: Any, url: str, known: bool
+) -> None:
+    browser.get(url)
+    assert "%" in compared(browser, QUESTION, LONG, SHORT)  # the page knows the server's limit by now
+    if not known:
+        browser.execute_script("limit = null")
+    text = compared(browser, QUESTION, "w" * 3_000_000, "v" * 2_000_000)
+    assert text.startswith("These texts are too long: 5.0 MB together")
+    assert ("this server takes 4.2 MB" in text) == known
+    assert text.endswith("Shorten them, or start the server with a larger --max-bytes.")
+    assert all("413" in message for message in problems(browser))
+    assert "%" in compared(browser, QUESTION, LONG, SHORT)
+
+
+STATES = {
+    "empty": None,
+    "result": (QUESTION, LONG, SHORT),
+    "error": (QUESTION, "w" * 3_000_000, "v" * 2_000_000),
+    "hostile": ("<script>1</script> \u202e", "w" * 20_000, "\u2067مرحبا"),
+}
+
+
+@needs_axe
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing_serious_in_any_state(window: Browser, url: str, state: str) -> None:
+    for width, dark in ((400, False), (1200, False), (1200, True)):
+        window.resize(width=width, dark=dark)
+        window.driver.get(url)
+        if (texts := STATES[state]) is not None:
+            compared(window.driver, *texts)
+        shown = window.run("return document.getElementById('result').hidden === false")
+        assert shown == (state in ("result", "hostile"))
+        if state == "error":  # its textareas hold megabytes, which axe would walk through
+            window.run("for (const one of document.querySelectorAll('textarea')) one.value = ''")
+        assert window.violations() == []
 
 
 def test_the_token_is_asked_for_and_remembered_by_the_page_alone(browser: Any, service: Service) -> None:

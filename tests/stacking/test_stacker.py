@@ -22,6 +22,7 @@ from arena_ensemble.stacking.boosting import BoostingCandidate, BoostingParams
 from arena_ensemble.stacking.candidates import RESTORE, candidates_for
 from arena_ensemble.stacking.nested_cv import cross_fit_paths
 from arena_ensemble.stacking.pooling import ShrunkPool
+from arena_ensemble.stacking.row_folds import repeats_for
 from arena_ensemble.stacking.selection import (
     Decision,
     _selection_frequency,
@@ -31,7 +32,6 @@ from arena_ensemble.stacking.selection import (
     prior_weights,
 )
 from arena_ensemble.stacking.serialization import FittedStacker, to_files
-from arena_ensemble.stacking.stacker import repeats_for
 
 SWAP = [1, 0, 2]
 

@@ -1,6 +1,6 @@
 """Where the (member, fold) tasks run: on this machine, or on a Ray cluster."""
 
-from .events import DONE, FAILED, PLANNED, Event, Finished, with_label
+from .events import DONE, FAILED, PLANNED, STACKING, Event, Finished, with_label
 from .interface import Executor
 from .local import Local, run_tasks
 from .on_ray import OnRay
@@ -10,6 +10,7 @@ __all__ = [
     "DONE",
     "FAILED",
     "PLANNED",
+    "STACKING",
     "Event",
     "Executor",
     "Finished",

@@ -15,6 +15,8 @@ Event = Callable[[str, float, float, str], None]
 with the number of tasks as total; a task's last is FAILED, or DONE and where it ran."""
 
 PLANNED: Final = "[planned]"
+STACKING: Final = "stacking"
+"""the label of what combines the members; its texts name the candidate that is fitted"""
 DONE: Final = "[done]"
 FAILED: Final = "[failed]"
 

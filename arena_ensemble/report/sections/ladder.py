@@ -16,11 +16,7 @@ _ALL: Final = ("baseline", "member", "candidate", "choice", "bayes")
 
 def ladder(rows: Sequence[ScoreRow], *, member: str) -> Section:
     """The rows that matter first, and every row behind a fold."""
-    shown = [
-        rung._replace(remark="") if rung.row.kind == "choice" else rung  # the head of the page says it
-        for rung in rungs(rows, member=member)
-    ]
-    few = _table(shown, caption="The rows that matter first")
+    few = _table(rungs(rows, member=member), caption="The rows that matter first")
     every = [Rung(row, row.name, "chosen" if row.chosen else row.note) for row in rows]
     return Section(
         "ladder",
