@@ -54,7 +54,7 @@ def validate(
     ] = None,
     workspace: WorkspaceOption = Path(),
 ) -> Result:
-    """Say what a file of battles, predictions or judgements holds, and what is wrong with it."""
+    """Say what a file of battles, predictions or judgements holds, and what is wrong."""
     if sum(given is not None for given in (file, oof, judgements)) != 1:
         raise typer.BadParameter(
             "give a file of battles, or --oof FILE with predictions, or --judgements FILE of judges"
