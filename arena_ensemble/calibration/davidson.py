@@ -113,6 +113,17 @@ def _derivatives(
     return value, gradient, hessian / n + np.diag(penalty)
 
 
+def curvature(
+    problem: Problem, theta: Floats, *, penalty: npt.ArrayLike, centre: npt.ArrayLike
+) -> tuple[float, Floats]:
+    """What `solve` minimises, and its Hessian (p, p), at the coefficients theta; arguments as there."""
+    ridge, middle = (
+        np.broadcast_to(np.asarray(one, dtype=np.float64), (problem.size,)) for one in (penalty, centre)
+    )
+    value, _, hessian = _derivatives(problem, theta, ridge, middle)
+    return value, hessian
+
+
 def solve(
     problem: Problem,
     *,

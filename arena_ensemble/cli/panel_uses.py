@@ -91,8 +91,11 @@ def character_table(judges: Sequence[Mapping[str, Any]]) -> str:
     ]
     names = [str(one["name"]) for one in judges]
     cells = {header: [read(one) for one in judges] for header, read in columns}
+    to = {one["adds_to"] for one in judges} - {None}
+    # A pool tells where fitting the panel again without each judge would take too long.
+    adds = "".join(f"; adds: to {'the panel' if one == 'panel' else 'a pool'}" for one in to)
     return _plain_table(
-        "each judge against the votes (first, length: how much oftener it prefers those; adds: to a pool)",
+        f"each judge against the votes (first, length: how much oftener it prefers those{adds})",
         {"": names, **{header: values for header, values in cells.items() if any(values)}},
     )
 

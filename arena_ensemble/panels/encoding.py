@@ -118,6 +118,16 @@ class EncodedPanel:
             for column in self.columns.values()
         )
 
+    def without(self, judge: str) -> EncodedPanel:
+        """The same votes without a judge; encoders that were fitted already are kept."""
+        with self._lock:
+            fitted = {
+                key: {name: one for name, one in encoders.items() if name != judge}
+                for key, encoders in self._fitted.items()
+            }
+        columns = {name: column for name, column in self.columns.items() if name != judge}
+        return EncodedPanel(columns, self.y, self.features, fitted)
+
     def _joined(self, folds: Cells, by: Mapping[int, Encoders]) -> Design:
         """Each fold's rows by its own encoders, in row order."""
         kept = np.flatnonzero(np.isin(folds, list(by)))

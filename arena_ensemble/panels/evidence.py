@@ -24,6 +24,7 @@ from ..stacking.score_table import ENSEMBLE_ROW
 from .annotators import LEAST_ANNOTATORS
 from .judge_facts import LEVEL, JudgeFacts, facts_of, replacement_of
 from .judge_statistics import agreement
+from .refits import Refits
 
 _DRAWN: Final = 8
 """judges whose calibration is drawn, the best ones"""
@@ -47,6 +48,8 @@ class Evidence:
         Judge → (m, 3) log-probabilities of its encoder, out of fold.
     features
         Of the n pairs, where the panel has them.
+    refits
+        What the panel is fitted again from, to tell what each judge adds; None where its score is not honest.
     annotations, annotators
         (n, K) codes of K people, -1 where one did not vote, and their names; None where they are not known.
     """
@@ -59,6 +62,7 @@ class Evidence:
     folds: npt.NDArray[np.int64]
     judges: Mapping[str, Floats]
     features: Features | None = None
+    refits: Refits | None = None
     annotations: npt.NDArray[Any] | None = None
     annotators: tuple[str, ...] = ()
 
@@ -75,12 +79,21 @@ class Evidence:
             {name: np.exp(one) for name, one in self.judges.items()}, self.votes, self.groups, self.folds
         ).as_dict()
 
-    def facts(self) -> list[JudgeFacts]:
-        """What is known of each judge, the best first."""
-        adds = {
+    @cached_property
+    def adds(self) -> tuple[str | None, dict[str, tuple[float, float]] | None]:
+        """To what each judge adds, ``panel`` or ``pool``; and judge → how much, and its standard error."""
+        if len(self.judges) < 2:
+            return None, None
+        if self.refits is not None and self.refits.cheap:
+            return "panel", self.refits.adds()
+        return "pool", {
             one["name"]: (one["leave_one_out_gain"], one["leave_one_out_gain_se"])
             for one in self.contributions["members"]
         }
+
+    def facts(self) -> list[JudgeFacts]:
+        """What is known of each judge, the best first."""
+        by, adds = self.adds
         found = facts_of(
             self.judgements,
             self.judges,
@@ -88,7 +101,8 @@ class Evidence:
             self.votes,
             self.groups,
             features=self.features,
-            adds=adds if len(adds) > 1 else None,
+            adds=adds,
+            adds_to=by,
         )
         if self.annotations is None:
             return found

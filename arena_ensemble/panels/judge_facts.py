@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,8 +39,9 @@ class JudgeFacts:
     ``position_excess`` how much oftener than the votes do. ``length_bias`` is how much oftener it prefers the
     longer answer, a standard deviation of the log length ratio, among pairs of the same vote.
     ``stated_log_loss`` and ``calibration_error`` (ten bins of the largest probability) are of the
-    probabilities that it gave itself. ``adds`` is what the loss of a cross-fitted pool of all judges rises by
-    without it, ``gain_per_cost`` the same over its cost. ``replacement`` is the alternative annotator test.
+    probabilities that it gave itself. ``adds`` is what the loss rises by without it, ``adds_to`` of what: the
+    ``panel``, fitted again, or, where that is much work, a cross-fitted ``pool``; ``gain_per_cost`` the same
+    over its cost. ``replacement`` is the alternative annotator test.
     """
 
     name: str
@@ -68,6 +70,7 @@ class JudgeFacts:
     calibration_error: float | None = None
     adds: float | None = None
     adds_se: float | None = None
+    adds_to: str | None = None
     gain_per_cost: float | None = None
     replacement: dict[str, Any] | None = None
 
@@ -81,6 +84,7 @@ def facts_of(
     *,
     features: Features | None = None,
     adds: Mapping[str, tuple[float, float]] | None = None,
+    adds_to: str | None = None,
 ) -> list[JudgeFacts]:
     """What is known of each judge, the best first.
 
@@ -94,8 +98,8 @@ def facts_of(
         (m,) the pair, outcome and group of each vote.
     features
         Of the n pairs, for the bias to length.
-    adds
-        Judge → what it adds to a pool and the standard error of that.
+    adds, adds_to
+        Judge → what it adds and the standard error of that; to what.
     """
     majority = _majority(rows, votes, len(judgements))
     first = np.unique(rows, return_index=True)[1]
@@ -110,6 +114,8 @@ def facts_of(
         _one(one, judgements, encoded[one.name], rows, votes, groups, majority[kept], kept, codes, adds)
         for one in statistics
     ]
+    if adds is not None:
+        found = [dataclasses.replace(one, adds_to=adds_to) for one in found]
     return sorted(found, key=lambda one: one.log_loss)
 
 

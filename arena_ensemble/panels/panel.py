@@ -18,7 +18,7 @@ from ..judgements import Judgements
 from ..metrics import ScoreRow, checked_labels, group_codes
 from ..predictions import Floats, without_ties
 from ..stacking import Stacker
-from ..stacking.candidates import candidates_for
+from ..stacking.candidates import candidates_for, for_judges
 from ..stacking.fit_progress import OnFit
 from ..stacking.row_folds import fold_codes
 from . import folder
@@ -26,6 +26,7 @@ from .encoding import EncodedPanel, Encoders, encoded_design, taken
 from .evidence import Evidence
 from .judge_facts import JudgeFacts
 from .panel_state import MAIN, dump_state, read_state
+from .refits import Refits
 from .soft_labels import as_votes
 
 MIN_FOLDS: Final = 4
@@ -137,7 +138,8 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
             honest=self.honest,
         )
         saturated = source.table and source.hard and features is None
-        candidates = candidates_for(design, trees=not saturated)
+        trees = not saturated
+        candidates = for_judges(candidates_for(design, trees=trees))
         stacker.fit_source(source, candidates, labels, codes, fold, on_progress=on_progress)
         self.stacker_ = stacker
         self.encoders_: Encoders = source.encoders(fold, frozenset())
@@ -159,6 +161,18 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 for name, values in zip(design.members, design.log_probs, strict=True)
             },
             features,
+            Refits(
+                source,
+                stacker.oof_log_proba_,
+                codes,
+                fold,
+                trees,
+                self.random_state,
+                self.tolerance,
+                self.threads,
+            )
+            if self.honest
+            else None,
         )
         self._judges: list[JudgeFacts] | None = None
         self.classes_ = np.arange(3)

@@ -6,6 +6,7 @@
   decomposition (Ang 2004, Energy Policy 32:1131-1139), additive and odd as it stands.
 - Boosted trees: TreeSHAP (Lundberg et al. 2020, Nature Machine Intelligence 2:56-67) as LightGBM computes it;
   the winner model's two orders are subtracted, so that its parts are odd too.
+- The logistic stacker by evidence: its delta is a sum, which one factor a row moderates; the rest as below.
 - Any other model: by difference, a member's part being what its replacement by an undecided one takes away.
 
 Temperatures, blends and averages of candidates are linear in (delta, tau), and so are the parts.
@@ -22,6 +23,7 @@ from ..predictions import Floats, delta_tau, from_delta_tau
 from .base import Model, PathIndex, at_index
 from .boosting import BoostedTrees, tie_columns, winner_columns
 from .design import Design
+from .evidence_logistic import EvidenceModel
 from .logistic import LogisticModel, scaled, term_owners, terms_of
 from .pooling import PooledModel
 from .selection import decision_log_probs
@@ -96,7 +98,11 @@ def model_parts(model: Model, design: Design, index: PathIndex) -> tuple[Floats,
         return _of_logistic(model, design, index)
     if isinstance(model, BoostedTrees):
         return _of_trees(model, design, index)
-    return _by_difference(model, design, index)
+    found = _by_difference(model, design, index)
+    if isinstance(model, EvidenceModel):
+        found[0][:] = 0.0
+        found[0][:, : len(design.members)] = model.winner_parts(design)
+    return found
 
 
 def _empty(design: Design) -> tuple[Floats, Floats]:

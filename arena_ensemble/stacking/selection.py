@@ -54,6 +54,8 @@ class CandidateSet:
     """Those that predict as a member does, without a fitted parameter: they need no evidence."""
     leaning: Mapping[str, str] = field(default_factory=dict)
     """Candidate with a lean → the equivariant one that it has to beat by more than a standard error."""
+    favoured: Mapping[str, float] = field(default_factory=dict)
+    """Candidate → its share of the averaged weights before any evidence; the others have the rest."""
 
     def candidate(self, name: str) -> Candidate:
         """The candidate of that name."""
@@ -142,7 +144,9 @@ def decide(
         log_probs[blend.name] = geometric_blend([log_probs[part] for part in blend.parts], weights)
     losses = {name: row_losses(values, y) for name, values in log_probs.items()}
     ordered = np.stack([losses[name] for name in candidates.order], axis=1)
-    prior = prior_weights(candidates.order, candidates.unfitted, rows=len(y) // repeats)
+    prior = prior_weights(
+        candidates.order, candidates.unfitted, rows=len(y) // repeats, favoured=candidates.favoured
+    )
     twins = {
         candidates.order.index(name): candidates.order.index(plain)
         for name, plain in candidates.leaning.items()
@@ -176,14 +180,27 @@ def _sharpened(log_probs: Floats, beta: float) -> Floats:
     return Temperature(beta).apply(log_probs) if beta != 1.0 else log_probs
 
 
-def prior_weights(order: Sequence[str], unfitted: Collection[str], *, rows: int) -> Floats:
-    """Weights (C,) of the candidates before any evidence, see `UNFITTED_SHARE`; within a kind all alike."""
-    free = np.array([name in unfitted for name in order])
-    if free.all() or not free.any():
-        return np.full(len(order), 1.0 / len(order))
-    share = min(UNFITTED_SHARE, UNFITTED_ROWS / rows)
-    weights = np.where(free, share / free.sum(), (1 - share) / (~free).sum())
-    return np.asarray(weights, dtype=np.float64)
+def prior_weights(
+    order: Sequence[str],
+    unfitted: Collection[str],
+    *,
+    rows: int,
+    favoured: Mapping[str, float] | None = None,
+) -> Floats:
+    """Weights (C,) of the candidates before any evidence, see `UNFITTED_SHARE`; within a kind all alike.
+
+    ``favoured`` as in `CandidateSet`; what is left is divided among the others.
+    """
+    given = {name: share for name, share in (favoured or {}).items() if name in order}
+    rest = [name for name in order if name not in given]
+    weights = {name: 1.0 / len(rest) for name in rest}
+    free = [name for name in rest if name in unfitted]
+    if 0 < len(free) < len(rest):
+        share = min(UNFITTED_SHARE, UNFITTED_ROWS / rows)
+        weights = dict.fromkeys(rest, (1 - share) / (len(rest) - len(free)))
+        weights |= dict.fromkeys(free, share / len(free))
+    left = 1.0 - sum(given.values())
+    return np.array([given[name] if name in given else left * weights[name] for name in order])
 
 
 def _selection_frequency(

@@ -112,6 +112,16 @@ def test_a_swap_negates_parts_of_delta_and_keeps_those_of_tau(name: str) -> None
     np.testing.assert_allclose(other[1], shown[1], atol=1e-12)
 
 
+def test_a_moderated_delta_is_the_sum_of_its_members() -> None:
+    design, _ = arena(60, seed=1)
+    model = fitted("logistic by evidence")
+    delta, tie = model_parts(model, design, (0, 0))
+    expected = model.predict_path(design)[0]
+    np.testing.assert_allclose(delta.sum(axis=1), expected[:, 0], atol=1e-9)
+    np.testing.assert_allclose(tie.sum(axis=1), expected[:, 1], atol=1e-9)
+    assert not delta[:, len(design.members) :].any()
+
+
 @given(
     st.lists(st.sampled_from([0.0, 0.1, 1.0, 2.5]), min_size=3, max_size=3).filter(any),
     st.sampled_from(["linear", "geometric"]),
