@@ -17,7 +17,7 @@ from .encoding import EncodedPanel
 
 Codes = npt.NDArray[np.int64]
 
-CHEAP: Final = 4_000
+CHEAP: Final = 2_000
 """votes x judges up to which the panel is fitted again without each judge; beyond it a pool has to tell"""
 
 
