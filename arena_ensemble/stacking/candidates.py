@@ -46,10 +46,6 @@ RAW_MEMBER: Final = "best member"
 LEAN: Final = " and lean"
 """Ends the names of candidates that let members of one order lean to the response they saw first."""
 
-EVIDENCE_SHARE: Final = 0.5
-"""Where candidates of a panel are averaged, what the logistic stacker by evidence weighs before any other
-evidence. Measured on simulated panels of 100 to 700 votes: docs/log.md."""
-
 SHRINKAGES: Final = (1000.0, 100.0, 30.0, 10.0)
 """Strengths of the shrunk pools, in rows, which are tried where rows are few."""
 
@@ -92,7 +88,7 @@ def for_judges(candidates: CandidateSet) -> CandidateSet:
     With features the candidates that see them are as likely to be the best as that one, which does not.
     """
     seen = any(isinstance(one, LogisticCandidate) and one.terms == "all" for one in candidates.candidates)
-    favoured = {} if seen else {EvidenceLogistic().name: EVIDENCE_SHARE}
+    favoured = frozenset() if seen else frozenset({EvidenceLogistic().name})
     return dataclasses.replace(candidates, unfitted=frozenset(), favoured=favoured)
 
 

@@ -28,6 +28,10 @@ UNFITTED_SHARE: Final = 0.2
 """Where candidates are averaged, those that fit nothing weigh min(share, rows / n) before any evidence: what
 the others lose by fitting falls as 1 / n."""
 
+FAVOURED_ROWS: Final = 120
+FAVOURED_SHARE: Final = 2 / 3
+"""The same for candidates that are favoured; both shares were chosen on simulated files, docs/log.md."""
+
 Groups = Sequence[int] | npt.NDArray[np.int64]
 
 
@@ -54,8 +58,8 @@ class CandidateSet:
     """Those that predict as a member does, without a fitted parameter: they need no evidence."""
     leaning: Mapping[str, str] = field(default_factory=dict)
     """Candidate with a lean → the equivariant one that it has to beat by more than a standard error."""
-    favoured: Mapping[str, float] = field(default_factory=dict)
-    """Candidate → its share of the averaged weights before any evidence; the others have the rest."""
+    favoured: frozenset[str] = frozenset()
+    """Those that choose their own shrinkage and are trusted most where rows are few, see `FAVOURED_SHARE`."""
 
     def candidate(self, name: str) -> Candidate:
         """The candidate of that name."""
@@ -144,9 +148,7 @@ def decide(
         log_probs[blend.name] = geometric_blend([log_probs[part] for part in blend.parts], weights)
     losses = {name: row_losses(values, y) for name, values in log_probs.items()}
     ordered = np.stack([losses[name] for name in candidates.order], axis=1)
-    prior = prior_weights(
-        candidates.order, candidates.unfitted, rows=len(y) // repeats, favoured=candidates.favoured
-    )
+    prior = prior_weights(candidates.order, candidates.unfitted, candidates.favoured, rows=len(y) // repeats)
     twins = {
         candidates.order.index(name): candidates.order.index(plain)
         for name, plain in candidates.leaning.items()
@@ -181,26 +183,23 @@ def _sharpened(log_probs: Floats, beta: float) -> Floats:
 
 
 def prior_weights(
-    order: Sequence[str],
-    unfitted: Collection[str],
-    *,
-    rows: int,
-    favoured: Mapping[str, float] | None = None,
+    order: Sequence[str], unfitted: Collection[str], favoured: Collection[str] = (), *, rows: int
 ) -> Floats:
-    """Weights (C,) of the candidates before any evidence, see `UNFITTED_SHARE`; within a kind all alike.
+    """Weights (C,) of the candidates before any evidence; within a kind all alike.
 
-    ``favoured`` as in `CandidateSet`; what is left is divided among the others.
+    `UNFITTED_SHARE` and `FAVOURED_SHARE` say how much those kinds have, the others have the rest.
     """
-    given = {name: share for name, share in (favoured or {}).items() if name in order}
-    rest = [name for name in order if name not in given]
-    weights = {name: 1.0 / len(rest) for name in rest}
-    free = [name for name in rest if name in unfitted]
-    if 0 < len(free) < len(rest):
-        share = min(UNFITTED_SHARE, UNFITTED_ROWS / rows)
-        weights = dict.fromkeys(rest, (1 - share) / (len(rest) - len(free)))
-        weights |= dict.fromkeys(free, share / len(free))
-    left = 1.0 - sum(given.values())
-    return np.array([given[name] if name in given else left * weights[name] for name in order])
+    kinds = np.array([1 if name in unfitted else 2 if name in favoured else 0 for name in order])
+    if len(set(kinds)) == 1:
+        return np.full(len(order), 1.0 / len(order))
+    shares = np.zeros(3)
+    if (kinds == 1).any():
+        shares[1] = min(UNFITTED_SHARE, UNFITTED_ROWS / rows)
+    if (kinds == 2).any():
+        shares[2] = min(FAVOURED_SHARE, FAVOURED_ROWS / rows)
+    shares[0] = (kinds == 0).any() * (1 - shares.sum())
+    weights = (shares / np.maximum(np.bincount(kinds, minlength=3), 1))[kinds]
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
 def _selection_frequency(

@@ -19,7 +19,7 @@ from arena_ensemble.predictions import Predictions, from_delta_tau
 from arena_ensemble.stacking import Stacker, make_design
 from arena_ensemble.stacking.base import best_index, to_log_probs
 from arena_ensemble.stacking.boosting import BoostingCandidate, BoostingParams
-from arena_ensemble.stacking.candidates import EVIDENCE_SHARE, RESTORE, candidates_for, for_judges
+from arena_ensemble.stacking.candidates import RESTORE, candidates_for, for_judges
 from arena_ensemble.stacking.nested_cv import cross_fit_paths
 from arena_ensemble.stacking.pooling import ShrunkPool
 from arena_ensemble.stacking.row_folds import repeats_for
@@ -411,17 +411,18 @@ def test_a_candidate_that_fits_nothing_weighs_a_fifth_before_evidence_and_less_w
         assert prior[0] == prior[2] == prior[3]
     assert set(prior_weights(order, (), rows=100)) == {0.25}
     assert candidates_for(make_design(arena(200)[0], None)).unfitted == {"best member"}
-    favoured = prior_weights(order, {"best member"}, rows=300, favoured={"logistic": 0.5, "absent": 0.2})
-    assert favoured == pytest.approx([0.2, 0.1, 0.5, 0.2])
 
 
 def test_a_panel_trusts_the_shrinkage_by_evidence_most_and_no_judge_as_it_is() -> None:
     candidates = for_judges(candidates_for(make_design(arena(200)[0], None)))
-    prior = prior_weights(candidates.order, candidates.unfitted, rows=200, favoured=candidates.favoured)
-    weights = dict(zip(candidates.order, prior, strict=True))
-    assert weights.pop("logistic by evidence") == pytest.approx(EVIDENCE_SHARE)
-    assert len(set(weights.values())) == 1
-    assert prior.sum() == pytest.approx(1)
+    for rows, share in ((100, 2 / 3), (200, 0.6), (600, 0.2), (1000, 0.12)):
+        prior = prior_weights(candidates.order, candidates.unfitted, candidates.favoured, rows=rows)
+        weights = dict(zip(candidates.order, prior, strict=True))
+        assert weights.pop("logistic by evidence") == pytest.approx(share)
+        assert len(set(weights.values())) == 1
+        assert prior.sum() == pytest.approx(1)
+    both = prior_weights(("prior", "best member", "logistic"), {"best member"}, {"logistic"}, rows=100)
+    assert both == pytest.approx([1 - 0.2 - 2 / 3, 0.2, 2 / 3])
 
 
 @settings(max_examples=8)
