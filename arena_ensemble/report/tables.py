@@ -81,7 +81,7 @@ _JUDGE: Final = (
     _Layout("accuracy", lambda row: f"{row['accuracy']:.3f}"),
     _Layout("agrees", lambda row: percent(row["agreement"])),
     _Layout("missing", lambda row: percent(row["missing"])),
-    _Layout("flips", lambda row: percent(row["flip_rate"])),
+    _Layout("flips", lambda row: percent(row["flip_rate"]), optional=True),
     _Layout("cost", lambda row: "" if row["cost"] is None else f"{row['cost']:g}", optional=True),
     _Layout("", lambda row: _KINDS.get(row["kind"], row["kind"]), numeric=False),
 )

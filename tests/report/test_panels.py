@@ -57,6 +57,10 @@ def test_a_panel_of_before_shows_what_it_has(card: EnsembleCard) -> None:
     found = judges(with_judges(card, JUDGE))
     assert found is not None
     assert found.values["more"] is None
+    assert not found.values["flips"]
+    turned = judges(with_judges(card, {**JUDGE, "flip_rate": 0.2}))
+    assert turned is not None
+    assert turned.values["flips"]
     (row,) = found.values["table"].rows
     assert row.cells[:2] == ("0.9000", "0.0200")
     assert "70.0%" in row.cells
@@ -68,6 +72,7 @@ def test_statistics_that_are_known_of_any_judge_are_shown(card: EnsembleCard) ->
     both = with_judges(card, {**JUDGE, **MORE}, {**JUDGE, "name": "hasty"})
     found = judges(both)
     assert found is not None
+    assert found.values["more_caption"].endswith("commonest vote")  # no judge stated probabilities
     more = found.values["more"]
     headers = [column.header for column in more.columns]
     assert headers == ["judge", "agrees", "from", "to", "commonest vote", "kappa"]

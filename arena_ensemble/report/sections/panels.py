@@ -53,7 +53,20 @@ def judges(card: EnsembleCard) -> Section | None:
         first="judge",
         quantity="log-loss",
     )
-    return Section("judges", "Each judge alone", {"table": drawn, "more": _more(card.judges)})
+    more = _more(card.judges)
+    stated = more is not None and any("stated" in column.header for column in more.columns)
+    caption = "Agreement with its interval at 95%, beside always giving the commonest vote"
+    caption += "; and the probabilities that it stated itself" if stated else ""
+    return Section(
+        "judges",
+        "Each judge alone",
+        {
+            "table": drawn,
+            "flips": any(one.header == "flips" for one in table.columns),
+            "more": more,
+            "more_caption": caption,
+        },
+    )
 
 
 def _more(rows: Sequence[Mapping[str, Any]]) -> TextTable | None:
