@@ -64,7 +64,7 @@ def test_the_first_half_hour_with_a_panel_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     namespace, count = run_blocks(PANELS)
-    assert count == 7
+    assert count == 8
     assert namespace["probs"].shape == (160, 3)
     assert namespace["found"] < namespace["panel"].table_[0].log_loss
     out = capsys.readouterr().out
