@@ -24,7 +24,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from arena_ensemble.io import read_judgements, read_panel_votes
 from arena_ensemble.metrics import log_loss, paired_difference, row_losses
+from arena_ensemble.panels import Panel
 from arena_ensemble.panels.cascade import Step
 from arena_ensemble.panels.cascade import simulate as cascade_rows
 from arena_ensemble.pipeline.schedule import Work, lower_bound, makespan
@@ -48,7 +50,7 @@ from arena_ensemble.planning.workload import Workload, batch_totals, typical_len
 from arena_ensemble.recipes import Recipe, load_recipe, packaged_recipe
 from arena_ensemble.stacking import Stacker
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "oof"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 KAGGLE_ROWS, KAGGLE_TEST, FOLDS, MEAN_TOKENS = 57_477, 25_000, 5, 830.0
 MEASURED = {"train": 9_995.0, "read": 28_941.0}
 """real tokens a second of a Llama-3.1-8B shape, LoRA r = 64, on one H100 (docs/performance.md, best line)"""
@@ -61,6 +63,8 @@ LEXICAL_ROW = 2 * (33.6 - 9.2) / 90_000
 """seconds of one of two processes for a further row of Kaggle's lengths: five folds of the lexical member,
 features and the stacker (docs/scale.md, 10^4 to 10^5 rows)"""
 LEXICAL_START = 5.0
+RECHECK_ROW = 60e-6
+"""seconds to look at a finished shard again, a row of Kaggle's lengths (cost_check.py)"""
 SMALL, LARGE = "modernbert-large", "gemma-2-9b-classify"
 SHARES = (1.0, 0.4, 0.15)
 """of the pairs that each of three members is asked about"""
@@ -246,6 +250,21 @@ def ran(stage: Stage, given: Assumed) -> Outcome:
     return mean_outcome([simulate(stage, fleet, given.storage, driver, seed=k) for k in range(given.runs)])
 
 
+def in_parts(stage: Stage, given: Assumed) -> tuple[float, float]:
+    """Hours until the last part is done, and dollars, where each card has a part of the file and its own run.
+
+    That is what `predict --shards` does today: no part's chunks go to another node, and a run that goes on
+    looks at its finished shards again.
+    """
+    count = given.nodes * given.cards
+    part = replace(stage, rows=-(-stage.rows // count))
+    fleet = Fleet(1, 1, given.price / given.cards, given.vanish, given.start,
+                  recheck_seconds=part.chunk_rows * RECHECK_ROW)  # fmt: skip
+    driver = driver_of(part.chunk_rows)
+    runs = [simulate(part, fleet, given.storage, driver, seed=k) for k in range(count)]
+    return max(one.hours for one in runs), sum(one.dollars for one in runs)
+
+
 def lexical(given: Assumed) -> Outcome:
     stage = Stage("lexical", round(given.shares[0] * PAIRS), 65_536, given.lexical_row, LEXICAL_START,
                   4 * given.tokens, 40.0)  # fmt: skip
@@ -295,6 +314,10 @@ def pairs() -> dict[str, Any]:
             print(f"{LARGE} does not fit a {card}")
         done = shown(f"9B for all, {nodes}, {bits}, chunk {stage.chunk_rows:,}", ran(stage, given))
         lines.append(done | {"card": card, "row_seconds": stage.row_seconds, "quantise": plan.quantise})
+        hours, dollars = in_parts(stage, given)
+        count = given.nodes * given.cards
+        print(f"  the same file in {count} parts, a run each: {hours:.1f} h, ${dollars:,.0f}")
+        lines.append({"label": "9B for all, in parts", "card": card, "hours": hours, "dollars": dollars})
         parts = cascade(given)
         for name, one in parts:
             lines.append(shown(f"  cascade: {name}", one) | {"card": card})
@@ -367,15 +390,16 @@ def sensitivity() -> dict[str, Any]:
 def chunks(quick: bool) -> dict[str, Any]:
     """The chunk that costs least, simulated, beside Young's and the exact one; and the engine's 4,096."""
     rows = []
-    print(f"\nchunks of the 9B: simulated best beside Young's; {'one' if quick else 'four'} million pairs")
+    print("\nchunks of the 9B: simulated best beside Young's; 8 nodes, 60,000 of the shortest chunks")
     for card in ("L4", "H100"):
-        given = replace(CARDS[card], nodes=32, cards=1, price=1.0, runs=2 if quick else 6)
-        stage = replace(member_stage(LARGE, given, 1.0), rows=1_000_000 if quick else 4_000_000)
+        given = replace(CARDS[card], nodes=8, cards=1, price=1.0, runs=2 if quick else 6)
+        whole = member_stage(LARGE, given, 1.0)
         cost = chunk_cost(given.storage)
         for vanish in (0.005, 0.05, 0.5, 2.0):
             between = HOUR / vanish
             ideal = young(cost, between)
-            grid = [ideal * 2.0**k for k in np.arange(-4, 4.5, 0.5)]
+            grid = [ideal * 2.0**k for k in np.arange(-3, 3.5, 0.5)]
+            stage = replace(whole, rows=round((5_000 if quick else 60_000) * grid[0] / whole.row_seconds))
             paid = []
             for seconds in grid:
                 size = max(1, round(seconds / stage.row_seconds))
@@ -390,7 +414,7 @@ def chunks(quick: bool) -> dict[str, Any]:
                 "exact_seconds": round(exact, 1), "simulated_seconds": round(grid[least], 1),
                 "simulated_rows": round(grid[least] / stage.row_seconds),
                 "engine_4096": round(usual / paid[least] - 1, 4),
-                "youngs": round(paid[8] / paid[least] - 1, 5),
+                "youngs": round(paid[len(grid) // 2] / paid[least] - 1, 5),
                 "daly_4096": round(mean - 1, 4),
             }  # fmt: skip
             rows.append(row)
@@ -403,49 +427,64 @@ def chunks(quick: bool) -> dict[str, Any]:
     return {"rows": rows}
 
 
-def cascade_loss(folder: Path) -> dict[str, Any]:
-    """Log-loss of a cascade on 2,874 real Kaggle rows, by the share that goes on to the LLM."""
-    file = folder / "oof_3members_2874.csv"
-    if not file.is_file():
-        print(f"\n{file} is not here: the cascade's loss is not measured")
-        return {}
-    frame = pl.read_csv(file)
-    y = frame["label"].to_numpy()
-    names = ("lexical_lr", "minilm_lr", "llm_3")
-    probs = {
-        name: frame.select(*(f"{name}_{part}" for part in ("a", "b", "tie"))).to_numpy() for name in names
-    }
-    folds = np.random.default_rng(0).permutation(len(y)) % FOLDS
-    steps = []
-    for count in (1, 3):
-        part = {name: one / one.sum(axis=1, keepdims=True) for name, one in list(probs.items())[:count]}
-        fitted = Stacker(random_state=0).fit(part, y, folds=folds)
-        steps.append(Step(names[count - 1], 1.0, fitted.oof_log_proba_))
-    first, last = steps[0].log_probs, steps[1].log_probs
-    gain = log_loss(first, y) - log_loss(last, y)
+def cascade_table(label: str, steps: Sequence[Step], y: Any, folds: Any) -> dict[str, Any]:
+    """Log-loss by the share that goes on to the second step."""
+    first, last = (one.log_probs for one in steps)
+    paired = paired_difference(row_losses(first, y), row_losses(last, y))
     print(
-        f"\ncascade on {len(y):,} real rows: lexical {log_loss(first, y):.4f}, with MiniLM and the LLM "
-        f"{log_loss(last, y):.4f}"
+        f"\n{label}, {len(y):,} rows: {steps[0].judge} {log_loss(first, y):.4f}, with {steps[1].judge} "
+        f"{log_loss(last, y):.4f}, gain {paired.mean:.4f} ± {paired.se:.4f}"
     )
     rows = []
     for row in cascade_rows(steps, y, folds):
-        kept = (log_loss(first, y) - row.log_loss) / gain
+        kept = (log_loss(first, y) - row.log_loss) / paired.mean
         rows.append(
             {"asked": round(row.asked[1], 3), "log_loss": round(row.log_loss, 4),
              "se": round(row.log_loss_se, 4), "gain_kept": round(kept, 3)}
         )  # fmt: skip
         print(
-            f"  LLM asked about {row.asked[1]:6.1%}: {row.log_loss:.4f} ± {row.log_loss_se:.4f}, "
+            f"  asked about {row.asked[1]:6.1%}: {row.log_loss:.4f} ± {row.log_loss_se:.4f}, "
             f"{kept:.0%} of the gain"
         )
-    paired = paired_difference(row_losses(first, y), row_losses(last, y))
     return {"rows": rows, "gain": round(paired.mean, 4), "gain_se": round(paired.se, 4)}
+
+
+def cascade_loss(folder: Path) -> dict[str, Any]:
+    """What is lost where only some rows go on: lexical before an LLM, a cheap judge before a dear one."""
+    file, judged = folder / "oof" / "oof_3members_2874.csv", folder / "judges" / "arena3_26919.csv"
+    found: dict[str, Any] = {}
+    if file.is_file():
+        frame = pl.read_csv(file)
+        y = frame["label"].to_numpy()
+        folds = np.random.default_rng(0).permutation(len(y)) % FOLDS
+        names = ("lexical_lr", "minilm_lr", "llm_3")
+        steps = []
+        for count in (1, 3):
+            part = {}
+            for name in names[:count]:
+                probs = frame.select(*(f"{name}_{end}" for end in ("a", "b", "tie"))).to_numpy()
+                part[name] = probs / probs.sum(axis=1, keepdims=True)
+            fitted = Stacker(random_state=0).fit(part, y, folds=folds)
+            steps.append(Step(names[count - 1], 1.0, fitted.oof_log_proba_))
+        found["members"] = cascade_table("members", steps, y, folds)
+    if judged.is_file():
+        votes = read_panel_votes(judged)
+        judgements, y = read_judgements(judged).aligned_to(votes.ids), votes.majority
+        folds = np.random.default_rng(0).permutation(len(y)) % FOLDS
+        steps = []
+        for names in (("gpt-3.5-turbo",), ("gpt-3.5-turbo", "gpt-4-0125-preview")):
+            panel = Panel(random_state=0).fit(judgements.select(list(names)), y, folds=folds)
+            steps.append(Step(names[-1], 1.0, panel.oof_log_proba_))
+        found["judges"] = cascade_table("judges", steps, y, folds)
+    if not found:
+        print(f"\n{folder} holds no predictions and no judgements: the cascade's loss is not measured")
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sections", default="kaggle,pairs,sensitivity,chunks,cascade")
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of oof_3members_2874.csv")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of oof/ and judges/")
     parser.add_argument(
         "--price", help="CARD=DOLLARS,… a card and hour, in place of the prices that are assumed"
     )

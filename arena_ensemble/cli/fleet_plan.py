@@ -161,5 +161,5 @@ def _assumptions(gpu: Gpu, workload: Workload, fleet: Fleet, source: str) -> lis
         f"{store.stall_tail:g}); reading, computing and writing of a chunk do not overlap",
         f"the driver takes {1e6 * fleet_plan.HAND_OUT_ROW_SECONDS:.0f} µs to hand out a row and "
         f"{1000 * fleet_plan.NOTE_SECONDS:.0f} ms to note a chunk",
-        "all nodes together, from one driver: the engine does that on Ray or not at all (docs/cost.md)",
+        "one driver for all nodes; predict --shards is a run for each part of a file (docs/cost.md)",
     ]

@@ -214,7 +214,8 @@ class _Run:
         age, starting = self._now - node.born, self._fleet.start_seconds
         before = sum(min(age, starting + load) for load in node.loads)
         self._parts["start" if node.first else "again"] += before
-        self._parts["idle"] += age * self._fleet.workers - before - node.accounted
+        # what is left, but for rounding
+        self._parts["idle"] += max(0.0, age * self._fleet.workers - before - node.accounted)
         self._node_seconds += age
 
 

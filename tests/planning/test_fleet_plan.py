@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,17 @@ def test_rarer_losses_allow_longer_chunks() -> None:
 def test_more_chunks_than_can_be_simulated_are_refused(small: Recipe) -> None:
     with pytest.raises(InputError, match="--chunk-rows 1,000 or more"):
         fleet_plan.plan_fleet(small, CARD, WORK, Fleet(1), 10)
+
+
+def test_the_python_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "cost.md"
+    if not page.is_file():
+        pytest.skip("docs/ is not part of this copy")
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    exec(compile(block, str(page), "exec"), {})
+    assert "computing" in capsys.readouterr().out
 
 
 @pytest.fixture
