@@ -131,13 +131,13 @@ def new_folder(final: Path, *, keep_existing: bool = False) -> Iterator[Path]:
             partial.mkdir(parents=True)
         yield partial
         if not (keep_existing and final.exists()):
-            commit_folder(partial, final)
+            commit_folder(partial, final, keep_existing=keep_existing)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def commit_folder(partial: Path, final: Path) -> None:
-    """Give a finished folder its final name; an older one there makes way at the last moment.
+def commit_folder(partial: Path, final: Path, *, keep_existing: bool = False) -> None:
+    """Give a finished folder its final name; an older one there makes way at the last moment, or stays.
 
     Its files may be read by whoever may read its card (safetensors writes for the owner alone). A kill
     while the older folder makes way leaves it under a name that :func:`sweep` knows, and undoes.
@@ -151,12 +151,25 @@ def commit_folder(partial: Path, final: Path) -> None:
                 with path.open("rb") as stream:
                     os.fsync(stream.fileno())
         _sync_folder(partial)
+        if keep_existing:
+            _rename_unless_there(partial, final)
+            return
         old = final.with_name(f".{final.name}.old-{os.getpid()}")
         if final.exists():
             final.rename(old)
         partial.rename(final)
         _sync_folder(final.parent)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _rename_unless_there(partial: Path, final: Path) -> None:
+    """Of several writers the first is kept: a folder that holds files is never renamed over."""
+    try:
+        partial.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+    _sync_folder(final.parent)
 
 
 def sweep(*folders: Path) -> None:

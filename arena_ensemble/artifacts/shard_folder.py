@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import ArtifactError, InputError, StaleError
 from . import atomic
-from .files import digest_bytes, digest_file, parquet_bytes, read_content, read_table
+from .files import digest_bytes, digest_file, read_content, read_table
 
 MANIFEST: Final = "manifest.json"
 JOURNAL: Final = "journal.jsonl"
@@ -120,8 +120,14 @@ class ShardFolder:
         atomic.write_bytes(self.folder / JOURNAL, ("\n".join(lines) + "\n").encode())
         (self.folder / MANIFEST).unlink(missing_ok=True)
 
-    def note(self, shard: Shard) -> None:
-        """Add a line for a shard that was written."""
+    def whole(self, number: int) -> Shard | None:
+        """As :meth:`known`, where the file is there as it was written."""
+        shard = self.known(number)
+        return shard if shard is not None and intact(self.folder, shard) else None
+
+    def keep(self, shard: Shard, content: bytes) -> None:
+        """Write a shard's file whole or not at all, then its line."""
+        atomic.write_bytes(self.folder / shard.file, content)
         with atomic.reraise_os_errors(self.folder), (self.folder / JOURNAL).open("ab") as stream:
             stream.write((shard.model_dump_json() + "\n").encode())
             stream.flush()
@@ -173,21 +179,14 @@ def _number(file: str) -> int:
     return int(digits) if digits.isdigit() else -1
 
 
-def write_shard(folder: Path, number: int, frame: pl.DataFrame) -> str:
-    """Write a shard whole or not at all; returns its SHA-256."""
-    content = parquet_bytes(frame)
-    atomic.write_bytes(folder / shard_name(number), content)
-    return digest_bytes(content)
-
-
 def intact(folder: Path, shard: Shard) -> bool:
     """Whether a shard is there as it was written."""
     path = folder / shard.file
     return path.is_file() and not path.is_symlink() and digest_file(path) == shard.sha256
 
 
-def read_shard(folder: Path, shard: Shard) -> pl.DataFrame:
-    """A shard's table.
+def read_bytes(folder: Path, shard: Shard) -> bytes:
+    """The content of a shard's file.
 
     Raises
     ------
@@ -198,4 +197,9 @@ def read_shard(folder: Path, shard: Shard) -> pl.DataFrame:
     content = read_content(path)
     if digest_bytes(content) != shard.sha256:
         raise ArtifactError(f"{path}: truncated or edited (its SHA-256 differs); run the same command again")
-    return read_table(path, content)
+    return content
+
+
+def read_shard(folder: Path, shard: Shard) -> pl.DataFrame:
+    """A shard's table; errors as for :func:`read_bytes`."""
+    return read_table(folder / shard.file, read_bytes(folder, shard))

@@ -96,7 +96,7 @@ def panel(
         if unused := [*o.given(uses), *(name for name, value in wrong.items() if value)]:
             raise InputError(f"{', '.join(unused)}: of no use for the best of several answers; leave it out")
         return fit_best_of_n(loaded, best, votes, out, groups=groups, seed=seed)
-    _check_text(text, text_format)
+    check_text(text, text_format)
     data = panel_data(loaded, votes, text=text, text_format=text_format, groups=groups, costs=uses.costs)
     asked = uses.asked()
     asked.check(data.judgements, text=text is not None)
@@ -191,18 +191,18 @@ class PanelOptions:
 def predict_panel(given: PanelOptions, out: Path | None, format: str | None) -> Result:
     """Predict new judgements with a panel."""
     from ..panels.choice_files import is_best_of_n
-    from ..pipeline import panel as work
+    from ..pipeline.panel_prediction import predict_panel as predict
 
     assert given.panel is not None
     if not given.judgements or out is None:
-        raise InputError("--panel needs --judgements FILE and --out FILE")
+        raise InputError("--panel needs --judgements FILE and --out FILE (or --shards DIR)")
     o.check_target(out)
     if is_best_of_n(given.panel):
         if unused := o.given(given, but=("panel", "judgements")):
             raise InputError(f"{', '.join(unused)}: of no use with a best-of-N panel; leave it out")
         return predict_best_of_n(given.panel, given.judgements, out, result_format(format))
-    _check_text(given.text, given.text_format)
-    prediction = work.predict_panel(
+    check_text(given.text, given.text_format)
+    prediction = predict(
         given.panel,
         given.judgements,
         text=given.text,
@@ -231,6 +231,7 @@ def predict_panel(given: PanelOptions, out: Path | None, format: str | None) -> 
     return Result(facts, "\n".join(lines))
 
 
-def _check_text(text: Path | None, form: str | None) -> None:
+def check_text(text: Path | None, form: str | None) -> None:
+    """Raise InputError where a format of texts is given without texts."""
     if form is not None and text is None:
         raise InputError("--text-format is that of --text FILE; give both, or leave it out")

@@ -16,7 +16,8 @@ from .executor_options import ExecutorOptions
 from .experiments import OnlyFoldOption, RowsOption, experiment
 from .external import stack_external
 from .one_order import OneOrderOptions
-from .panel import PanelOptions, predict_panel
+from .panel import PanelOptions
+from .panel_shards import predict_judged
 from .runner import OUT_OF_TIME, PARTLY, Result, WorkspaceOption
 from .shards import ShardOptions, predict_shards
 
@@ -161,27 +162,23 @@ def predict(
             raise typer.BadParameter("give one of --test (an ensemble) and --panel (with --judgements)")
         wrong = {
             "--sample-submission": sample_submission,
-            "--jobs": jobs,
             "--strict": strict,
             "--base": base,
             "--use-folds": use_folds,
-            "--hours": hours,
-            "--executor": executor,
         }
-        if unused := [*(name for name, value in wrong.items() if value), *o.given(sharded)]:
-            raise InputError(
-                f"{', '.join(unused)}: of no use with --panel, where no member predicts; leave it out"
-            )
-        return predict_panel(panel, out, format)
+        unused = [name for name, value in wrong.items() if value]
+        return predict_judged(panel, sharded, place, out, format, jobs, hours, unused)
     if test is None:
         raise typer.BadParameter("give --test FILE, or --panel DIR with --judgements FILE")
     if unused := o.given(panel):
         raise InputError(f"{', '.join(unused)}: of no use without --panel DIR; add it")
     if sharded.shards is not None:
-        wrong = {"--out": out, "--sample-submission": sample_submission, "--hours": hours, "--strict": strict}
-        wrong_executor = ["--executor"] if executor is not None else []
-        if unused := [*(name for name, value in wrong.items() if value), *wrong_executor]:
-            raise InputError(f"{', '.join(unused)}: not with --shards, which is strict; leave them out")
+        wrong = {"--out": out, "--sample-submission": sample_submission, "--strict": strict,
+                 "--store": place.store}  # fmt: skip
+        if unused := [name for name, value in wrong.items() if value]:
+            raise InputError(
+                f"{', '.join(unused)}: not with --shards, which is strict and writes there; leave them out"
+            )
         return predict_shards(
             sharded,
             test,
@@ -191,6 +188,8 @@ def predict(
             offline=offline,
             base=base,
             use_folds=use_folds,
+            executor=executor,
+            hours=hours,
         )
     if unused := o.given(sharded):
         raise InputError(f"{', '.join(unused)}: of no use without --shards DIR; add it")

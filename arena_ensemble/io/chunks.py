@@ -21,7 +21,7 @@ from ..errors import InputError
 from .battles import bad_rows, frame_of, judged_turns
 from .cells import BattleRow, RowProblem
 from .detection import HEAD_ROWS, Detected, detect
-from .ids import check_unique, checked_id, id_column, replaced_surrogates
+from .ids import check_unique, checked_id, ids_of_part, whole_ids
 from .streams import MAX_CELL_CHARS, explained, open_binary
 from .tables import BATCH_ROWS, Row, Table, open_table
 
@@ -39,6 +39,8 @@ class RawChunk:
     rows: int
     content: pl.DataFrame | bytes | list[Row]
     """columns of parquet, lines of JSON, or cells"""
+    numbers: tuple[int, ...] = ()
+    """the rows' numbers in the file, where they do not follow one another"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class BattleChunks:
         parts: list[pl.Series] = []
         first = 1
         for batch in self.table.batches([column]):
-            parts.append(self._ids([row[0] for row in batch], first))
+            given = [row[0] for row in batch]
+            parts.append(ids_of_part(self.table, given, whole=self.whole_ids, first_row=first))
             first += len(batch)
         if not parts:
             raise InputError(f"{self.table.path} has a header but no rows; fetch it again")
@@ -106,7 +109,8 @@ class BattleChunks:
         turns: list[Any] = []
         problems: list[str] = []
         bad = 0
-        for number, row in enumerate(self._cells(chunk), start=chunk.first_row):
+        numbers = chunk.numbers or range(chunk.first_row, chunk.first_row + chunk.rows)
+        for number, row in zip(numbers, self._cells(chunk), strict=True):
             name = number if found.id_column is None else row[0]
             try:
                 ids.append(checked_id(name))
@@ -118,10 +122,11 @@ class BattleChunks:
             if found.turn_column is not None:
                 turns.append(row[lead - 1])
         if bad:
-            last = chunk.first_row + chunk.rows - 1
-            raise InputError(bad_rows(self.table.name, problems, bad, f"{chunk.first_row:,} to {last:,}"))
+            raise InputError(bad_rows(self.table.name, problems, bad, f"{numbers[0]:,} to {numbers[-1]:,}"))
         frame, _ = frame_of(good, [None] * len(good))
-        frame = frame.insert_column(0, self._ids(ids, chunk.first_row))
+        frame = frame.insert_column(
+            0, ids_of_part(self.table, ids, whole=self.whole_ids, first_row=chunk.first_row)
+        )
         if judged and turns:
             frame, _ = judged_turns(frame, turns)
         return Battles(frame.select("id", "prompt", "response_a", "response_b", "outcome"))
@@ -131,19 +136,6 @@ class BattleChunks:
         """Columns of the file in the order of a row's cells: id, judged turn, fields."""
         lead = [name for name in (self.found.id_column, self.found.turn_column) if name is not None]
         return [*lead, *self.found.fields.values()]
-
-    def _ids(self, ids: list[Any], first_row: int) -> pl.Series:
-        if not self.whole_ids and self.table.kind == "csv":
-            check_unique(self.table.name, ids, first_row=first_row)
-            return pl.Series("id", [replaced_surrogates(value) for value in ids], dtype=pl.String)
-        series, _ = id_column(self.table, ids, first_row=first_row)
-        if (series.dtype == pl.Int64) != self.whole_ids:
-            expected, found = ("integers", "strings") if self.whole_ids else ("strings", "integers")
-            raise InputError(
-                f"{self.table.name} rows {first_row:,} to {first_row + len(ids) - 1:,}: ids are {found}, "
-                f"those of the first {HEAD_ROWS:,} rows are {expected}; use one type for all ids"
-            )
-        return series
 
     def _contents(self) -> Iterator[tuple[int, pl.DataFrame | bytes | list[Row]]]:
         with explained(self.table.path):
@@ -185,13 +177,40 @@ class BattleChunks:
             for part in chunk.content.iter_slices(BATCH_ROWS):
                 yield from zip(*(part[name].to_list() for name in columns), strict=True)
         elif isinstance(chunk.content, bytes):
-            yield from self._decoded(chunk.content, chunk.first_row)
+            yield from self._decoded(chunk.content, chunk.numbers or range(chunk.first_row, 1 << 62))
         else:
             yield from chunk.content
 
-    def _decoded(self, content: bytes, first_row: int) -> Iterator[Row]:
+    def id_cells(self, chunk: RawChunk) -> list[Any]:
+        """The cells of a chunk's ids, as they are written.
+
+        Raises
+        ------
+        InputError
+            A line of JSON that is cut off.
+        """
+        if self.found.id_column is None:
+            return list(range(chunk.first_row, chunk.first_row + chunk.rows))
+        if isinstance(chunk.content, pl.DataFrame):
+            return chunk.content[self.found.id_column].to_list()
+        return [row[0] for row in self._cells(chunk)]
+
+    def picked(self, chunk: RawChunk, places: Sequence[int]) -> RawChunk:
+        """Some rows of a chunk, ``places`` from 0 on, in order."""
+        numbers = tuple(chunk.first_row + place for place in places)
+        content = chunk.content
+        if isinstance(content, pl.DataFrame):
+            content = content[list(places)]
+        elif isinstance(content, bytes):
+            lines = io.BytesIO(content).readlines()
+            content = b"".join(lines[place] for place in places)
+        else:
+            content = [content[place] for place in places]
+        return RawChunk(chunk.number, numbers[0], len(numbers), content, numbers)
+
+    def _decoded(self, content: bytes, numbers: Sequence[int]) -> Iterator[Row]:
         name, columns = self.table.name, self._columns
-        for number, line in enumerate(io.BytesIO(content), start=first_row):
+        for number, line in zip(numbers, io.BytesIO(content), strict=False):
             try:
                 record = json.loads(line.decode("utf-8", "surrogatepass"))
             except (ValueError, RecursionError) as error:
@@ -229,15 +248,5 @@ def open_chunks(path: Path, *, format: str | None = None, rows: int = 8192) -> B
         raise InputError(f"chunks of {rows} rows: give at least 1")
     table = open_table(Path(path))
     found = detect(table, format)
-    return BattleChunks(table, found, rows, _whole_ids(table, found))
-
-
-def _whole_ids(table: Table, found: Detected) -> bool:
-    """Whether the ids are integers: by the column's type in parquet, by the first rows elsewhere."""
-    if found.id_column is None:
-        return True
-    head: Sequence[Row] = table.head([found.id_column], HEAD_ROWS)
-    if not head:
-        return True
-    series, _ = id_column(table, [row[0] for row in head], column=found.id_column, unique=False)
-    return series.dtype == pl.Int64
+    whole = found.id_column is None or whole_ids(table, found.id_column, HEAD_ROWS)
+    return BattleChunks(table, found, rows, whole)

@@ -83,6 +83,38 @@ def id_column(
     return pl.Series("id", ids if whole else [replaced_surrogates(value) for value in ids], dtype=dtype), note
 
 
+def ids_of_part(
+    table: Table, ids: list[Any], *, whole: bool, first_row: int, column: str = "id"
+) -> pl.Series:
+    """As :func:`id_column`, of some rows of a file whose ids are integers, or not, by its first rows.
+
+    Raises
+    ------
+    InputError
+        As there, or ids of the other type.
+    """
+    if not whole and table.kind == "csv":
+        check_unique(table.name, ids, first_row=first_row)
+        return pl.Series("id", [replaced_surrogates(value) for value in ids], dtype=pl.String)
+    series, _ = id_column(table, ids, column=column, first_row=first_row)
+    if (series.dtype == pl.Int64) != whole:
+        expected, found = ("integers", "strings") if whole else ("strings", "integers")
+        raise InputError(
+            f"{table.name} rows {first_row:,} to {first_row + len(ids) - 1:,}: ids are {found}, those of the "
+            f"first rows are {expected}; use one type for all ids"
+        )
+    return series
+
+
+def whole_ids(table: Table, column: str, rows: int) -> bool:
+    """Whether ids are integers, by a file's first rows."""
+    head = table.head([column], rows)
+    if not head:
+        return True
+    series, _ = id_column(table, [row[0] for row in head], column=column, unique=False)
+    return series.dtype == pl.Int64
+
+
 def check_unique(file: str, ids: list[Any], *, remedy: str = "", first_row: int = 1) -> None:
     """Stop at the first id that repeats.
 

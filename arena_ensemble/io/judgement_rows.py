@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..errors import InputError
 from ..judgements import First, LogProbs, Scores, Verdicts
 from ..predictions import normalised
 from .cells import is_missing
-from .unread import refuse_scale
+from .unread import beyond_verdicts, refuse_beyond
 from .verdict_words import LOST, NUMBERED, NUMBERED_FROM_ZERO, number_of, verdict_of
 
 _SUM_TOLERANCE: Final = 0.02
@@ -40,6 +41,39 @@ def first_of(cell: Any, where: str) -> First:
     return _FIRST[text]
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a judge's verdicts are written in: what numbers mean is told by all of them together."""
+
+    filled: int = 0
+    """cells that are not empty"""
+    digits: frozenset[str] = frozenset()
+    beyond: Mapping[str, int] = field(default_factory=dict)
+    """numbers that are no verdicts → how often each is there"""
+
+    @classmethod
+    def of(cls, cells: Sequence[Any]) -> Words:
+        """Of some cells."""
+        digits = {digit for cell in cells if (digit := number_of(cell)) is not None}
+        filled = sum(not is_missing(cell) for cell in cells)
+        return cls(filled, frozenset(digits), beyond_verdicts(cells))
+
+    def __add__(self, other: Words) -> Words:
+        """Of both."""
+        beyond = Counter(self.beyond) + Counter(other.beyond)
+        return Words(self.filled + other.filled, self.digits | other.digits, beyond)
+
+    def check(self, file: str, judge: str, coding: str | None) -> None:
+        """Raise InputError where numbers may mean two things, or are a scale."""
+        if coding is None and self.digits and self.digits <= {"0", "1"}:
+            raise InputError(
+                f"{file}: the verdicts of {judge!r} are {' and '.join(sorted(self.digits))} alone, of which "
+                "A may be either; say it with --numbers 012 (0 is A, 1 is B) or --numbers 120 (1 is A, 2 is "
+                "B, 0 a tie), or write model_a, model_b, tie"
+            )
+        refuse_beyond(judge, self.beyond, self.filled, file=file, remedy=_NO_SCALE)
+
+
 def verdict_column(
     name: str,
     places: Sequence[tuple[int, First]],
@@ -49,6 +83,7 @@ def verdict_column(
     file: str,
     coding: str | None,
     known: bool = False,
+    words: dict[str, Words] | None = None,
 ) -> Verdicts:
     """One judge's verdicts: the row and order of each cell, cells counted as samples where both repeat.
 
@@ -56,20 +91,20 @@ def verdict_column(
     ----------
     known
         Whether it is surely a judge, which then is missing where not one of its cells is a verdict.
+    words
+        Takes what the verdicts are written in, where these are some of a judge's and not all: whoever has
+        seen all of them checks it.
 
     Raises
     ------
     InputError
         Numbers that may mean two things, numbers of a scale, or not one cell that is a verdict.
     """
-    digits = {digit for cell in cells if (digit := number_of(cell)) is not None}
-    if coding is None and digits and digits <= {"0", "1"}:
-        raise InputError(
-            f"{file}: the verdicts of {name!r} are {' and '.join(sorted(digits))} alone, of which A "
-            "may be either; say it with --numbers 012 (0 is A, 1 is B) or --numbers 120 (1 is A, 2 is B, 0 a "
-            "tie), or write model_a, model_b, tie"
-        )
-    refuse_scale(name, cells, file=file, remedy=_NO_SCALE)
+    written = Words.of(cells)
+    if words is None:
+        written.check(file, name, coding)
+    else:
+        words[name] = written
     meaning = CODINGS[coding or "120"]
     codes = [verdict_of(cell, numbers=meaning) for cell in cells]
     filled = [str(cell) for cell in cells if not is_missing(cell)]
@@ -114,9 +149,17 @@ def folded(
 
 
 def probability_column(
-    name: str, places: Sequence[tuple[int, First]], cells: Sequence[Sequence[float]], n: int, *, file: str
+    name: str,
+    places: Sequence[tuple[int, First]],
+    cells: Sequence[Sequence[float]],
+    n: int,
+    *,
+    file: str,
+    first_row: int = 1,
 ) -> LogProbs:
     """One judge's probabilities (A, B[, tie]); several of one row and order are averaged.
+
+    ``first_row`` is the number of the judge's first row here, for the error.
 
     Raises
     ------
@@ -137,8 +180,8 @@ def probability_column(
         logs = (own <= 0).all() and abs(np.exp(own).sum() - 1) <= _SUM_TOLERANCE
         remedy = "these are logarithms: write their exponentials" if logs else "give numbers that sum to 1"
         raise InputError(
-            f"{file}: the probabilities of {name!r} in its row {row + 1} are {own.tolist()}; {remedy}, or "
-            "scores as NAME:score_a and NAME:score_b"
+            f"{file}: the probabilities of {name!r} in its row {row + first_row} are {own.tolist()}; {remedy}"
+            ", or scores as NAME:score_a and NAME:score_b"
         )
     mean, _ = folded([row * 3 + slot for row, slot in places], table, n * 3)
     given = ~np.isnan(mean).any(axis=1)

@@ -48,6 +48,12 @@ def shown(texts: Unread, most: int = _SHOWN) -> str:
     return ", ".join(f"{text!r} {count}" for text, count in texts[:most]) + more
 
 
+def beyond_verdicts(cells: Sequence[Any]) -> dict[str, int]:
+    """Numbers that are none of 0, 1, 2, and -1, which marks a failure, and how often each is there."""
+    filled = Counter(str(cell).strip() for cell in cells if not is_missing(cell))
+    return {text: count for text, count in filled.items() if _beyond(text)}
+
+
 def refuse_scale(name: str, cells: Sequence[Any], *, file: str, remedy: str) -> None:
     """Refuse a column of verdicts or votes that holds a scale, of which 1 and 2 would be taken for A and B.
 
@@ -56,9 +62,13 @@ def refuse_scale(name: str, cells: Sequence[Any], *, file: str, remedy: str) -> 
     InputError
         A twentieth or more of the filled cells are numbers other than 0, 1, 2, and -1, which marks a failure.
     """
-    filled = Counter(str(cell).strip() for cell in cells if not is_missing(cell))
-    beyond = {text: count for text, count in filled.items() if _beyond(text)}
-    if not beyond or sum(beyond.values()) < _SCALE * sum(filled.values()):
+    filled = sum(not is_missing(cell) for cell in cells)
+    refuse_beyond(name, beyond_verdicts(cells), filled, file=file, remedy=remedy)
+
+
+def refuse_beyond(name: str, beyond: Mapping[str, int], filled: int, *, file: str, remedy: str) -> None:
+    """As :func:`refuse_scale`, of what `beyond_verdicts` counted among so many filled cells."""
+    if not beyond or sum(beyond.values()) < _SCALE * filled:
         return
     examples = sorted(beyond, key=lambda text: -beyond[text])[:_SHOWN]
     raise InputError(

@@ -90,9 +90,14 @@ def joined_ids(parts: list[pl.Series]) -> pl.Series:
     return ids
 
 
-def pair_codes(ids: pl.Series) -> npt.NDArray[Any]:
-    """(n,) a number for each pair, the same for both of its forms."""
+def pair_names(ids: pl.Series) -> pl.Series:
+    """(n,) one name for each pair, the same for both of its forms."""
     other = exchanged_ids(ids)
     names = ids.cast(pl.String)
-    first = pl.select(pl.when(other < names).then(other).otherwise(names).alias("id"))["id"]
+    return pl.select(pl.when(other < names).then(other).otherwise(names).alias("id"))["id"]
+
+
+def pair_codes(ids: pl.Series) -> npt.NDArray[Any]:
+    """(n,) a number for each pair, the same for both of its forms."""
+    first = pair_names(ids)
     return np.asarray(np.unique(first.to_numpy(), return_inverse=True)[1], dtype=np.int64)

@@ -30,6 +30,9 @@ from .refits import Refits
 from .soft_labels import as_votes
 
 MIN_FOLDS: Final = 4
+BLOCK_ROWS: Final = 1024
+"""Pairs predicted at a time, padded: a product's last bits may depend on the shape of its factors, and a
+pair's prediction must not depend on which others are predicted with it."""
 _REMEDY: Final = "run `arena-ensemble panel` again"
 
 
@@ -235,13 +238,21 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
                 raise InputError(
                     f"judge {name!r} gives {kind}, the panel was fitted on {encoder.kind}; give the same kind"
                 )
-        design = encoded_design(judgements.columns, self.encoders_, features, cells=self.has_table_)
         fitted = self.stacker_.fitted_
-        if (design.odd_names, design.even_names) != (fitted.odd_names, fitted.even_names):
+        names = ((), ()) if features is None else (tuple(features.odd_names), tuple(features.even_names))
+        if names != (fitted.odd_names, fitted.even_names):
             raise InputError(
                 "the features differ from those that the panel was fitted on; give the same texts"
             )
-        return self._finished(self.stacker_.predict_design(design))
+        parts = [np.empty((0, 3))]
+        for start in range(0, len(judgements), BLOCK_ROWS):
+            rows = np.arange(start, start + BLOCK_ROWS)
+            there = rows < len(judgements)
+            columns = taken(judgements.columns, np.where(there, rows, -1))
+            padded = None if features is None else features.take(np.where(there, rows, 0))
+            design = encoded_design(columns, self.encoders_, padded, cells=self.has_table_)
+            parts.append(self._finished(self.stacker_.predict_design(design))[there])
+        return np.concatenate(parts)
 
     def predict_proba(self, judgements: Judgements, features: Features | None = None) -> Floats:
         """Probabilities (n, 3) of new pairs, columns A, B, TIE."""

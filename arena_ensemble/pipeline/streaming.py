@@ -9,69 +9,46 @@ bytes for every row's id.
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import json
 import logging
 import os
+import socket
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from ..artifacts import shard_folder
 from ..artifacts.cards import fold_name
 from ..artifacts.files import digest_json
-from ..artifacts.shard_folder import Manifest, Shard, ShardFolder
+from ..artifacts.shard_folder import ShardFolder
 from ..artifacts.workspace import Workspace
 from ..backbones import head_of
-from ..errors import ArtifactError, InputError, StaleError
+from ..deadline import Deadline
+from ..errors import ArtifactError, StaleError
 from ..io import BattleChunks, open_chunks
+from ..recipes import Recipe
 from . import gammas as kept_gammas
 from . import tasks
-from .arguments import UseFolds, check_jobs, folds_of
-from .chunk_passes import COLUMNS, Done, EnsemblePass, FoldPass, content_digest
-from .chunk_pool import Pass, Pool, do, gammas_of, processes
+from .arguments import UseFolds, check_jobs, deadline_of, folds_of
+from .chunk_passes import COLUMNS, EnsemblePass, FoldPass, Pass, content_digest
+from .chunk_pool import Pool, cards_of, gammas_of, processes
+from .chunk_run import OnRows, ShardedPrediction, over_chunks, tables_of
+from .chunks_on_ray import on_cluster
 from .ensemble import Ensemble, refuse_external
+from .executors import OnRay
 from .member_recipes import check_bases, recipes_of
-from .seen_ids import SeenIds
 from .tasks import FoldTask, Job
 
 log = logging.getLogger(__name__)
 
 CHUNK_ROWS: Final = 4096
 _MEMBERS: Final = ".members"
-_MOST_PROCESSES: Final = 16
-OnRows = Callable[[int, str], None]
-"""``(rows done, what)``: called after every chunk."""
-
-
-@dataclass(frozen=True)
-class ShardedPrediction:
-    """What :func:`predict_shards` left in a folder."""
-
-    folder: Path
-    manifest: Manifest
-    gammas: dict[str, float]
-    kept: int
-    """shards that were finished by an earlier run"""
-
-    @property
-    def rows(self) -> int:
-        """Rows predicted, in all shards."""
-        return self.manifest.rows
-
-    @property
-    def files(self) -> list[Path]:
-        """The shards, in the order of their rows."""
-        return [self.folder / shard.file for shard in self.manifest.shards]
+MOST_PROCESSES: Final = 16
 
 
 def predict_shards(
@@ -86,6 +63,8 @@ def predict_shards(
     offline: bool = False,
     bases: Mapping[str, str | Path] | None = None,
     use_folds: UseFolds = None,
+    executor: OnRay | None = None,
+    hours: float | Deadline | None = None,
     on_rows: OnRows | None = None,
 ) -> ShardedPrediction:
     """Predict a battles file of any size into a folder of parquet shards with a manifest.
@@ -106,8 +85,13 @@ def predict_shards(
     chunk_rows
         Rows read, predicted and written at a time.
     jobs
-        Processes; default one for each core. Members on a base are predicted by one process, before the
-        others, fold after fold.
+        Processes; default one for each core. Members on a base are predicted before the others, fold after
+        fold, by one process for each card (or for each ``machine.processes`` of them).
+    executor
+        A Ray cluster; None is this machine. ``jobs`` are then workers, by default as many as the cluster
+        holds now. The shards are the same to the bit, and all of them are written here.
+    hours
+        Stop before so many hours are over: chunks that are done are kept, the same call goes on.
     on_rows
         Called with the rows that are done.
 
@@ -118,6 +102,8 @@ def predict_shards(
     StaleError
         ``out`` holds shards of another ensemble, of chunks of another size, or of another file by whose rows
         gamma was estimated.
+    OutOfTime
+        The hours were over before the last chunk.
     MemberError, ArtifactError
         A member fails, or its models are missing or damaged: there is no prediction without it.
     """
@@ -129,98 +115,81 @@ def predict_shards(
     ensemble.check_members(place)
     recipes = recipes_of(place, names, offline=offline, bases=bases, partly=True)
     check_bases(recipes, bases)
+    deadline = deadline_of(hours)
     chunks = open_chunks(Path(file), format=format, rows=chunk_rows)
     n_classes = ensemble.card.n_classes
     job = Job(place.root, None, None, None, n_classes=n_classes, use_folds=folds)
     plan = {name: tasks.plan(job, name, recipes[name]) for name in names}
+    pools = _Pools(jobs, executor)
     with Workspace(folder).locked("predicting"):
         apart = {
             name: [
-                _one_member(FoldPass(chunks, folder, place.root, task, n_classes, _new_run()), on_rows)
+                _one_member(
+                    ensemble,
+                    FoldPass(chunks, place.root, new_run(), task, n_classes),
+                    folder,
+                    pools,
+                    deadline,
+                    on_rows,
+                )
                 for task in planned
             ]
             for name, planned in plan.items()
             if head_of(recipes[name].backbone).needs_base
         }
         together = {name: planned for name, planned in plan.items() if name not in apart}
-        final = EnsemblePass(chunks, folder, place.root, together, apart, _new_run())
-        with processes(jobs or min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)) as pool:
-            key = _key(ensemble, plan, chunks)
+        final = EnsemblePass(chunks, place.root, new_run(), together)
+        beside = tables_of(apart)
+        with pools.of(final, [recipes[name] for name in together]) as pool:
+            key = _key(ensemble, place.root, plan, chunks)
             gammas = _known_gammas(place, folder, plan, key, chunks)
             if gammas is None:
-                gammas = pool.submit(gammas_of, final, next(iter(chunks.raw()))).result()
+                first = next(iter(chunks.raw()))
+                gammas = pool.submit(gammas_of, first, beside(first.number)).result()
             log.info("gamma of fold averages: %s", ", ".join(f"{k} {v:.3f}" for k, v in gammas.items()))
             shards = ShardFolder(folder, key | {"gammas": gammas})
-            done, kept = _over_chunks(pool, final, shards, gammas, on_rows)
+            done, kept = over_chunks(
+                pool, final, shards, gammas=gammas, beside=beside, deadline=deadline, on_rows=on_rows
+            )
         manifest = shards.finish(done, COLUMNS)
-    return ShardedPrediction(folder, manifest, gammas, kept)
+    return ShardedPrediction(folder, manifest, kept, {"gammas": gammas})
 
 
-def _one_member(given: FoldPass, on_rows: OnRows | None) -> Path:
+def _one_member(
+    ensemble: Ensemble,
+    given: FoldPass,
+    out: Path,
+    pools: _Pools,
+    deadline: Deadline | None,
+    on_rows: OnRows | None,
+) -> Path:
     """One fold model's predictions of the whole file, in shards of their own; returns their folder."""
     task = given.task
-    folder = given.folder / _MEMBERS / task.member / fold_name(task.fold)
-    key = {"predictions": task.oof_key.model_dump(), **_chunk_key(given.chunks)}
-    given = dataclasses.replace(given, folder=folder)
-    shards = ShardFolder(folder, key)
+    folder = out / _MEMBERS / task.member / fold_name(task.fold)
+    key = {"predictions": task.oof_key.model_dump(), "model": _model(given.root, task)}
+    shards = ShardFolder(folder, key | {"ensemble": ensemble.card.card_sha256} | _chunk_key(given.chunks))
     tell = None if on_rows is None else (lambda rows, what: on_rows(rows, f"{task.label}, {what}"))
-    with processes(1) as pool:
-        done, _ = _over_chunks(pool, given, shards, {}, tell)
+    with pools.of(given, [task.recipe]) as pool:
+        done, _ = over_chunks(pool, given, shards, deadline=deadline, on_rows=tell)
     shards.finish(done, ())
     return folder
 
 
-def _over_chunks(
-    pool: Pool, given: Pass, shards: ShardFolder, gammas: Mapping[str, float], on_rows: OnRows | None
-) -> tuple[list[Shard], int]:
-    """Every chunk's shard in order, and how many were there already.
+@dataclass(frozen=True)
+class _Pools:
+    """Where passes run."""
 
-    Raises
-    ------
-    InputError
-        An id repeats; both rows are named.
-    """
-    shards.start()
-    seen, finished, kept, rows = SeenIds(), list[Shard](), 0, 0
-    waiting: deque[Future[Done]] = deque()
-    begun = time.monotonic()
-    raws = given.chunks.raw()
-    try:
-        while True:
-            for raw in itertools.islice(raws, pool.ahead - len(waiting)):
-                waiting.append(pool.submit(do, given, raw, shards.known(raw.number), gammas))
-            if not waiting:
-                break
-            done = waiting.popleft().result()
-            repeated = seen.add(done.keys)
-            finished.append(done.shard)
-            if not done.kept:
-                shards.note(done.shard)
-            if len(repeated):
-                _refuse_repeated(given, finished, repeated)
-            kept, rows = kept + done.kept, rows + done.shard.rows
-            if on_rows is not None:
-                on_rows(rows, f"{rows / max(time.monotonic() - begun, 1e-9):,.0f} rows/s")
-    finally:
-        for future in waiting:
-            future.cancel()
-    return finished, kept
+    jobs: int | None
+    executor: OnRay | None
 
-
-def _refuse_repeated(given: Pass, finished: list[Shard], places: npt.NDArray[np.int64]) -> None:
-    """Name the first row whose id an earlier shard holds; equal keys of other ids are no repetition."""
-    last = finished[-1]
-    ids = shard_folder.read_shard(given.folder, last)["id"]
-    for place in places.tolist():
-        for shard in finished[:-1]:
-            same = (shard_folder.read_shard(given.folder, shard)["id"] == ids[place]).arg_true()
-            if len(same):
-                name = given.chunks.table.name
-                raise InputError(
-                    f"{name} row {last.first_row + place} (id {ids[place]}): the id repeats row "
-                    f"{shard.first_row + same[0]}; ids must be unique: remove the doubled rows, or number "
-                    "the rows anew"
-                )
+    def of(self, given: Pass, recipes: Sequence[Recipe]) -> AbstractContextManager[Pool]:
+        """The pool of a pass that holds models of these recipes."""
+        if self.executor is not None:
+            return on_cluster(given, replace(self.executor, jobs=self.jobs), recipes)
+        if isinstance(given, FoldPass):
+            cards = cards_of(given.task.recipe, self.jobs)
+            return processes(given, max(1, len(cards)), cards)
+        return processes(given, self.jobs or min(len(os.sched_getaffinity(0)), MOST_PROCESSES))
 
 
 def _known_gammas(
@@ -266,14 +235,25 @@ def _of_another_file(shards: ShardFolder, chunks: BattleChunks) -> bool:
     return set(ids.cast(pl.String)).isdisjoint(first.ids.cast(pl.String))
 
 
-def _new_run() -> str:
-    return f"{os.getpid()}-{time.monotonic_ns()}"
+def new_run() -> str:
+    """A name for a pass that no other has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{time.monotonic_ns()}"
 
 
-def _key(ensemble: Ensemble, plan: Mapping[str, Sequence[FoldTask]], chunks: BattleChunks) -> dict[str, Any]:
+def _model(root: Path, task: FoldTask) -> str:
+    """What a fold learned: a digest over its files. Models of equal keys need not be equal in all bits."""
+    card = Job(root, None, None, None).artifacts(task.member).fold_card(task.fold)
+    assert card is not None, "planned from the fitted folds"
+    return digest_json(card.files)
+
+
+def _key(
+    ensemble: Ensemble, root: Path, plan: Mapping[str, Sequence[FoldTask]], chunks: BattleChunks
+) -> dict[str, Any]:
     """What the numbers depend on beside the battles."""
     models = {
-        name: digest_json([task.oof_key.model_dump() for task in planned]) for name, planned in plan.items()
+        name: digest_json([[task.oof_key.model_dump(), _model(root, task)] for task in planned])
+        for name, planned in plan.items()
     }
     return {"ensemble": ensemble.card.card_sha256, "models": models, **_chunk_key(chunks)}
 

@@ -133,8 +133,8 @@ def test_a_folder_without_a_panel_and_missing_options_are_named(
     assert cli.run(["predict", "--test", "x.csv", "--numbers", "012"]) == 1
     assert "--numbers: of no use without --panel" in capsys.readouterr().err
     panel = ["predict", "--panel", str(root / "out"), *_judgements(root / "new"), *out]
-    assert cli.run([*panel, "--shards", "x", "--hours", "1", "--use-folds", "0", "--strict"]) == 1
-    assert "--strict, --use-folds, --hours, --shards: of no use with --panel" in capsys.readouterr().err
+    assert cli.run([*panel, "--hours", "1", "--chunk-rows", "9", "--use-folds", "0", "--strict"]) == 1
+    assert "--strict, --use-folds, --hours, --chunk-rows: of no use with --panel" in capsys.readouterr().err
     assert cli.run([*panel, "--text-format", "lmsys"]) == 1
     assert "--text-format is that of --text FILE" in capsys.readouterr().err
     assert cli.run(["predict"]) == 2

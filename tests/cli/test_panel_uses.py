@@ -14,7 +14,8 @@ from arena_ensemble import Panel, cli, sample
 from arena_ensemble.errors import InputError
 from arena_ensemble.io import PanelVotes
 from arena_ensemble.pipeline import panel_uses
-from arena_ensemble.pipeline.panel import PanelData, predict_panel, read_panel_data
+from arena_ensemble.pipeline.panel import PanelData, read_panel_data
+from arena_ensemble.pipeline.panel_prediction import predict_panel
 from arena_ensemble.sample import JUDGES
 
 FEW = {name: JUDGES[name] for name in ("careful", "labels")}

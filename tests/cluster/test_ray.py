@@ -3,126 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import cluster_backbone
-import cluster_runs
 import pytest
+from cluster_machines import HELPERS, PACKAGE, Machines, wait_for
 from cluster_runs import faulty, run
 
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
-from arena_ensemble.backbones import HEADS
-from arena_ensemble.pipeline import executors
 from arena_ensemble.recipes import recipe_from
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'arena-ensemble[ray]'")
-
-HELPERS = Path(__file__).resolve().parents[1] / "helpers"
-PACKAGE = Path(executors.__file__).resolve().parents[3]
-STORE_BYTES = 80 * 2**20
-FAST = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
-}
-
-
-@dataclass
-class Machines:
-    """Three nodes: the driver's, on which nothing runs, and two of one core each."""
-
-    cluster: Any
-    place: Path
-    nodes: list[Any] = field(default_factory=list)
-
-    @property
-    def address(self) -> str:
-        return str(self.cluster.address)
-
-    def add(self) -> None:
-        self.nodes.append(self.cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES))
-
-    def lose(self) -> None:
-        """Kill a node that runs tasks, its workers with it."""
-        self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
-
-    def starts(self) -> Counter[str]:
-        """Member and fold → how often its training was begun."""
-        return Counter((self.place / "starts.txt").read_text().splitlines())
-
-    def asleep(self) -> list[int]:
-        """Processes that wait in a fold."""
-        return [int(path.name.split("-")[1]) for path in self.place.glob("asleep-*")]
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[Machines]:
-    """The cluster, connected to; nothing of it is left behind."""
-    place = Path(tempfile.mkdtemp(prefix="c"))  # short: names of sockets have 107 bytes at most
-    changed = {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_TMPDIR": str(place),
-        "TMPDIR": str(place),
-        "ARENA_TEST_PLACE": str(place),
-        "PYTHONPATH": f"{PACKAGE}:{HELPERS}",
-        "OMP_NUM_THREADS": "1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in changed.items():
-            patch.setenv(name, value)
-        (place / "ray").mkdir()
-        from ray.cluster_utils import Cluster
-
-        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": FAST}
-        head["object_store_memory"] = STORE_BYTES
-        try:
-            cluster = Cluster(head_node_args=head, initialize_head=True)
-        except Exception as error:
-            pytest.skip(f"no Ray node can be started here: {error}")
-        machines = Machines(cluster, place)
-        try:
-            machines.add()
-            machines.add()
-            cluster_runs.connect(machines.address, place)
-            yield machines
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
-            shutil.rmtree(place, ignore_errors=True)
-
-
-@pytest.fixture
-def machines(started: Machines, monkeypatch: pytest.MonkeyPatch) -> Machines:
-    """The cluster with two working nodes, and nothing noted yet."""
-    monkeypatch.setitem(HEADS, "faulty", HEADS["lexical"])
-    cluster_backbone.patch()
-    monkeypatch.setenv("ARENA_TEST_PLACE", str(started.place))
-    for path in [*started.place.glob("asleep-*"), started.place / "go", started.place / "starts.txt"]:
-        path.unlink(missing_ok=True)
-    while len(started.nodes) < 2:
-        started.add()
-    return started
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 def tables(workspace: Path, *members: str) -> dict[str, bytes]:

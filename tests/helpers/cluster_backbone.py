@@ -3,7 +3,8 @@
 In Ray's workers :func:`patch` is the set-up hook. Beside what `faulty_backbone` does, ``slow`` waits in every
 fold but the first until a file ``go`` lies in the folder ``ARENA_TEST_PLACE``, where every start of a
 training is written to ``starts.txt``; ``leaver`` ends its process; ``hungry`` takes memory until it is
-killed, or up to ten GiB, in the first training of a fold alone, ``starving`` in each.
+killed, or up to ten GiB, in the first training of a fold alone, ``starving`` in each. While a
+file ``hold`` lies there, every prediction waits for ``go`` too.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import faulty_backbone
-from faulty_backbone import load, predict, prepare  # noqa: F401  # the backbone's other functions
+from faulty_backbone import load, prepare  # noqa: F401  # the backbone's other functions
 
 from arena_ensemble.backbones import HEADS
 from arena_ensemble.battles import Battles
+from arena_ensemble.predictions import Floats
 from arena_ensemble.recipes import Recipe
 
 
@@ -62,3 +64,12 @@ def _eat(limit: int) -> None:
         taken.append(bytearray(os.urandom(2**12)) * 2**15)  # 128 MiB that are written to
         time.sleep(0.05)
     raise RuntimeError("nobody stopped this process")
+
+
+def predict(fitted: Any, battles: Battles, *, on_progress: Any = None) -> Floats:
+    place = Path(os.environ["ARENA_TEST_PLACE"])
+    if (place / "hold").exists() and not (place / "go").exists():
+        (place / f"asleep-{os.getpid()}").write_text("predicting")
+        while not (place / "go").exists():
+            time.sleep(0.05)
+    return faulty_backbone.predict(fitted, battles)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -20,14 +21,22 @@ from hypothesis import strategies as st
 
 from arena_ensemble import cli, sample
 from arena_ensemble.artifacts import atomic, shard_folder
+from arena_ensemble.artifacts.files import digest_json
+from arena_ensemble.artifacts.members import MemberArtifacts
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.battles import Battles
-from arena_ensemble.errors import ArtifactError, InputError, StaleError
+from arena_ensemble.deadline import Deadline
+from arena_ensemble.errors import ArtifactError, InputError, OutOfTime, StaleError
 from arena_ensemble.io import read_battles
-from arena_ensemble.pipeline import chunk_pool, workflow
+from arena_ensemble.pipeline import chunk_pool, streaming, workflow
 from arena_ensemble.pipeline.chunk_passes import content_digest
+from arena_ensemble.pipeline.chunk_pool import cards_of
+from arena_ensemble.pipeline.chunk_run import ShardedPrediction
 from arena_ensemble.pipeline.ensemble import Ensemble
+from arena_ensemble.pipeline.executors import slots
 from arena_ensemble.pipeline.seen_ids import SeenIds, id_keys
 from arena_ensemble.pipeline.streaming import predict_shards
+from arena_ensemble.recipes import recipe_from
 from tests.helpers.workspaces import RECIPE, refusal
 
 ROWS = 61
@@ -233,32 +242,35 @@ def test_gammas_of_another_file_are_not_taken_over_in_silence(place: Path, tmp_p
     assert run(other) == gammas, "those kept with the ensemble are of no file's own"
 
 
-def test_a_member_on_a_base_is_predicted_fold_after_fold(tmp_path: Path) -> None:
-    (tmp_path / "train.csv").write_text(sample.files(48, 2, seed=3)["train.csv"])
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a member on a base, and new battles."""
+    folder = tmp_path_factory.mktemp("bert")
+    (folder / "train.csv").write_text(sample.files(48, 2, seed=3)["train.csv"])
     for name, recipe in (("bert", ENCODER), ("words", RECIPE)):
-        atomic.write_bytes(tmp_path / "w" / "models" / name / "recipe.toml", recipe.encode())
-    arguments = [
-        "--data",
-        str(tmp_path / "train.csv"),
-        "--models",
-        "bert,words",
-        "--folds",
-        "3",
-        "--jobs",
-        "1",
-    ]
-    assert cli.run(["stack", *arguments, "--workspace", str(tmp_path / "w")]) in (0, 4)
-    (tmp_path / "new.csv").write_text(sample.files(2, 30, seed=8)["test.csv"])
-    ensemble, out = Ensemble.load(tmp_path / "w"), tmp_path / "o"
-    predict_shards(ensemble, tmp_path / "new.csv", out, chunk_rows=30, jobs=1)
-    battles = read_battles(tmp_path / "new.csv")
-    expected = workflow.predict(ensemble, battles, workspace=tmp_path / "w", jobs=1).log_probs
+        atomic.write_bytes(folder / "w" / "models" / name / "recipe.toml", recipe.encode())
+    arguments = ["--data", str(folder / "train.csv"), "--models", "bert,words", "--folds", "3", "--jobs", "1"]
+    assert cli.run(["stack", *arguments, "--workspace", str(folder / "w")]) in (0, 4)
+    (folder / "new.csv").write_text(sample.files(2, 30, seed=8)["test.csv"])
+    return folder
+
+
+def test_a_member_on_a_base_is_predicted_fold_after_fold(bert: Path, tmp_path: Path) -> None:
+    ensemble, out = Ensemble.load(bert / "w"), tmp_path / "o"
+    predict_shards(ensemble, bert / "new.csv", out, chunk_rows=30, jobs=1)
+    battles = read_battles(bert / "new.csv")
+    expected = workflow.predict(ensemble, battles, workspace=bert / "w", jobs=1).log_probs
     found = np.log(shards_of(out).drop("id").to_numpy())
     np.testing.assert_allclose(found, expected, atol=1e-6)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     assert len(times) == 1 + 3  # its three folds' predictions stay, so that nothing is predicted twice
-    assert predict_shards(ensemble, tmp_path / "new.csv", out, chunk_rows=30, jobs=1).kept == 1
+    assert predict_shards(ensemble, bert / "new.csv", out, chunk_rows=30, jobs=1).kept == 1
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == times
+    key = shard_folder.read_manifest(out / ".members" / "bert" / "0").key
+    assert key["ensemble"] == ensemble.card.card_sha256
+    card = MemberArtifacts(Workspace(bert / "w"), "bert").fold_card(0)
+    assert card is not None
+    assert key["model"] == digest_json(card.files)
 
 
 def test_the_command(
@@ -273,6 +285,70 @@ def test_the_command(
     assert "--out: not with --shards" in refusal([*base, "--shards", str(out), "--out", "x.csv"], capsys)
     assert "--chunk-rows: of no use without --shards" in refusal([*base, "--chunk-rows", "9"], capsys)
     assert "give at least 1" in refusal([*base, "--shards", str(out), "--chunk-rows", "0"], capsys)
+    late = [*base, "--shards", str(tmp_path / "late"), "--jobs", "1", "--hours", "0.00000001", "--json"]
+    assert cli.run(late) == 5
+    assert json.loads(capsys.readouterr().out)["late"] is True
+
+
+def test_hours_stop_it_in_time_and_the_same_call_goes_on(place: Path, tmp_path: Path) -> None:
+    ensemble, whole, out = Ensemble.load(place / "w"), tmp_path / "whole", tmp_path / "o"
+    predict_shards(ensemble, place / "new.csv", whole, chunk_rows=10, jobs=1)
+    now = [0.0]
+
+    def later(rows: int, what: str) -> None:
+        now[0] += 60
+
+    def run(seconds: float) -> ShardedPrediction:
+        until = Deadline(now[0] + seconds, lambda: now[0])
+        file = place / "new.csv"
+        return predict_shards(ensemble, file, out, chunk_rows=10, jobs=1, hours=until, on_rows=later)
+
+    with pytest.raises(OutOfTime, match=r"o: time is up, 30 rows are predicted; the same command goes on"):
+        run(150)
+    assert not (out / "manifest.json").exists()
+    assert sorted(path.name for path in out.glob("*.parquet")) == [f"part-{k:05d}.parquet" for k in range(3)]
+    with pytest.raises(OutOfTime, match="time is up, 0 rows"):
+        run(-1)
+    assert run(7 * 60 + 1).kept == 3
+    assert content(out) == content(whole)
+
+
+def test_a_file_that_changes_between_members_is_refused(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Predictions of other texts under the same ids are never combined."""
+    file = tmp_path / "new.csv"
+    shutil.copy(bert / "new.csv", file)
+    one_member = streaming._one_member
+
+    def then_edited(*given: Any) -> Path:
+        folder = one_member(*given)
+        frame = pl.read_csv(bert / "new.csv", infer_schema_length=0)
+        frame.with_columns(pl.col("response_a").str.replace("e", "E")).write_csv(file)
+        return folder
+
+    monkeypatch.setattr(streaming, "_one_member", then_edited)
+    with pytest.raises(InputError, match=r"new.csv changed while it was predicted: member 'bert'"):
+        predict_shards(Ensemble.load(bert / "w"), file, tmp_path / "o", jobs=1, use_folds=[0])
+
+
+def test_cards_are_dealt_out_to_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = recipe_from({"backbone": "classify", "base": "tiny:encoder"}, name="x")
+    wide = recipe_from(
+        {"backbone": "classify", "base": "tiny:encoder", "machine": {"processes": 2}}, name="x"
+    )
+    monkeypatch.setattr(slots, "gpu_count", lambda: 5)
+    assert cards_of(recipe) == [[0], [1], [2], [3], [4]]
+    assert cards_of(recipe, jobs=2) == [[0], [1]]
+    assert cards_of(recipe, jobs=1) == []
+    assert cards_of(wide) == [[0, 1], [2, 3]]
+    assert cards_of(recipe_from({"backbone": "lexical"}, name="x")) == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7,9")
+    free: Any = SimpleQueue[list[int]]()
+    free.put([1])
+    monkeypatch.setattr(chunk_pool.children, "die_with_parent", lambda: None)
+    chunk_pool._begin(free)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "9"
 
 
 TURNS = st.lists(st.none() | st.text("ab", max_size=2), min_size=1, max_size=3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from ...prompts import Encode, Ids
 _log = logging.getLogger(__name__)
 _CHUNK: Final = 4096
 _KEY: Final = np.dtype("S16")
+Table = tuple[npt.NDArray[Any], npt.NDArray[np.int64], Ids]
 
 
 def plain_encoder(tokenizer: Any) -> Encode:
@@ -54,6 +56,19 @@ def _keys(texts: Iterable[str]) -> npt.NDArray[np.bytes_]:
     return np.frombuffer(digests, dtype=_KEY)
 
 
+def _whole(folder: Path) -> Table | None:
+    """A table's keys, offsets and ids; None where it is not there as it was written."""
+    try:
+        keys, offsets, ids = (
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("keys", "offsets", "ids")
+        )
+        whole = len(offsets) == len(keys) + 1 and offsets[-1] == len(ids) and keys.dtype == _KEY
+    except (OSError, ValueError, EOFError):
+        return None
+    return (keys, np.asarray(offsets), ids) if whole else None
+
+
 class TokenStore:
     """Token ids by text, from the cache where they are, from the tokenizer where not.
 
@@ -67,21 +82,14 @@ class TokenStore:
         self.folder = cache / "tokens" / self.digest[:16]
         self.tables = self._tables()
 
-    def _tables(self) -> list[tuple[npt.NDArray[Any], npt.NDArray[np.int64], Ids]]:
+    def _tables(self) -> list[Table]:
         tables = []
         for folder in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
             if ".tmp-" in folder.name:
                 continue
-            try:
-                keys, offsets, ids = (
-                    np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-                    for name in ("keys", "offsets", "ids")
-                )
-                whole = len(offsets) == len(keys) + 1 and offsets[-1] == len(ids) and keys.dtype == _KEY
-            except (OSError, ValueError, EOFError):
-                whole = False
-            if whole:
-                tables.append((keys, np.asarray(offsets), ids))
+            table = _whole(folder)
+            if table is not None:
+                tables.append(table)
             else:
                 _log.warning("token cache %s is broken; its texts are tokenised again", folder)
         return tables
@@ -112,7 +120,10 @@ class TokenStore:
         self.tables = self._tables()
 
     def _write(self, name: str, arrays: dict[str, npt.NDArray[Any]]) -> None:
-        with atomic.new_folder(self.folder / name) as partial:
+        # tasks of several processes share the cache: a table that one of them reads never makes way
+        if _whole(self.folder / name) is None:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        with atomic.new_folder(self.folder / name, keep_existing=True) as partial:
             for key, array in arrays.items():
                 np.save(partial / f"{key}.npy", array, allow_pickle=False)
 

@@ -76,4 +76,10 @@ def reason(exceptions: Any, error: Exception) -> str:
         return "its node was lost"
     if isinstance(error, exceptions.WorkerCrashedError):
         return "its process was killed (out of memory?)"
+    if isinstance(error, exceptions.RayActorError):  # Ray tells why in words alone
+        words = str(error).lower()
+        if "low on memory" in words:
+            return "its node ran out of memory"
+        lost = "its node has died" in words or "node died" in words
+        return "its node was lost" if lost else "its process was killed (out of memory?)"
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
