@@ -77,7 +77,9 @@ def verb(function: Callable[..., Result]) -> Callable[..., None]:
         as_json, verbose, seed = values.pop("json"), values.pop("verbose"), values.get("seed", 0)
         for name, kind in groups.items():
             values[name] = kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
-        place, name = values.get("workspace"), function.__name__
+        places = (getattr(values[group], "workspace", None) for group in groups)
+        place = values.get("workspace") or next(filter(None, places), None)
+        name = function.__name__
         raise typer.Exit(
             guarded(
                 lambda: print_result(lambda: function(**values), seed, as_json),
