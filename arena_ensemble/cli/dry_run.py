@@ -94,7 +94,9 @@ def _text(plan: RunPlan, test: Path | None, *, stacks: bool) -> str:
     else:
         lines.append("nothing is left to train or to predict")
     if stacks:
-        lines.append(f"then stacking, about {clock(plan.stack_seconds)}")
+        lines.append(
+            f"then stacking, about {clock(plan.stack_seconds)}, unless these members are stacked already"
+        )
     return "\n".join([*lines, *plan.notes])
 
 
