@@ -20,7 +20,7 @@ def interruption_text(how: str, verb: str, workspace: Path | None) -> str:
         kept = _OWN.get(verb, "")
         again = "the same command goes on" if kept else "the same command begins anew"
     kept = f"{kept}; " if kept else ""
-    return f"{how}: {kept}no file is half-written; {again}:\n  {typed.again()}"
+    return f"{how}: {kept}no file is half-written\n{again}:\n  {typed.again()}"
 
 
 def _kept(workspace: Path) -> str:
@@ -35,9 +35,9 @@ def _kept(workspace: Path) -> str:
         return "the members are kept, stacking begins anew"
     if found.pid != os.getpid():
         return f"it was not at work yet, and what is in {workspace} is as before"
-    seen = [one for one in found.members if one.folds_done and one.folds]
-    parts = [f"{one.name} {one.folds_done} of {one.folds}" for one in seen]
+    done = [
+        f"{one.name} {one.folds_done} of {one.folds or '?'} folds" for one in found.members if one.folds_done
+    ]
+    what = f"kept: {', '.join(done)}" if done else "no fold was finished yet"
     begun = sum(any(one.glob("**/checkpoint-*")) for one in workspace.glob("models/*/fold-*.partial"))
-    what = f"{found.tasks_done} of {found.tasks} folds are kept" + (f" ({', '.join(parts)})" if parts else "")
-    what += f", and {begun} checkpoint{'s' if begun > 1 else ''} within a fold" if begun else ""
-    return what
+    return what + (f", and {begun} checkpoint{'s' if begun > 1 else ''} within a fold" if begun else "")

@@ -36,9 +36,10 @@ def test_what_is_kept_is_counted_and_the_command_follows(tmp_path: Path) -> None
     log_of(tmp_path, [started(os.getpid()), *tasks, *done])
     (tmp_path / "models" / "one" / "fold-1.partial" / "checkpoint-40").mkdir(parents=True)
     words = ["oof", "--data", "my votes.csv", "--workspace", str(tmp_path)]
+    (tmp_path / "oof" / "folds.json").write_text('{"n_folds": 3}')
     typed.remember(words)
     text = interruption_text("interrupted", "oof", tmp_path)
-    assert text.startswith("interrupted: 1 of 3 folds are kept")
+    assert text.startswith("interrupted: kept: one 1 of 3 folds, and 1 checkpoint")
     assert "1 checkpoint within a fold" in text
     assert "goes on where it was" in text
     assert text.endswith(f"\n  arena-ensemble oof --data 'my votes.csv' --workspace {tmp_path}")
@@ -72,6 +73,6 @@ def test_a_verb_that_keeps_nothing_does_not_say_so(
     monkeypatch.setattr(runner, "print_result", interrupt)
     assert cli.run(["validate", "x.csv"]) == 130
     assert capsys.readouterr().err == (
-        "interrupted: no file is half-written; the same command begins anew:\n"
+        "interrupted: no file is half-written\nthe same command begins anew:\n"
         "  arena-ensemble validate x.csv\n"
     )

@@ -100,7 +100,7 @@ def test_a_signal_ends_the_run_and_keeps_what_is_finished(
         process.send_signal(number)
     _, told = process.communicate(timeout=180)
     assert process.returncode == code, told
-    assert f"{word}: 1 of 3 folds are kept (sleeper 1 of 3)" in told
+    assert f"{word}: kept: sleeper 1 of 3 folds; no file is half-written\n" in told
     assert "the same command goes on where it was:\n" in told
     assert f"oof --data {tmp_path / 'train.csv'} --workspace {workspace} --models sleeper" in told
     assert "Traceback" not in told
