@@ -1,7 +1,7 @@
 """This engine against ``transformers.Trainer``: five folds from texts to held-out log-probabilities.
 
     python benchmarks/training.py [--case NAME …] [--rows N] [--repeats N] [--passive] [--quick] [--json]
-    python benchmarks/training.py --beside loops|openmp [--limit SECONDS] …
+    python benchmarks/training.py --beside loops --beside openmp [--limit SECONDS] …
 
 Real votes at a 1,024-token window; every row has the length it has. Two files (``--votes``): a quarter of
 mtbench's texts fill the window, so little can be saved by padding less; tulu1's differ more. The bases
@@ -17,25 +17,27 @@ Threads of OpenMP that wait for each other spin, which on a machine with other w
 that have something to do. ``--passive`` puts them to sleep in all sides (``OMP_WAIT_POLICY=passive``, as our
 command line sets it for its workers).
 
-``--beside`` starts two jobs that never end beside the runs: Python loops, or products and sums of two
-OpenMP threads each, which wait as libgomp does by default. The sides are then ours as our command line
-starts it (threads asleep), Trainer as it comes (libgomp's default), and Trainer with threads asleep too. A
-run that takes longer than ``--limit`` is ended and counts as so long.
+``--beside`` has two jobs that never end beside the runs: Python loops, or products and sums of two OpenMP
+threads each, which wait as libgomp does by default; given twice, in turns. The sides are then ours as our
+command line starts it (threads asleep), Trainer as it comes (libgomp's default), and Trainer with threads
+asleep too. A run that takes longer than ``--limit`` is ended and counts as so long.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import select
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +55,11 @@ ASLEEP = "trainer, threads asleep"
 BUSY_SIDES = ("ours", "trainer", ASLEEP)
 OPENMP = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 BESIDE = {
-    "loops": "k = 0\nwhile True: k += 1",
-    "openmp": "import torch\ntorch.set_num_threads(2)\na = torch.randn(400, 400)\n"
-    "while True: a = (a @ a).tanh_()",
+    "loops": "import os, sys\nwhile os.getppid() == int(sys.argv[1]): sum(range(100_000))",
+    "openmp": "import os, sys, torch\ntorch.set_num_threads(2)\na = torch.randn(400, 400)\n"
+    "while os.getppid() == int(sys.argv[1]): a = (a @ a).tanh_()",
 }
-"""What each of the two jobs beside the runs does."""
+"""What each of the two jobs beside the runs does, until its parent is gone."""
 ENCODER = {
     "hidden_size": 128,
     "num_hidden_layers": 4,
@@ -105,7 +107,9 @@ def main() -> None:
     parser.add_argument(
         "--profile", action="store_true", help="one run more under a profiler: what takes time"
     )
-    parser.add_argument("--beside", choices=list(BESIDE), help="two busy jobs beside the runs")
+    parser.add_argument(
+        "--beside", choices=list(BESIDE), action="append", help="two busy jobs beside the runs"
+    )
     parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a run is ended")
     parser.add_argument("--quick", action="store_true", help="40 rows, one run, two layers of 64")
     parser.add_argument("--json", action="store_true", help="a last line with every figure")
@@ -118,15 +122,16 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             for case in arguments.case or (["decoder-classify"] if arguments.quick else list(CASES)):
-                name = f"{file}, {case}"
-                figures[name] = measure(case, votes, Path(folder), arguments)
-                show(name, figures[name])
+                for kind, found in measure(case, votes, Path(folder), arguments).items():
+                    name = f"{file}, {case}{kind and f', beside {kind}'}"
+                    figures[name] = found
+                    show(name, found)
     if arguments.json:
         print(json.dumps(figures))
 
 
-def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One case on all sides."""
+def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """One case on all sides: what was busy beside it, "" for nothing → figures."""
     case = CASES[name]
     battles = read_battles(votes, need_outcomes=True)
     base = folder / f"{case['base']}"
@@ -142,15 +147,19 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
     repeats = 1 if arguments.quick else arguments.repeats
     sides = BUSY_SIDES if arguments.beside else SIDES
     before = os.getloadavg()[0]
-    with busy(arguments.beside):
-        group = [Side(name, number, job, folder, arguments) for number, name in enumerate(sides)]
-        runs = alternate(group, repeats, profile=arguments.profile)
-    y = chosen.outcomes()
+    group = [Side(name, number, job, folder, arguments) for number, name in enumerate(sides)]
+    kinds = arguments.beside or [""]
+    runs = alternate(group, kinds, repeats, profile=arguments.profile)
     found: dict[str, Any] = {"rows": count, "repeats": repeats, "threads": arguments.threads}
     waiting = "asleep" if arguments.passive else "as each side has it" if arguments.beside else "default"
-    found |= {"waiting": waiting, "beside": arguments.beside}
-    found |= {"load": [round(before, 1), round(os.getloadavg()[0], 1)]}
-    losses = {}
+    found |= {"waiting": waiting, "load": [round(before, 1), round(os.getloadavg()[0], 1)]}
+    y, group_of = chosen.outcomes(), folds.group
+    return {kind: found | {"beside": kind} | figures_of(runs[kind], folder, y, group_of) for kind in kinds}
+
+
+def figures_of(runs: dict[str, list[dict[str, Any]]], folder: Path, y: Any, group: Any) -> dict[str, Any]:
+    """Side → its figures."""
+    sides, losses, found = list(runs), {}, dict[str, Any]()
     for number, side in enumerate(sides):
         seconds = statistics.median(run["seconds"] for run in runs[side])
         worked = statistics.median(run["processor"] for run in runs[side])
@@ -175,13 +184,13 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
             "before_mib": round(facts["before_mib"]),
             "trained_parameters": facts["trained_parameters"],
             "log_loss": round(log_loss(said, y), 5),
-            "standard_error": round(standard_error(losses[side], folds.group), 5),
+            "standard_error": round(standard_error(losses[side], group), 5),
         }
     for side in sides[1:]:
         for times, unit in (("times_ours", "seconds"), ("processor_times_ours", "processor_seconds")):
             found[side][times] = round(found[side][unit] / found["ours"][unit], 2)
         if {"ours", side} <= losses.keys():
-            pair = paired_difference(losses["ours"], losses[side], folds.group)
+            pair = paired_difference(losses["ours"], losses[side], group)
             found[side]["ours_minus_its_log_loss"] = [round(pair.mean, 5), round(pair.se, 5)]
     tokens = {run["real"] for side in sides for run in runs[side] if "real" in run}
     assert len(tokens) <= 1, f"the sides trained on different tokens: {tokens}"
@@ -189,15 +198,27 @@ def measure(name: str, votes: Path, folder: Path, arguments: argparse.Namespace)
 
 
 @contextlib.contextmanager
-def busy(kind: str | None) -> Iterator[None]:
-    """Two jobs of that kind run inside; none where it is None."""
+def busy(kinds: list[str]) -> Iterator[Callable[[str], None]]:
+    """Two jobs of each kind, held until the function that is given lets those of one kind go on."""
     environment = {name: value for name, value in os.environ.items() if name not in OPENMP}
-    command = [sys.executable, "-c", BESIDE.get(kind or "", "")]
-    jobs = [subprocess.Popen(command, env=environment) for _ in range(2 if kind else 0)]
+    jobs = {
+        kind: [
+            subprocess.Popen([sys.executable, "-c", BESIDE[kind], str(os.getpid())], env=environment)
+            for _ in range(2)
+        ]
+        for kind in kinds
+        if kind
+    }
+
+    def only(wanted: str) -> None:
+        for kind, pair in jobs.items():
+            for one in pair:
+                one.send_signal(signal.SIGCONT if kind == wanted else signal.SIGSTOP)
+
     try:
-        yield
+        yield only
     finally:
-        for one in jobs:
+        for one in (one for pair in jobs.values() for one in pair):
             one.kill()
             one.wait()
 
@@ -282,21 +303,29 @@ def processor_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def alternate(sides: list[Side], repeats: int, *, profile: bool) -> dict[str, list[dict[str, Any]]]:
-    """Every side's runs, in turns."""
-    runs: dict[str, list[dict[str, Any]]] = {side.name: [] for side in sides}
+def alternate(
+    sides: list[Side], kinds: list[str], repeats: int, *, profile: bool
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Every side's runs beside every kind of job, in turns."""
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {k: {s.name: [] for s in sides} for k in kinds}
     try:
         for side in sides:
             side.start()
-        for _ in range(repeats):
-            for side in sides:
-                last = side.run()
-                runs[side.name].append(last)
-                told = f"  {side.name}: {last['seconds']:.1f} s, processor {last['processor']:.1f} s"
-                ended = "" if "real" in last else ", ended by --limit"
-                print(f"{told}{ended}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+        with busy(kinds) as only:
+            for _ in range(repeats):
+                for kind, side in itertools.product(kinds, sides):
+                    only("")
+                    side.start()  # again, after a run that was ended
+                    only(kind)
+                    last = side.run()
+                    runs[kind][side.name].append(last)
+                    told = f"  {side.name}: {last['seconds']:.1f} s, processor {last['processor']:.1f} s"
+                    ended = "" if "real" in last else ", ended by --limit"
+                    beside = f", beside {kind}" if kind else ""
+                    load = os.getloadavg()[0]
+                    print(f"{told}{ended}{beside}, load {load:.1f}", file=sys.stderr, flush=True)
         for side in sides if profile else ():
-            runs[side.name][-1]["profile"] = side.profiled()
+            runs[kinds[-1]][side.name][-1]["profile"] = side.profiled()
     finally:
         for side in sides:
             side.end()
