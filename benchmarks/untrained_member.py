@@ -75,7 +75,7 @@ def measure(stem: str, options: argparse.Namespace) -> dict[str, Any]:
         stackers = {}
         with tempfile.TemporaryDirectory() as place:
             result = cross_fit([load_recipe("lexical")], battles, folds, workspace=Path(place), jobs=1)
-        lexical = {"lexical": result.oof("lexical")}
+            lexical = {"lexical": result.oof("lexical")}
         shuffled = shuffle(raw, seed)
         members = (
             lexical,
