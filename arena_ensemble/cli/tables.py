@@ -36,8 +36,11 @@ def contribution_table(card: Mapping[str, Any], *, width: int = WIDTH) -> str:
 def fitting(table: layout.TextTable, width: int) -> layout.TextTable:
     """The table without the columns before its last one that a terminal of this width has no room for.
 
-    The first two stay, and the last one, a remark: from the right the figures matter less.
+    The first two stay, and the last one, a remark: from the right the figures matter less. Where there is
+    no terminal, or a wide one, all stay, however long a name makes the lines.
     """
+    if width >= WIDTH:
+        return table
     least = 3
     kept = list(range(len(table.columns)))
     while len(kept) > least and sum(_width(table, k) + _GAP for k in kept) - _GAP > width:
