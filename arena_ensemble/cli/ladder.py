@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
@@ -64,18 +63,9 @@ def ladder(rows: Sequence[ScoreRow], terminal: Terminal, *, title: str, member: 
         if bars:
             cells.append(bar((prior - rung.row.log_loss) / most, _BAR))
         if remarks:
-            cells.append("" if _below(rung, left - 2) else rung.remark)
+            cells.append(rung.remark)
         table.add_row(*(Text(cell) for cell in cells), style=style if terminal.colours else "")
-    lines = [rendered(table, width=terminal.width, colours=terminal.colours)]
-    for rung in shown:
-        if _below(rung, left - 2 if remarks else 0):
-            lines += textwrap.wrap(f"{rung.name}: {rung.remark}", terminal.width)
-    return "\n".join(lines)
-
-
-def _below(rung: Rung, room: int) -> bool:
-    """Whether what the ensemble is made of has no room in its line, and stands whole below the table."""
-    return rung.row.kind == "choice" and len(rung.remark) > room
+    return rendered(table, width=terminal.width, colours=terminal.colours)
 
 
 def bar(share: float, width: int) -> str:

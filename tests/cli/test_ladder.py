@@ -106,7 +106,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_log_loss_is_lost(
     assert "…" not in plain
     for rung in rungs(ROWS):
         assert f"{rung.row.log_loss:.4f}" in plain
-    assert "logistic 90%; trees 10%" in " ".join(plain.split())  # beside or below, whole
+    assert "logistic 90%, trees 10%" in made_of(ROWS)  # below, in the sentence, whole
     assert ("\x1b[" in text) == colours
     assert blocks or "█" not in text
 
