@@ -42,7 +42,10 @@ class ScratchFeatures:
         if self._table is None:
             self._names = features.odd_names, features.even_names
             shape = self._rows, width + features.even.shape[1]
+            size = shape[0] * shape[1] * np.dtype(np.float32).itemsize
             with tempfile.TemporaryFile(dir=self._folder) as file:
+                # a full disk is an error here; later, in the map, it would kill the process (SIGBUS)
+                os.posix_fallocate(file.fileno(), 0, size)
                 self._table = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
         self._table[rows, :width] = features.odd
         self._table[rows, width:] = features.even

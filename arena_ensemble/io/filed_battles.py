@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ..artifacts.atomic import reraise_os_errors
 from ..battles import TEXTS, Battles
 
 Ints = npt.NDArray[np.int64]
@@ -33,7 +34,8 @@ class TextFiles:
         _remove_left_behind(folder)
         name = _NAME.format(host=socket.gethostname(), pid=os.getpid(), number=next(_numbers))
         self.folder = folder / name
-        self.folder.mkdir(parents=True)
+        with reraise_os_errors(self.folder):
+            self.folder.mkdir(parents=True)
         self.rows = 0
         self._waiting: list[pl.DataFrame] = []
         self._end = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
@@ -53,11 +55,16 @@ class TextFiles:
         whole = pl.concat(self._waiting) if self._waiting else pl.DataFrame()
         done = self.rows - whole.height
         while whole.height >= least:
-            whole.head(FILE_ROWS).write_parquet(
-                self._file(done // FILE_ROWS), compression="lz4", statistics=False
-            )
+            self._write_file(self._file(done // FILE_ROWS), whole.head(FILE_ROWS))
             whole, done = whole.slice(FILE_ROWS), done + FILE_ROWS
         self._waiting = [whole] if whole.height else []
+
+    def _write_file(self, path: Path, texts: pl.DataFrame) -> None:
+        with reraise_os_errors(self.folder):
+            try:
+                texts.write_parquet(path, compression="lz4", statistics=False)
+            except pl.exceptions.PolarsError as error:  # a full disk is told as a broken file
+                raise OSError(str(error)) from None
 
     def _file(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..artifacts import shard_folder
 from ..artifacts.shard_folder import Manifest, Shard, ShardFolder
 from ..deadline import Deadline
-from ..errors import OutOfTime
+from ..errors import InputError, OutOfTime
 from .chunk_passes import Beside, Done, MemberShard, Pass
 from .chunk_pool import Answer, Pool, do
 from .seen_ids import SeenIds
@@ -141,6 +141,12 @@ def tables_of(folders: Mapping[str, Sequence[Path]]) -> Callable[[int], Beside]:
     }
 
     def beside(number: int) -> Beside:
+        for folder, manifest in itertools.chain.from_iterable(known.values()):
+            if number >= len(manifest.shards):
+                raise InputError(
+                    f"{folder} ends at row {manifest.rows:,} and the file goes on: it grew while it was "
+                    "predicted; run the same command again"
+                )
         return {
             name: [
                 MemberShard(

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arena_ensemble.battles import Battles
-from arena_ensemble.errors import InputError
+from arena_ensemble.errors import ArenaError, InputError
 from arena_ensemble.features import extract
 from arena_ensemble.folds import grouping
 from arena_ensemble.io import battles as reader
@@ -152,3 +152,18 @@ def test_the_files_go_with_their_owner_and_those_of_a_killed_process_with_the_ne
     del found
     gc.collect()
     assert [one.name for one in tmp_path.iterdir()] == [alive.name]
+
+
+@pytest.mark.parametrize("what", ["no folder", "full"])
+def test_a_disk_that_takes_no_texts_is_named(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    place = tmp_path / "cache"
+    if what == "full":
+        # polars tells ENOSPC as a parquet file out of specification
+        monkeypatch.setattr(filed_battles.TextFiles, "_file", lambda self, number: Path("/dev/full"))
+    else:
+        place.write_text("a file")
+    reason = "No space left on device" if what == "full" else "Not a directory"
+    with pytest.raises(ArenaError, match=rf"cannot write {place}/texts-.*{reason}.*Free some space"):
+        read_battles(path, scratch=place)

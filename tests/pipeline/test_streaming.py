@@ -332,6 +332,26 @@ def test_a_file_that_changes_between_members_is_refused(
         predict_shards(Ensemble.load(bert / "w"), file, tmp_path / "o", jobs=1, use_folds=[0])
 
 
+def test_a_file_that_grows_between_members_is_refused(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, frame = tmp_path / "new.csv", pl.read_csv(bert / "new.csv", infer_schema_length=0)
+    shutil.copy(bert / "new.csv", file)
+    one_member = streaming._one_member
+
+    def then_grown(*given: Any) -> Path:
+        folder = one_member(*given)
+        more = frame.head(3).with_columns((pl.col("id").cast(pl.Int64) + 10**6).cast(pl.String))
+        pl.concat([frame, more]).write_csv(file)
+        return folder
+
+    monkeypatch.setattr(streaming, "_one_member", then_grown)
+    with pytest.raises(InputError, match=rf"ends at row {len(frame)} and the file goes on: it grew while"):
+        predict_shards(
+            Ensemble.load(bert / "w"), file, tmp_path / "o", chunk_rows=len(frame), jobs=1, use_folds=[0]
+        )
+
+
 def test_cards_are_dealt_out_to_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = recipe_from({"backbone": "classify", "base": "tiny:encoder"}, name="x")
     wide = recipe_from(

@@ -41,7 +41,7 @@ FORMAT: Final = 1
 LEARNED_ROWS: Final = 200_000
 """Battles that it learns from at most: see docs/scale.md for what more would gain."""
 DESIGN_ROWS: Final = 1 << 16
-"""Battles whose columns are made at once: what is held for a while is several times these."""
+"""Battles of a sample whose columns are made at once: what is held for a while is several times these."""
 PREDICTED_ROWS: Final = 1 << 15
 """Battles whose features are held at once."""
 
@@ -108,7 +108,9 @@ def fit(
         fourier = RandomFourierFeatures.draw(
             *shape, settings.interactions, width=WAVE_WIDTH, seed=recipe.seed
         )
-    design = _design(train, features, words, scaler, fourier)
+    # in parts only where it learns from a sample: rounding of the waves depends on how rows are cut
+    rows = DESIGN_ROWS if given > len(train) else len(train)
+    design = _design(train, features, words, scaler, fourier, rows)
     tell(2, steps, "features")
     target = _targets(train, soft_targets, recipe)
     outcomes = labels_of(train, soft_targets)[0]
@@ -219,12 +221,14 @@ def _design(
     words: Tfidf,
     scaler: Scaler | None,
     fourier: RandomFourierFeatures | None,
+    rows: int,
 ) -> FeatureBlocks:
-    if len(battles) > DESIGN_ROWS:
-        starts = range(0, len(battles), DESIGN_ROWS)
+    """The columns of all battles, so many ``rows`` at a time."""
+    if len(battles) > rows:
+        starts = range(0, len(battles), rows)
         return stacked(
-            _design(part, features.take(np.arange(start, start + len(part))), words, scaler, fourier)
-            for start, part in zip(starts, battles.parts(DESIGN_ROWS), strict=True)
+            _design(part, features.take(np.arange(start, start + len(part))), words, scaler, fourier, rows)
+            for start, part in zip(starts, battles.parts(rows), strict=True)
         )
     a, b = (words.transform(side_text(battles, column)) for column in ("response_a", "response_b"))
     lead = (a - b).tocsr()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from arena_ensemble.backbones.lexical import model as lexical
-from arena_ensemble.backbones.lexical.equivariant_linear import FeatureBlocks, RandomFourierFeatures
+from arena_ensemble.backbones.lexical.equivariant_linear import FeatureBlocks, RandomFourierFeatures, stacked
 from arena_ensemble.backbones.lexical.equivariant_linear import fit as fit_coefficients
 from arena_ensemble.backbones.lexical.tfidf import END, START, TOKEN, Tfidf
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import ArtifactError
-from arena_ensemble.predictions import delta_tau
+from arena_ensemble.predictions import Floats, delta_tau
 from arena_ensemble.recipes import Recipe, recipe_from
 
 GOOD = ("clear", "correct", "indeed", "shown", "proof")
@@ -308,10 +309,25 @@ def test_it_predicts_some_rows_at_a_time_to_the_bit(tmp_path: Path, monkeypatch:
 
 
 def test_columns_made_in_parts_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, test = arena(150, seed=1), arena(40, seed=2)
-    found = []
-    for rows in (150, 64):
+    train, test = arena(160, seed=1), arena(40, seed=2)
+    made: list[int] = []
+
+    def counted(parts: Iterable[FeatureBlocks]) -> FeatureBlocks:
+        blocks = list(parts)
+        made.append(len(blocks))
+        return stacked(blocks)
+
+    monkeypatch.setattr(lexical, "stacked", counted)
+
+    def predicted(rows: int, learned: int) -> Floats:
         monkeypatch.setattr(lexical, "DESIGN_ROWS", rows)
-        fitted = lexical.fit(train, recipe=recipe(), folder=tmp_path, cache=tmp_path)
-        found.append(lexical.predict(fitted, test))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-5)  # where its search stops, rounding decides
+        monkeypatch.setattr(lexical, "LEARNED_ROWS", learned)
+        return lexical.predict(lexical.fit(train, recipe=recipe(), folder=tmp_path, cache=tmp_path), test)
+
+    whole, parts = predicted(150, 150), predicted(64, 150)
+    assert made == [3]
+    np.testing.assert_allclose(whole, parts, atol=1e-5)  # where its search stops, rounding decides
+    # whoever learns from all rows keeps the bits
+    for learned in (160, 161):
+        np.testing.assert_array_equal(predicted(64, learned), predicted(160, learned))
+    assert made == [3]
