@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .pipeline.cross_fit import cross_fit
     from .pipeline.ensemble import Ensemble
     from .pipeline.executors import OnRay
+    from .pipeline.panel_shards import predict_panel_shards
     from .pipeline.streaming import predict_shards
     from .pipeline.workflow import build_ensemble, predict, predict_test, train_members, write_submission
     from .predictions import Predictions
@@ -43,6 +44,7 @@ _HOME: Final = {
     "load_recipe": "recipes",
     "make_folds": "folds",
     "predict": "pipeline.workflow",
+    "predict_panel_shards": "pipeline.panel_shards",
     "predict_shards": "pipeline.streaming",
     "predict_test": "pipeline.workflow",
     "read_battles": "io",
@@ -68,6 +70,7 @@ __all__ = [
     "load_recipe",
     "make_folds",
     "predict",
+    "predict_panel_shards",
     "predict_shards",
     "predict_test",
     "read_battles",
