@@ -16,8 +16,9 @@ ANNOTATORS: Final = re.compile(r"(annotator|expert|human|rater|vote)([_ -].*|\d*
 ABOUT_PAIRS: Final = frozenset(
     (
         "aspect", "category", "comment", "cost", "date", "document", "explanation", "fold", "group", "index",
-        "language", "rank", "rationale", "reason", "reference", "round", "row", "sample", "seed",
-        "source", "split", "subset", "task", "timestamp", "topic", "turn", "turns", "weight", "year",
+        "language", "n_turns", "num_turns", "rank", "rationale", "reason", "reference", "round", "row",
+        "sample", "seed", "source", "split", "subset", "task", "timestamp", "topic", "turn", "turns",
+        "weight", "year",
     )
 )  # fmt: skip
 """Names of columns about pairs, never of judges, though they may hold 1 and 2."""
@@ -126,6 +127,29 @@ def unread_note(heads: Mapping[str, Sequence[Any]]) -> list[str]:
             "the verdict alone in each cell"
         )
     return notes
+
+
+def names_note(heads: Mapping[str, Sequence[Any]]) -> list[str]:
+    """What to tell of columns that hold verdicts in words and are not read for their names.
+
+    Numbers are passed over: a column ``turn`` of 1 and 2 is what its name says.
+
+    Parameters
+    ----------
+    heads
+        Such a column → its first filled cells.
+    """
+    found = []
+    for name, cells in heads.items():
+        words = [cell for cell in cells if not _is_number(cell)]
+        if 2 * len(words) >= len(cells) and holds_verdicts(words):
+            found.append(name)
+    if not found:
+        return []
+    return [
+        f"not read, since they are named like truths, people or facts about pairs: {', '.join(found)}; if "
+        "they are judges, give them other names"
+    ]
 
 
 def _is_number(cell: Any) -> bool:

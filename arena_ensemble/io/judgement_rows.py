@@ -25,7 +25,7 @@ _FIRST: Final[Mapping[str, First]] = {
 }
 _NO_SCALE: Final = (
     "write model_a, model_b or tie; of scores write NAME:score_a and NAME:score_b, or item, answer, judge, "
-    "score"
+    "score; leave out a column that is no judge's"
 )
 CODINGS: Final = {"120": NUMBERED, "012": NUMBERED_FROM_ZERO}
 """What the numbers of verdicts mean: A, B and tie in this order."""
@@ -69,7 +69,7 @@ class Words:
             raise InputError(
                 f"{file}: the verdicts of {judge!r} are {' and '.join(sorted(self.digits))} alone, of which "
                 "A may be either; say it with --numbers 012 (0 is A, 1 is B) or --numbers 120 (1 is A, 2 is "
-                "B, 0 a tie), or write model_a, model_b, tie"
+                "B, 0 a tie), or write model_a, model_b, tie; leave out a column that is no judge's"
             )
         refuse_beyond(judge, self.beyond, self.filled, file=file, remedy=_NO_SCALE)
 
@@ -181,7 +181,7 @@ def probability_column(
         remedy = "these are logarithms: write their exponentials" if logs else "give numbers that sum to 1"
         raise InputError(
             f"{file}: the probabilities of {name!r} in its row {row + first_row} are {own.tolist()}; {remedy}"
-            ", or scores as NAME:score_a and NAME:score_b"
+            ", or scores as NAME:score_a and NAME:score_b; leave out columns that are no judge's"
         )
     mean, _ = folded([row * 3 + slot for row, slot in places], table, n * 3)
     given = ~np.isnan(mean).any(axis=1)

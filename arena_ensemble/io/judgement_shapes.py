@@ -14,7 +14,15 @@ from ..errors import InputError
 from ..judgements import First, JudgeColumn
 from .cells import is_missing
 from .column_names import WINNERS, Columns, canonical
-from .judge_columns import filled_heads, holds_verdicts, is_no_judge, numeric_columns, suffixed, unread_note
+from .judge_columns import (
+    filled_heads,
+    holds_verdicts,
+    is_no_judge,
+    names_note,
+    numeric_columns,
+    suffixed,
+    unread_note,
+)
 from .judgement_rows import Words, first_of, number, probability_column, score_column, verdict_column
 from .tables import Row, Table
 from .unread import Unread, unread_texts
@@ -34,6 +42,7 @@ class LongShape:
     """Rows of one judge each; cells are its id, judge, order (where there is one), and values."""
 
     long: ClassVar[bool] = True
+    notes: ClassVar[tuple[str, ...]] = ()
 
     file: str
     lead: tuple[str, ...]
@@ -269,11 +278,14 @@ def _wide(
     order = columns.find("first")
     left_out = {name, order, *WINNERS, *WORD_COLUMNS}
     asked = [one for one in rest if one not in left_out and canonical(one) not in left_out]
-    heads = filled_heads(table, [one for one in asked if one in known or not is_no_judge(one)])
+    every = filled_heads(table, asked)
+    heads = {one: head for one, head in every.items() if one in known or not is_no_judge(one)}
+    named = names_note({one: head for one, head in every.items() if one not in heads})
     verdicts = tuple(one for one, head in heads.items() if one in known or holds_verdicts(head))
     probs = {judge: own for judge, own in probs.items() if numeric_columns(table, own)}
     if not (verdicts or scores or probs):
-        raise InputError(f"{table.name} holds no judge; its columns are {columns.shown}; give {SHAPES}")
-    notes = unread_note({one: head for one, head in heads.items() if one not in verdicts})
+        why = "".join(f" ({note})" for note in named)
+        raise InputError(f"{table.name} holds no judge{why}; its columns are {columns.shown}; give {SHAPES}")
+    notes = named + unread_note({one: head for one, head in heads.items() if one not in verdicts})
     lead = (name, *([order] if order else []))
     return WideShape(table.name, lead, verdicts, scores, probs, numbers, first, tuple(notes))

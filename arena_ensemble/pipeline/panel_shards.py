@@ -9,6 +9,7 @@ same judgements are not made again, and a pair's probabilities are those of `pre
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ from .executors import OnRay
 from .pair_texts import texts_of
 from .panel_prediction import PanelPrediction, check_known, check_texts, predicted, warn_absent
 from .streaming import CHUNK_ROWS, MOST_PROCESSES, new_run
+
+log = logging.getLogger(__name__)
 
 _JUDGES: Final = "judges"
 
@@ -193,6 +196,9 @@ def predict_panel_shards(
     )
     if not files:
         raise InputError("no judgements; give at least one file")
+    for one in files:
+        for note in one.shape.notes:
+            log.warning("%s: %s", one.table.name, note)
     texts = None if text is None else open_chunks(Path(text), format=text_format, rows=chunk_rows)
     kinds = {one.whole_ids for one in files} | (set() if texts is None else {texts.whole_ids})
     if len(kinds) > 1:

@@ -282,6 +282,35 @@ def test_texts_and_truths_are_no_judges(tmp_path: Path) -> None:
     assert found.judges == ("rm",)
 
 
+def test_verdicts_in_columns_named_like_truths_or_people_are_noted(tmp_path: Path) -> None:
+    rows = "".join(
+        f"{k},{k % 2 + 1},{'AB'[k % 2]},{'AB'[k % 2]},{'no' if k % 3 else 'tie'}\n" for k in range(9)
+    )
+    path = _file(tmp_path, "id,turn,gpt,expert-7b,correct\n" + rows)
+    found = load_judgements(path)
+    assert found.judgements is not None
+    assert found.judgements.judges == ("gpt",)
+    assert [note for note in found.notes if "not read, since they are named" in note] == [
+        "not read, since they are named like truths, people or facts about pairs: expert-7b, correct; if "
+        "they are judges, give them other names"
+    ]
+    assert read_judgements(path, known=["gpt", "correct"]).judges == ("gpt", "correct")
+    lone = _file(tmp_path, "id,correct\n1,A\n2,B\n", "lone.csv")
+    with pytest.raises(InputError, match=r"no judge \(not read, since they are named .*: correct; if they"):
+        read_judgements(lone)
+
+
+def test_columns_about_pairs_that_look_like_a_judge_have_a_remedy(tmp_path: Path) -> None:
+    for least, count in ((0, 2), (1, 5)):
+        rows = "".join(f"{k},{'AB'[k % 2]},{k % count + least}\n" for k in range(20))
+        with pytest.raises(InputError, match="leave out a column that is no judge's"):
+            read_judgements(_file(tmp_path, "id,gpt,hard\n" + rows))
+    with pytest.raises(InputError, match="leave out columns that are no judge's"):
+        read_judgements(_file(tmp_path, "id,gpt,size_a,size_b\n1,A,3,4\n2,B,2,1\n"))
+    turns = "".join(f"{k},{'AB'[k % 2]},{k % 2 + 1}\n" for k in range(8))
+    assert read_judgements(_file(tmp_path, "id,gpt,num_turns\n" + turns)).judges == ("gpt",)
+
+
 def test_scores_of_a_file_without_judge_are_of_one_named_like_it(tmp_path: Path) -> None:
     found = read_judgements(_file(tmp_path, "id,score_a,score_b\n1,2.5,-1\n2,0,3\n", "reward.csv"))
     assert found.judges == ("reward",)

@@ -311,3 +311,17 @@ def test_the_command(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "--out: not with --shards" in refusal([*base, "--shards", out, "--out", "x.csv"], capsys)
     assert "--hours: of no use with --panel" in refusal([*base, "--out", "x.csv", "--hours", "1"], capsys)
     assert "--base: of no use with --panel" in refusal([*base, "--shards", out, "--base", "a=b"], capsys)
+
+
+def test_columns_that_are_not_read_are_noted_as_in_memory(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wide = pl.read_csv(place / "wide.csv", n_rows=60)
+    path = place / "noted.csv"
+    wide.with_columns(stars=pl.int_range(pl.len()) % 6 + 3, correct=pl.lit("tie")).write_csv(path)
+    predict_panel(place / "panel", [path])
+    whole = [one for one in caplog.messages if "not read" in one]
+    assert len(whole) == 2
+    caplog.clear()
+    predict_panel_shards(place / "panel", [path], place / "noted", jobs=1)
+    assert [one for one in caplog.messages if "not read" in one] == whole
