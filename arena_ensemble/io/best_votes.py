@@ -16,7 +16,7 @@ from ..judgements.pair_names import pair_parts
 from .answer_results import rewardbench_2_best
 from .cells import is_missing
 from .column_names import Columns
-from .judge_columns import ANNOTATORS
+from .judge_columns import annotators_of
 from .judge_results import CHOSEN, rewardbench_items
 from .judgement_rows import folded, number
 from .panel_votes import PanelVotes, flag, one_sided_drawn
@@ -82,7 +82,7 @@ def read_best_votes(path: Path, *, scores: bool = False) -> BestVotes | None:
         return BestVotes(rewardbench_2_best(table))
     columns = Columns(table.columns, file=table.name)
     item, answer, best = (columns.find(name) for name in ("item", "answer", "best"))
-    named = [name for name in table.columns if ANNOTATORS.match(name)]
+    named = annotators_of(table.columns)
     if item is None:
         return None
     if answer is None:

@@ -13,6 +13,14 @@ from .verdict_words import LOST, NUMBERED, verdict_of
 
 ANNOTATORS: Final = re.compile(r"(annotator|expert|human|rater|vote)([_ -].*|\d*)\Z", re.IGNORECASE)
 """Columns of people, never of judges."""
+_ABOUT_VOTES: Final = frozenset(
+    (
+        "age", "agreement", "comment", "comments", "confidence", "count", "country", "date", "duration",
+        "email", "explanation", "gender", "id", "ids", "lang", "language", "note", "notes", "number",
+        "rationale", "reason", "seconds", "time", "timestamp", "weight",
+    )
+)  # fmt: skip
+"""Last words of names like ``annotator_id`` and ``vote_count``, which hold no votes."""
 ABOUT_PAIRS: Final = frozenset(
     (
         "aspect", "category", "comment", "cost", "date", "document", "explanation", "fold", "group", "index",
@@ -45,6 +53,15 @@ ABOUT_ANSWERS: Final = frozenset(
     )
 )  # fmt: skip
 """What ``…_a`` and ``…_b`` say of the answers themselves, never a judge's probabilities."""
+
+
+def annotators_of(names: Sequence[str]) -> list[str]:
+    """The columns that hold what people voted, not ``annotator_id``, ``vote_count`` and the like."""
+    return [
+        name
+        for name in names
+        if ANNOTATORS.match(name) and canonical(name).rpartition("_")[2] not in _ABOUT_VOTES
+    ]
 
 
 def is_no_judge(name: str) -> bool:

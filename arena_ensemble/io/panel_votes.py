@@ -19,7 +19,7 @@ from ..judgements.pair_names import exchanged_ids, pair_parts
 from .answer_results import rewardbench_2_best
 from .column_names import Columns
 from .ids import check_unique, id_column
-from .judge_columns import ANNOTATORS
+from .judge_columns import annotators_of
 from .judge_results import CHOSEN, rewardbench_items
 from .judgement_rows import folded, number
 from .labels import read_labels
@@ -95,7 +95,7 @@ def read_panel_votes(path: Path, *, annotators: Sequence[str] | None = None) -> 
     if form == "judgebench":
         return _from_labels(table)
     columns = Columns(table.columns, file=table.name)
-    named = list(annotators) if annotators else [name for name in table.columns if ANNOTATORS.match(name)]
+    named = list(annotators) if annotators else annotators_of(table.columns)
     if absent := [name for name in named if name not in table.columns]:
         raise InputError(
             f"{table.name} lacks the annotator {absent[0]!r}; its columns are {columns.shown}; name one "

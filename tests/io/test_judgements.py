@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena_ensemble.errors import InputError
+from arena_ensemble.io.best_votes import read_best_votes
 from arena_ensemble.io.judgements import load_judgements, read_judgements
 from arena_ensemble.io.panel_votes import read_panel_votes
 from arena_ensemble.io.verdict_words import NUMBERED, NUMBERED_FROM_ZERO, verdict_of
@@ -344,6 +345,21 @@ def test_a_file_without_votes_is_refused(tmp_path: Path) -> None:
         InputError, match=r"\(id 1\): the id repeats row 1; .*name each voter in a column annotator"
     ):
         read_panel_votes(_file(tmp_path, "id,winner\n1,model_a\n1,model_b\n", "several.csv"))
+
+
+@pytest.mark.parametrize("extra", ["vote_count", "annotator_id", "human-language", "voteTime", "Rater ID"])
+def test_what_is_told_of_voters_is_no_vote(tmp_path: Path, extra: str) -> None:
+    """Counts of 1 and 2 would be A and B, in place of the winner."""
+    rows = "".join(f"{k},{('model_a', 'model_b', 'tie')[k % 3]},{k % 2 + 1}\n" for k in range(9))
+    votes = read_panel_votes(_file(tmp_path, f"id,winner,{extra}\n" + rows))
+    assert votes.codes[:, 0].tolist() == [k % 3 for k in range(9)]
+    two = read_panel_votes(_file(tmp_path, f"id,human_1,human_2,{extra}\n1,A,B,2\n2,B,B,1\n", "two.csv"))
+    assert two.annotators == ("human_1", "human_2")
+    scores = f"item,answer,expert_1,{extra}\n1,a,5,1\n1,b,2,9\n"
+    assert read_panel_votes(_file(tmp_path, scores, "scores.csv")).annotators == ("expert_1",)
+    best = read_best_votes(_file(tmp_path, scores, "scores.csv"), scores=True)
+    assert best is not None
+    assert best.shares == {"1": {"a": 1.0}}
 
 
 def test_ids_of_two_kinds_are_shown(tmp_path: Path) -> None:
