@@ -146,18 +146,17 @@ def unread_note(heads: Mapping[str, Sequence[Any]]) -> list[str]:
     return notes
 
 
-def names_note(heads: Mapping[str, Sequence[Any]]) -> list[str]:
+def names_note(table: Table, names: Sequence[str]) -> list[str]:
     """What to tell of columns that hold verdicts in words and are not read for their names.
 
-    Numbers are passed over: a column ``turn`` of 1 and 2 is what its name says.
-
-    Parameters
-    ----------
-    heads
-        Such a column → its first filled cells.
+    Numbers are passed over: a column ``turn`` of 1 and 2 is what its name says. So are texts of the pairs,
+    whose columns are not opened.
     """
+    told = [one for one in names if canonical(one) in ABOUT_PAIRS | TRUTH or ANNOTATORS.match(one)]
+    head = table.head(told, HEAD_ROWS) if told else []
     found = []
-    for name, cells in heads.items():
+    for place, name in enumerate(told):
+        cells = [row[place] for row in head if not is_missing(row[place])]
         words = [cell for cell in cells if not _is_number(cell)]
         if 2 * len(words) >= len(cells) and holds_verdicts(words):
             found.append(name)

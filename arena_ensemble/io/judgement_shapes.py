@@ -278,9 +278,8 @@ def _wide(
     order = columns.find("first")
     left_out = {name, order, *WINNERS, *WORD_COLUMNS}
     asked = [one for one in rest if one not in left_out and canonical(one) not in left_out]
-    every = filled_heads(table, asked)
-    heads = {one: head for one, head in every.items() if one in known or not is_no_judge(one)}
-    named = names_note({one: head for one, head in every.items() if one not in heads})
+    heads = filled_heads(table, [one for one in asked if one in known or not is_no_judge(one)])
+    named = names_note(table, [one for one in asked if one not in heads])
     verdicts = tuple(one for one, head in heads.items() if one in known or holds_verdicts(head))
     probs = {judge: own for judge, own in probs.items() if numeric_columns(table, own)}
     if not (verdicts or scores or probs):

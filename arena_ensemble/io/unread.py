@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..errors import InputError
 from .cells import is_missing
-from .verdict_words import LOST, NUMBERED, number_of, verdict_of
+from .verdict_words import LOST, NUMBERED, marked, number_of, verdict_of
 
 Unread = tuple[tuple[str, int], ...]
 """Texts that are no verdict, with their counts, the commonest first."""
@@ -49,9 +49,18 @@ def shown(texts: Unread, most: int = _SHOWN) -> str:
 
 
 def beyond_verdicts(cells: Sequence[Any]) -> dict[str, int]:
-    """Numbers that are none of 0, 1, 2, and -1, which marks a failure, and how often each is there."""
+    """Numbers that are none of 0, 1, 2, and -1, which marks a failure, and how often each is there.
+
+    In a longer text the number is what stands in double brackets, as in ``Rating: [[7]]``.
+    """
     filled = Counter(str(cell).strip() for cell in cells if not is_missing(cell))
-    return {text: count for text, count in filled.items() if _beyond(text)}
+    found: Counter[str] = Counter()
+    for text, count in filled.items():
+        alone = {one.strip() for one in marked(text)}
+        number = alone.pop() if len(alone) == 1 else text
+        if _beyond(number):
+            found[number] += count
+    return dict(found)
 
 
 def refuse_scale(name: str, cells: Sequence[Any], *, file: str, remedy: str) -> None:

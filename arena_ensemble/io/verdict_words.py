@@ -45,6 +45,11 @@ def number_of(cell: Any) -> str | None:
     return text[0]
 
 
+def marked(text: str) -> list[str]:
+    """What stands in double brackets."""
+    return _MARKED.findall(text) if "[[" in text else []
+
+
 def verdict_of(cell: Any, *, numbers: dict[str, int]) -> int:
     """0 (A), 1 (B), 2 (tie), or -1 where a cell is empty, a refusal or no verdict.
 
@@ -66,8 +71,8 @@ def verdict_of(cell: Any, *, numbers: dict[str, int]) -> int:
         return found
     compared = _COMPARED.match(text)
     if compared is None:
-        marked = {verdict_of(one, numbers=numbers) for one in _MARKED.findall(str(cell))}
-        return marked.pop() if len(marked) == 1 else LOST
+        found_there = {verdict_of(one, numbers=numbers) for one in marked(str(cell))}
+        return found_there.pop() if len(found_there) == 1 else LOST
     if compared[1] == compared[3]:
         return LOST
     left, sign = (A if compared[1] == "a" else B), compared[2]

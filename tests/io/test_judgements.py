@@ -202,6 +202,7 @@ def test_texts_that_are_no_verdict_are_listed_with_their_counts(tmp_path: Path) 
 @pytest.mark.parametrize("text", [
     "id,judge,verdict\n" + "".join(f"{k},x,{k % 5 + 1}\n" for k in range(20)),
     "id,gpt\n" + "".join(f"{k},{k % 5 + 1}\n" for k in range(20)),
+    "id,judge,verdict\n" + "".join(f"{k},x,Good. Rating: [[{k % 5 + 1}]]\n" for k in range(20)),
 ])  # fmt: skip
 def test_a_scale_is_no_verdict(tmp_path: Path, text: str) -> None:
     with pytest.raises(InputError, match=r"holds numbers beyond 0, 1 and 2 \(3, 4, 5\): .*write model_a"):
