@@ -6,6 +6,7 @@ are read side by side: the first names the pairs, the others hold them in the sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -30,11 +31,12 @@ from .tables import Row, Table, open_table
 Rows = pl.DataFrame | list[Row]
 """rows of parquet as columns, rows of any other file as cells"""
 _SORTED: Final = {
-    "csv": "pl.scan_csv('{name}').sort('{id}').sink_csv('sorted.csv')",
-    "parquet": "pl.scan_parquet('{name}').sort('{id}').sink_parquet('sorted.parquet')",
-    "jsonl": "pl.scan_ndjson('{name}').sort('{id}').sink_ndjson('sorted.jsonl')",
-    "json": "pl.read_json('{name}').sort('{id}').write_ndjson('sorted.jsonl')",
+    "csv": "pl.scan_csv({name!r}).sort({id!r}).sink_csv('sorted-{stem}.csv')",
+    "parquet": "pl.scan_parquet({name!r}).sort({id!r}).sink_parquet('sorted-{stem}.parquet')",
+    "jsonl": "pl.scan_ndjson({name!r}).sort({id!r}).sink_ndjson('sorted-{stem}.jsonl')",
+    "json": "pl.read_json({name!r}).sort({id!r}).write_ndjson('sorted-{stem}.jsonl')",
 }
+_NO_NAME: Final = re.compile(r"[^\w-]+")
 _FEWEST_WORDS: Final = 1000
 """verdicts of a judge by which it is told whether they can be read"""
 
@@ -53,7 +55,8 @@ class JudgementChunks:
     @property
     def sorting(self) -> str:
         """How the file is sorted by its ids, out of core: a line of polars."""
-        return _SORTED[self.table.kind].format(name=self.table.path, id=self.shape.lead[0])
+        name, stem = str(self.table.path), _NO_NAME.sub("-", self.table.path.name.partition(".")[0])
+        return _SORTED[self.table.kind].format(name=name, id=self.shape.lead[0], stem=stem)
 
     def pieces(self, rows: int) -> Iterator[Rows]:
         """The file's rows in order, about so many at a time."""

@@ -180,7 +180,7 @@ def test_rows_of_a_pair_that_stand_apart_are_refused_with_how_to_sort(place: Pat
                 place / "panel", [tmp_path / name], tmp_path / f"o-{name}", chunk_rows=300, jobs=1
             )
         line = str(info.value).split("sort them, ")[1].split(", or leave")[0]
-        sorted_file = tmp_path / f"sorted{Path(name).suffix}"
+        sorted_file = tmp_path / f"sorted-long{Path(name).suffix}"
         exec_line(line.replace("'sorted", f"'{tmp_path}/sorted"))
         predict_panel_shards(place / "panel", [sorted_file], tmp_path / f"p-{name}", chunk_rows=300, jobs=1)
         assert sorted(shards_of(tmp_path / f"p-{name}")["id"]) == sorted(frame["id"].unique())
@@ -201,7 +201,8 @@ def test_files_in_another_order_are_refused(place: Path, tmp_path: Path) -> None
     pl.concat([scores[500:], scores[:500]]).write_csv(tmp_path / "turned.csv")
     files = [place / "wide.csv", tmp_path / "turned.csv"]
     with pytest.raises(
-        InputError, match=r"turned.csv row \d+ \(id pair-1-\d+\): .* in the order of wide.csv"
+        InputError,
+        match=r"turned.csv row \d+ \(id pair-1-\d+\): .* order of wide.csv.*sorted-wide.csv.*sorted-turned",
     ):
         predict_panel_shards(place / "panel", files, tmp_path / "o", chunk_rows=100, jobs=1)
     more = pl.concat([scores, scores[:1].with_columns(id=pl.lit("else"))])
