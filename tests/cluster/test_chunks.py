@@ -77,6 +77,8 @@ def test_every_row_is_there_once_whatever_is_lost(
                 machines.lose()
             else:
                 os.kill(machines.asleep()[0], signal.SIGKILL)
+            # a worker outlives its node for a moment: let it do no work before the loss is seen
+            wait_for(lambda: "a chunk is begun again" in caplog.text)
         finally:
             (machines.place / "go").touch()
 

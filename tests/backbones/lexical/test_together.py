@@ -49,7 +49,7 @@ def test_the_numbers_are_those_of_the_matrices_that_were_fitted(
 ) -> None:
     features = extract(battles)
     for fit, found in zip(fits, lexical.predict_together(fits, battles), strict=True):
-        design = lexical._design(battles, features, fit.words, fit.scaler, fit.fourier)
+        design = lexical._design(battles, features, fit.words, fit.scaler, fit.fourier, len(battles))
         np.testing.assert_allclose(found, fit.coefficients.log_probs(design), rtol=0, atol=1e-6)
         assert found.std() > 0.01
 
