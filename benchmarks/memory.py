@@ -38,13 +38,13 @@ TEN_MILLION = 10_000_000
 
 def few_are_many() -> None:
     """Sizes at which the package goes to the disk or to a sample, made small."""
-    from arena_ensemble.artifacts import fold_file, scratch
+    from arena_ensemble.artifacts import fold_file
     from arena_ensemble.backbones.lexical import model
     from arena_ensemble.io import battles
     from arena_ensemble.pipeline import build, guards, text_pass
     from arena_ensemble.stacking import plenty
 
-    for place in (fold_file, scratch, text_pass, battles):
+    for place in (fold_file, text_pass, battles):
         place.MANY_ROWS = 2_000
     model.LEARNED_ROWS = 2_000
     plenty.PLENTY_ROWS = 2_000

@@ -66,7 +66,7 @@ INSIDE = {
     "serving": "schema service gate measures frame app server",
     "report": "tables svg intervals reliability_chart line_chart rungs clipping battle_view comparison cuts "
     "sections.section sections.headline sections.against sections.ladder sections.calibration "
-    "sections.members sections.panels sections.slices sections.training sections.surprises "
+    "sections.panels sections.members sections.slices sections.training sections.surprises "
     "sections.provenance page",
     "cli": "runner option_texts options executor_options progress experiments tables summary session_plan "
     "plan health doctor audit validate data export pipeline",

@@ -12,10 +12,11 @@ import numpy as np
 from ..battles import Battles
 from ..errors import ArtifactError, StaleError
 from ..folds import NEAR_DUPLICATES, Folds, make_folds
+from ..io.filed_battles import MANY_ROWS
 from . import atomic
 from .cards import stale
 from .files import digest_bytes, parquet_bytes, read_content, read_json, read_table
-from .scratch import MANY_ROWS, ScratchPrompts
+from .scratch import ScratchPrompts
 from .workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,6 @@ from ..features import Features
 from ..folds import NEAR_DUPLICATES
 from ..folds.near_duplicates import Hashes, count_bands
 
-MANY_ROWS: Final = 200_000
-"""Past this many battles, what is computed from their texts waits on the disk."""
 _BUFFER: Final = 1 << 20
 
 

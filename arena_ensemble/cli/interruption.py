@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from ..errors import InputError
 from . import typed
 
 _GO_ON: Final = frozenset({"oof", "stack", "submission", "predict"})
@@ -29,8 +30,10 @@ def _kept(workspace: Path) -> str:
 
     try:
         found = run_status(workspace)
-    except Exception:  # the log is of no use, or nothing is there: the run is over in any case
+    except InputError:
         return "nothing was trained yet"
+    except Exception:  # a log or a card that cannot be read must not hide how the run ended
+        return "finished folds are kept"
     if any("stacking" in note for note in found.notes):
         return "the members are kept, stacking begins anew"
     if found.pid != os.getpid():

@@ -21,7 +21,7 @@ from ..battles import TEXTS, Battles
 Ints = npt.NDArray[np.int64]
 
 MANY_ROWS: Final = 200_000
-"""Up to this many battles, texts are in memory."""
+"""Up to this many battles texts, and what is computed from them, are in memory; past it, on the disk."""
 FILE_ROWS: Final = 1 << 15
 _NAME: Final = "texts-{host}-{pid}-{number}"
 _numbers = iter(range(1 << 62))

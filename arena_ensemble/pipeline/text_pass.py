@@ -16,11 +16,12 @@ import numpy.typing as npt
 import polars as pl
 
 from ..artifacts.atomic import reraise_os_errors
-from ..artifacts.scratch import MANY_ROWS, ScratchFeatures, ScratchPrompts
+from ..artifacts.scratch import ScratchFeatures, ScratchPrompts
 from ..battles import Battles, align_rows
 from ..features import Features, extract
 from ..folds import GroupBuilder, group_keys
 from ..io import open_chunks, read_battles
+from ..io.filed_battles import MANY_ROWS
 
 Ints = npt.NDArray[np.int64]
 

@@ -17,6 +17,7 @@ from .document import document
 from .intervals import DrawnTable, Line, drawn_table
 from .sections.annotators import same_verdicts
 from .sections.members import heat
+from .sections.panels import added
 from .sections.provenance import digests
 from .sections.section import Section
 from .tables import Column, Row, TextTable, percent
@@ -48,7 +49,7 @@ def render(folder: Path) -> str:
         Section(
             "judges",
             "Each judge",
-            {"tables": _adds(facts["judges"]), "plain": _judges(facts["judges"], model.weights_)},
+            {"adds": added(facts["judges"]), "plain": _judges(facts["judges"], model.weights_)},
             "choice_judges",
         ),
         Section("likeness", "How alike the judges are", {"matrices": [heat(one) for one in alike]}, "heats")
@@ -122,32 +123,6 @@ def _ladder(rows: Sequence[ChoiceRow], card: ChoiceCard) -> DrawnTable:
         first="",
         quantity="log-loss",
     )
-
-
-def _adds(judges: Sequence[Mapping[str, Any]]) -> list[DrawnTable]:
-    known = [one for one in judges if one["adds"] is not None]
-    lines = [
-        Line(
-            one["name"],
-            one["adds"],
-            one["adds_se"],
-            (f"{one['adds']:+.4f}", f"{one['adds_se']:.4f}"),
-            "member",
-        )
-        for one in sorted(known, key=lambda one: -one["adds"])
-    ]
-    if not lines:
-        return []
-    return [
-        drawn_table(
-            lines,
-            [Column("rise"), Column("± s.e.")],
-            caption="Rise of the panel's log-loss without one judge",
-            first="judge",
-            quantity="rise without it",
-            zero=True,
-        )
-    ]
 
 
 def _judges(judges: Sequence[Mapping[str, Any]], weights: Mapping[str, Sequence[float]]) -> TextTable:

@@ -12,6 +12,7 @@ from arena_ensemble import cli
 from arena_ensemble.artifacts.run_log import LOG
 from arena_ensemble.cli import runner, typed
 from arena_ensemble.cli.interruption import interruption_text
+from arena_ensemble.pipeline import run_status
 
 NOW = "2026-11-26T12:00:00+00:00"
 
@@ -62,6 +63,17 @@ def test_before_and_after_the_training_it_says_so(
     if lines:
         log_of(tmp_path, lines)
     assert words in interruption_text("terminated", "submission", tmp_path)
+
+
+def test_a_log_that_cannot_be_read_hides_nothing_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Path) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(run_status, "run_status", broken)
+    text = interruption_text("terminated", "submission", tmp_path)
+    assert text.startswith("terminated: finished folds are kept; no file is half-written")
 
 
 def test_a_verb_that_keeps_nothing_does_not_say_so(

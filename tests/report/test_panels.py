@@ -15,6 +15,7 @@ from arena_ensemble.report import page
 from arena_ensemble.report.document import soft
 from arena_ensemble.report.sections.annotators import replacement, same_verdicts
 from arena_ensemble.report.sections.calibration import calibration
+from arena_ensemble.report.sections.members import contribution
 from arena_ensemble.report.sections.panels import biases, judges, uses
 
 JUDGE: dict[str, Any] = {
@@ -186,3 +187,16 @@ def test_the_page_speaks_of_judges(tmp_path: Path) -> None:
     for words in ("A panel of judges", "Each judge alone", "Position and length", "What each judge adds"):
         assert words in html
     assert "the surest 25%" in html
+
+
+def test_what_a_judge_adds_is_of_the_panel_where_that_is_known(card: EnsembleCard) -> None:
+    adds = {"adds": 0.0421, "adds_se": 0.0102, "adds_to": "panel"}
+    rows = [{**JUDGE, **adds}, {**JUDGE, **adds, "name": "hasty", "adds": 0.1}]
+    found = contribution(with_judges(card, *rows), member="judge")
+    assert found is not None
+    assert found.values["whole"] == "panel"
+    assert [row.cells for row in found.values["table"].rows] == [("+0.1000", "0.0102"), ("+0.0421", "0.0102")]
+    pooled = contribution(with_judges(card, *({**row, "adds_to": "pool"} for row in rows)), member="judge")
+    assert pooled is not None
+    assert pooled.values["whole"] == "pool"
+    assert "geometric pool" in pooled.values["table"].caption

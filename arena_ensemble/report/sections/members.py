@@ -10,6 +10,7 @@ from ...artifacts.cards import EnsembleCard
 from .. import tables
 from ..intervals import Line, drawn_table
 from ..tables import Column, Matrix
+from .panels import added
 from .section import Section
 
 _STEPS: Final = 10
@@ -17,7 +18,7 @@ _ADVICE: Final = {"keep": "accent", "leave out": "bad"}
 
 
 def contribution(card: EnsembleCard, *, member: str) -> Section | None:
-    """How much the log-loss of a pool rises without each member."""
+    """How much the log-loss rises without each member: of a panel where that is known, else of a pool."""
     rows = card.contributions["members"]
     if not rows:
         return None
@@ -39,9 +40,16 @@ def contribution(card: EnsembleCard, *, member: str) -> Section | None:
         quantity="rise without it",
         zero=True,
     )
-    greedy = tables.greedy_steps(card.contributions)
+    refitted = added([one for one in card.judges if one.get("adds_to") == "panel"])
     return Section(
-        "contribution", f"What each {member} adds", {"table": table, "greedy": greedy, "member": member}
+        "contribution",
+        f"What each {member} adds",
+        {
+            "table": refitted or table,
+            "whole": "panel" if refitted else "pool",
+            "greedy": tables.greedy_steps(card.contributions),
+            "member": member,
+        },
     )
 
 

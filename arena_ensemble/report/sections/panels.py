@@ -69,6 +69,31 @@ def judges(card: EnsembleCard) -> Section | None:
     )
 
 
+def added(judges: Sequence[Mapping[str, Any]]) -> DrawnTable | None:
+    """How much a panel's loss rises when it is fitted without each judge; None where that is not known."""
+    known = [one for one in judges if one.get("adds") is not None]
+    lines = [
+        Line(
+            str(one["name"]),
+            one["adds"],
+            one["adds_se"],
+            (f"{one['adds']:+.4f}", f"{one['adds_se']:.4f}"),
+            "member",
+        )
+        for one in sorted(known, key=lambda one: -one["adds"])
+    ]
+    if not lines:
+        return None
+    return drawn_table(
+        lines,
+        [Column("rise"), Column("± s.e.")],
+        caption="Rise of the panel's log-loss without one judge",
+        first="judge",
+        quantity="rise without it",
+        zero=True,
+    )
+
+
 def _more(rows: Sequence[Mapping[str, Any]]) -> TextTable | None:
     """Statistics that newer panels know, those that are known of any judge."""
     known = [
