@@ -1,4 +1,4 @@
-"""One cluster for all tests of this folder."""
+"""One cluster for the tests of a file: a process can hold one connection, and files may share a process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cluster_machines import Machines, started_cluster
 from arena_ensemble.backbones import HEADS
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def started() -> Iterator[Machines]:
     """The cluster, connected to; nothing of it is left behind."""
     with started_cluster() as machines:
