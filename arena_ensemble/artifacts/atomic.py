@@ -35,7 +35,7 @@ def reraise_os_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ArenaError(
             f"cannot write {path}: {error.strerror or error}; nothing written earlier was changed. "
-            "Free some space or choose another --workspace, then run the same command again"
+            "Free some space or choose another folder (--workspace, --out), then run the same command again"
         ) from error
 
 

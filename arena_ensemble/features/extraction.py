@@ -33,14 +33,14 @@ from .patterns import (
     REQUESTS,
     SCRIPTS,
     SYMBOL,
-    WORD,
 )
+from .words import word_counts
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["count", "share"]
 
 CHUNK_ROWS: Final = 4096
-"""Rows measured at a time: word lists of this many answers are held at once (about 100 MB)."""
+"""Rows measured at a time."""
 
 _KEPT_ROWS: Final = 256
 _KEPT: Final[WeakKeyDictionary[Battles, Features]] = WeakKeyDictionary()
@@ -167,7 +167,7 @@ def _measure(frame: pl.DataFrame) -> pl.DataFrame:
     table = frame.select(texts)
     for columns in additions:
         table = table.with_columns(columns)
-    return table.select(measures)
+    return table.hstack(word_counts(table)).select(measures)
 
 
 @cache
@@ -190,19 +190,13 @@ def _steps() -> tuple[list[pl.Expr], ...]:
         *((_NEWLINE + pl.col(s)).str.extract_all(LIST_HEADS).list.join("").alias(f"{s}_head") for s in "ab"),
     ]
     counts = [
-        *(pl.col(f"{s}_low").str.extract_all(WORD).alias(f"{s}_words") for s in "abp"),
         *(count.alias(f"{s}#{name}") for s in "ab" for name, count in _counts(s).items()),
         _count("p", "foreign", FOREIGN).alias("p#foreign"),
-    ]
-    sets = [pl.col(f"{s}_words").list.unique().alias(f"{s}_set") for s in "abp"]
-    shared = [
-        pl.col(f"{x}_set").list.set_intersection(pl.col(f"{y}_set")).list.len().cast(pl.Int64).alias(x + y)
-        for x, y in ("pa", "pb", "ab")
     ]
     named = [(s, name, e) for s in "ab" for name, e in _side(s).items()]
     named += [("pair", name, e) for name, e in {**_prompt(), **_pair()}.items()]
     measures = [e.cast(pl.Float64).alias(f"{prefix}:{name}") for prefix, name, e in named]
-    return texts, parts, counts, sets, shared, measures
+    return texts, parts, counts, measures
 
 
 def _count(own: str, name: str, pattern: str) -> pl.Expr:
@@ -251,9 +245,8 @@ def _side(own: str) -> dict[str, pl.Expr]:
     """Measures of the answer ``own`` (``a`` or ``b``) in the table that :func:`_measure` builds."""
     # Constants multiply and never divide: polars rounds ``column / 5`` by the number of rows (a single
     # row is divided, more are multiplied by 0.2), and a row must not depend on its neighbours.
-    text, low, distinct = pl.col(own), pl.col(f"{own}_low"), pl.col(f"{own}_set")
-    chars, size = text.str.len_chars(), pl.col(f"{own}_words").list.len()
-    vocabulary = distinct.list.len().cast(pl.Int64)
+    text, low = pl.col(own), pl.col(f"{own}_low")
+    chars, size, vocabulary = text.str.len_chars(), pl.col(f"{own}_words"), pl.col(f"{own}_vocabulary")
     counts = {name: pl.col(f"{own}#{name}") for name in _counts(own)}
     in_prompt, in_other = pl.col(f"p{own}"), pl.col("ab")
     lines = text.str.split("\n").list.eval(pl.element().filter(pl.element().str.len_bytes() > 3))
@@ -273,7 +266,7 @@ def _side(own: str) -> dict[str, pl.Expr]:
         "script_mismatch": (_foreign(own) - _foreign("p")).abs(),
         "distinct_words": _share(vocabulary, size),
         "repeated_lines": 1.0 - _share(lines.list.n_unique() + 1, lines.list.len() + 1),
-        "prompt_covered": _share(in_prompt, pl.col("p_set").list.len()),
+        "prompt_covered": _share(in_prompt, pl.col("p_vocabulary")),
         "prompt_echoed": _share(in_prompt, vocabulary),
         "novel_words": 1.0 - _share(in_other, vocabulary),
         "word_length": _share(chars, size + 1).clip(0, 30) * 0.1,
@@ -299,7 +292,7 @@ def _prompt() -> dict[str, pl.Expr]:
     low = pl.col("p_low")
     return {
         "prompt_chars": _log(pl.col("p").str.len_chars()),
-        "prompt_words": _log(pl.col("p_words").list.len()),
+        "prompt_words": _log(pl.col("p_words")),
         "prompt_turns": _log(pl.col("p_turns")),
         "prompt_foreign": _foreign("p"),
         "prompt_ends_asking": low.str.strip_chars_end().str.ends_with("?"),
@@ -309,15 +302,14 @@ def _prompt() -> dict[str, pl.Expr]:
 
 def _pair() -> dict[str, pl.Expr]:
     """How alike the two answers are: alike answers tie."""
-    size_a, size_b = (pl.col(f"{s}_set").list.len().cast(pl.Int64) for s in "ab")
+    size_a, size_b = (pl.col(f"{s}_vocabulary") for s in "ab")
     shared, union = pl.col("ab"), size_a + size_b - pl.col("ab")
-    start_a, start_b = (pl.col(f"{s}_words").list.head(5) for s in "ab")
     return {
         "pair_jaccard": _share(shared, union),
         "pair_contained": _share(shared, pl.min_horizontal(size_a, size_b)),
         "pair_identical": pl.col("a").str.strip_chars() == pl.col("b").str.strip_chars(),
         "pair_near_identical": _share(shared, union) > 0.9,
-        "pair_same_start": start_a == start_b,
+        "pair_same_start": pl.col("same_start"),
     }
 
 

@@ -236,12 +236,15 @@ class _FoldModels:
             card = member.fold_card(task.fold)
             fitted, _ = equivalence.load(folder, card, self.backbone, recipe, cache=workspace.cache)
             self.fits.append(fitted)
+        held = getattr(self.backbone, "held", None)
+        self._held: Callable[[Battles, Features], list[Floats]] | None = None
+        if held is not None:
+            self._held = held(self.fits)
 
     def predict(self, battles: Battles, features: Features | None) -> list[Predictions]:
-        side_by_side = getattr(self.backbone, "predict_together", None)
         shown: Sequence[Floats | None] = [None] * len(self.fits)
-        if side_by_side is not None:
-            shown = side_by_side(self.fits, battles, features=features)
+        if self._held is not None:
+            shown = self._held(battles, extract(battles) if features is None else features)
         return [
             orders.predict_fold(
                 self.backbone,

@@ -1,6 +1,7 @@
 """One pass over the texts of very many battles: features into a file, prompts into groups, no text kept.
 
 Up to `MANY_ROWS` rows nothing of this is used: texts and features are then in memory, features of 64 bits.
+Where few rows of a long file are wanted, its other texts are in files while it is read.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def read_texts(
     Past `MANY_ROWS` ids the file is read twice, first its ids and then some rows at a time. In memory are
     about 50 bytes a row, twice that while groups are made. Features of 32 bits lie in a file without a name
     in ``scratch``, 1.1 kB a row, and so do prompts until they are grouped: 200 bytes each, and their text.
+    Up to so many ids, texts and features of these alone are in memory, however many rows the file has.
     Without ``scratch`` it is the system's folder for temporary files.
 
     Raises
@@ -52,11 +54,12 @@ def read_texts(
     InputError
         The file cannot be read, or lacks an id.
     """
-    if len(ids) <= MANY_ROWS:
-        battles = read_battles(path, format=form)
-        battles = battles.take(_rows_of(path, battles.ids, ids))
-        return TextFacts(extract(battles), group_keys(battles) if groups else None)
     folder = Path(tempfile.gettempdir()) if scratch is None else scratch
+    if len(ids) <= MANY_ROWS:
+        found = read_battles(path, format=form, scratch=folder)
+        battles = found.take(_rows_of(path, found.ids, ids)).in_memory()
+        del found
+        return TextFacts(extract(battles), group_keys(battles) if groups else None)
     chunks = open_chunks(path, format=form, rows=CHUNK_ROWS)
     known = chunks.ids()
     place = np.full(len(known), -1, dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from arena_ensemble.errors import InputError
 from arena_ensemble.features import extract
 from arena_ensemble.folds import group_keys
 from arena_ensemble.io import read_battles
+from arena_ensemble.io.filed_battles import TextFiles
 from arena_ensemble.pipeline import build, external, guards, text_pass
 from arena_ensemble.pipeline.external_files import NamedFile
 from arena_ensemble.pipeline.text_pass import features_of, read_texts
@@ -83,6 +85,34 @@ def test_one_pass_finds_what_reading_all_finds(tmp_path: Path, kind: str, shuffl
         np.testing.assert_array_equal(found.groups, groups)
     assert not list(scratch.iterdir())
     assert read_texts(path, battles.ids, None, groups=False).groups is None
+
+
+def test_few_rows_of_a_long_file_keep_no_other_text_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "parquet")
+    rows = np.random.default_rng(1).permutation(ROWS)[:30]
+    battles = in_memory(path, rows)
+    filed: list[TextFiles] = []
+
+    class Noted(TextFiles):
+        def __init__(self, folder: Path) -> None:
+            super().__init__(folder)
+            filed.append(self)
+
+    monkeypatch.setattr("arena_ensemble.io.battles.MANY_ROWS", 50)
+    monkeypatch.setattr("arena_ensemble.io.battles.TextFiles", Noted)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    found = read_texts(path, battles.ids, None, groups=True, scratch=scratch)
+    assert [one.rows for one in filed] == [ROWS]
+    filed.clear()
+    gc.collect()
+    assert not list(scratch.iterdir())
+    exact = extract(battles)
+    assert found.features.odd.tobytes() == exact.odd.tobytes()
+    assert found.features.even.tobytes() == exact.even.tobytes()
+    np.testing.assert_array_equal(found.groups, group_keys(battles))
 
 
 @pytest.mark.usefixtures("many")

@@ -20,7 +20,8 @@ import polars as pl
 from ...features import Features
 from ...predictions import Floats, from_delta_tau
 from .equivariant_linear import Coefficients, RandomFourierFeatures, Scaler
-from .tfidf import Ints, Tfidf, coded, neighbours
+from .term_counts import TermIndex, row_sums, sums
+from .tfidf import Ints, Tfidf
 
 BLOCK_ROWS: Final = 2048
 """Battles whose tokens are held at once."""
@@ -68,30 +69,29 @@ class Together:
 
     fits: tuple[Fit, ...]
     scales: Scales
-    words: pl.Series
-    pairs: PairIndex
-    idf: Floats
-    """(F, U), zero where a fit lacks the term"""
-    odd: Floats
-    even: Floats
-    """(F, U) coefficients of delta and tau"""
+    terms: TermIndex
+    squares: Floats
+    """(U, F) squared inverse document frequencies, zero where a fit lacks the term"""
+    linear: Floats
+    """(U, 2 F) what a term of weight one adds to delta and to tau, before a text's length divides it"""
 
     @classmethod
     def of(cls, fits: Sequence[Fit], scales: Scales) -> Together:
         """The union of the fits' vocabularies."""
-        words = pl.Series(sorted({word for fit in fits for word in fit.words.words}), dtype=pl.String)
+        words = sorted({word for fit in fits for word in fit.words.words})
         place = {word: k for k, word in enumerate(words)}
         renamed = [np.array([place[w] for w in fit.words.words], dtype=np.int64) for fit in fits]
         keys = [_pair_keys(new, fit.words.pairs, len(words)) for new, fit in zip(renamed, fits, strict=True)]
-        pairs = np.unique(np.concatenate(keys))
-        shape = len(fits), len(words) + len(pairs)
-        idf, odd, even = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        pairs, width = np.unique(np.concatenate(keys)), len(fits)
+        squares = np.zeros((len(words) + len(pairs), width))
+        linear = np.zeros((len(words) + len(pairs), 2 * width))
         for k, fit in enumerate(fits):
-            column = np.concatenate([renamed[k], len(words) + np.searchsorted(pairs, keys[k])])
-            idf[k, column] = fit.words.idf
-            odd[k, column] = fit.coefficients.odd[0] * scales.odd_words
-            even[k, column] = fit.coefficients.even[0] * scales.even_words
-        return cls(tuple(fits), scales, words, PairIndex.of(pairs), idf, odd, even)
+            term = np.concatenate([renamed[k], len(words) + np.searchsorted(pairs, keys[k])])
+            idf = fit.words.idf
+            squares[term, k] = idf * idf
+            linear[term, k] = idf * (fit.coefficients.odd[0] * scales.odd_words)
+            linear[term, width + k] = np.abs(idf) * (fit.coefficients.even[0] * scales.even_words)
+        return cls(tuple(fits), scales, TermIndex.of(words, pairs), squares, linear)
 
     def log_probs(self, a: pl.Series, b: pl.Series, features: Features) -> list[Floats]:
         """Each fit's log-probabilities (n, 3) of battles with these texts and features."""
@@ -100,45 +100,39 @@ class Together:
         for k, fit in enumerate(self.fits):
             if fit.scaler is not None:
                 more = self._feature_scores(fit, fit.scaler, features)
-                delta[k] += more[0]
-                tau[k] += more[1]
-            found.append(from_delta_tau(delta[k], tau[k] + fit.coefficients.intercept))
+                delta[:, k] += more[0]
+                tau[:, k] += more[1]
+            found.append(from_delta_tau(delta[:, k], tau[:, k] + fit.coefficients.intercept))
         return found
 
     def _word_scores(self, a: pl.Series, b: pl.Series) -> tuple[Floats, Floats]:
-        """What the words add to delta and to tau, (F, n) each."""
-        delta, tau = np.zeros((len(self.fits), len(a))), np.zeros((len(self.fits), len(a)))
-        for start in range(0, len(a), BLOCK_ROWS):
-            stop = min(start + BLOCK_ROWS, len(a))
-            row, column, ours, theirs = self._counts(a[start:stop], b[start:stop])
-            for k in range(len(self.fits)):
-                idf = self.idf[k][column]
-                lead = _unit(ours * idf, row, stop - start) - _unit(theirs * idf, row, stop - start)
-                delta[k, start:stop] = _sums(row, lead * self.odd[k][column], stop - start)
-                tau[k, start:stop] = _sums(row, np.abs(lead) * self.even[k][column], stop - start)
-        return delta, tau
+        """What the words add to delta and to tau, (n, F) each."""
+        size = min(BLOCK_ROWS, self.terms.most_rows())
+        parts = [self._block_scores(a[k : k + size], b[k : k + size]) for k in range(0, len(a), size)]
+        if not parts:
+            return np.zeros((0, len(self.fits))), np.zeros((0, len(self.fits)))
+        delta, tau = zip(*parts, strict=True)
+        return np.concatenate(delta), np.concatenate(tau)
 
-    def _counts(self, a: pl.Series, b: pl.Series) -> tuple[Ints, Ints, Floats, Floats]:
-        """Row, term, and ``1 + ln count`` (0 for none) in either answer, of every term of every battle."""
-        n, size, width = len(a), len(self.words), self.idf.shape[1]
-        text, code = coded(pl.concat([a, b]), self.words)
-        known = code >= 0
-        where, pair = neighbours(text, code, size)
-        place = self.pairs.find(pair)
-        paired = place >= 0
-        text = np.concatenate([text[known], where[paired]])
-        term = np.concatenate([code[known], size + place[paired]])
-        # one sorted list of (battle, term, side); polars sorts integers five times faster than numpy
-        key = pl.Series(((text % n) * width + term) * 2 + text // n).sort().to_numpy()
-        first = _firsts(key)
-        count = np.diff(np.append(first, len(key)))
-        key, side = key[first] >> 1, key[first] & 1
-        cell = _firsts(key)
-        entry = np.cumsum(np.concatenate([[True], key[1:] != key[:-1]])) - 1 if len(key) else key
-        weight = 1 + np.log(count.astype(np.float64))
-        sides = np.zeros((2, len(cell)))
-        sides[side, entry] = weight
-        return key[cell] // width, key[cell] % width, sides[0], sides[1]
+    def _block_scores(self, a: pl.Series, b: pl.Series) -> tuple[Floats, Floats]:
+        """As :meth:`_word_scores`, of some rows.
+
+        A term's value is linear in its weight, and so is its absolute difference where one answer lacks it:
+        both are sums over the terms of a text, divided by the text's length. Terms of both answers are
+        subtracted one by one, so that equal answers differ by nothing.
+        """
+        found, width = self.terms.count(a, b), len(self.fits)
+        unit_a, unit_b = (
+            _inverse_lengths(sums(one, one.weights**2, self.squares)) for one in (found.a, found.b)
+        )
+        alone_a, alone_b = (sums(one, one.weights, self.linear) for one in (found.only_a, found.only_b))
+        both = found.both
+        row = np.repeat(np.arange(len(a)), np.diff(both.starts))
+        lead = both.weights[:, None] * unit_a[row] - found.both_b[:, None] * unit_b[row]
+        values = np.concatenate([lead, np.abs(lead)], axis=1) * self.linear[both.terms]
+        shared = row_sums(both.starts, values)
+        delta = alone_a[:, :width] * unit_a - alone_b[:, :width] * unit_b + shared[:, :width]
+        return delta, alone_a[:, width:] * unit_a + alone_b[:, width:] * unit_b + shared[:, width:]
 
     def _feature_scores(self, fit: Fit, scaler: Scaler, features: Features) -> tuple[Floats, Floats]:
         """What features and waves add to delta and to tau, (n,) each."""
@@ -191,64 +185,10 @@ def _products(rows: npt.NDArray[np.floating], vector: Floats) -> Floats:
     return np.asarray(np.einsum("ij,j->i", rows, vector), dtype=np.float64)
 
 
-def _sums(row: Ints, values: Floats, n: int) -> Floats:
-    return np.asarray(np.bincount(row, weights=values, minlength=n), dtype=np.float64)
-
-
-def _unit(values: Floats, row: Ints, n: int) -> Floats:
-    """Values divided by the length of their row; a row of zeros stays one."""
-    length = np.sqrt(_sums(row, values * values, n))
-    return np.asarray(values / np.where(length > 0, length, 1.0)[row], dtype=np.float64)
-
-
-def _firsts(key: Ints) -> Ints:
-    """Where each run of equal keys begins."""
-    return np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]])) if len(key) else key
+def _inverse_lengths(squares: Floats) -> Floats:
+    """One over the lengths of rows; a row of zeros stays one."""
+    return np.asarray(1 / np.sqrt(np.where(squares > 0, squares, 1.0)), dtype=np.float64)
 
 
 def _pair_keys(new: Ints, pairs: Ints, size: int) -> Ints:
     return np.asarray(new[pairs[:, 0]] * size + new[pairs[:, 1]], dtype=np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class PairIndex:
-    """Sorted keys → their places, by a table of hashes: many times faster than a search for each token."""
-
-    keys: Ints
-    """(slots,) -1 where a slot is free"""
-    places: Ints
-
-    @classmethod
-    def of(cls, keys: Ints) -> PairIndex:
-        """Keys 0 and above, unique."""
-        slots = 1 << max(4, (8 * len(keys)).bit_length())
-        index = cls(np.full(slots, -1, dtype=np.int64), np.zeros(slots, dtype=np.int64))
-        left = np.arange(len(keys))
-        slot = index._slot(keys)
-        while len(left):
-            free = np.flatnonzero(index.keys[slot] < 0)
-            put = free[np.unique(slot[free], return_index=True)[1]]
-            index.keys[slot[put]], index.places[slot[put]] = keys[left[put]], left[put]
-            kept = np.ones(len(left), dtype=np.bool_)
-            kept[put] = False
-            left, slot = left[kept], (slot[kept] + 1) & (slots - 1)
-        return index
-
-    def find(self, wanted: Ints) -> Ints:
-        """The place of each key, -1 where it is not there."""
-        slot = self._slot(wanted)
-        there = self.keys[slot]
-        place = np.where(there == wanted, self.places[slot], -1)
-        left = np.flatnonzero((there != wanted) & (there >= 0))
-        while len(left):
-            slot[left] = (slot[left] + 1) & (len(self.keys) - 1)
-            there = self.keys[slot[left]]
-            hit = there == wanted[left]
-            place[left[hit]] = self.places[slot[left[hit]]]
-            left = left[~hit & (there >= 0)]
-        return place
-
-    def _slot(self, keys: Ints) -> Ints:
-        # the upper bits of a multiple (Knuth's multiplicative hashing)
-        bits = np.uint64(64 - (len(self.keys).bit_length() - 1))
-        return ((keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> bits).astype(np.int64)
