@@ -20,14 +20,13 @@ import numpy.typing as npt
 import polars as pl
 
 from ..battles import Battles
+from .characters import capitals, odd_ones
 from .patterns import (
-    CAPITAL_RUNS,
     ENDING,
     FOREIGN,
     IN_PART,
     LIST_HEADS,
     MARKS,
-    ODD_ONES,
     OPENING,
     PHRASES,
     REQUESTS,
@@ -45,6 +44,8 @@ CHUNK_ROWS: Final = 4096
 _KEPT_ROWS: Final = 256
 _KEPT: Final[WeakKeyDictionary[Battles, Features]] = WeakKeyDictionary()
 _NEWLINE: Final = pl.lit("\n")
+ON_BYTES: Final = ("capitals", "shouted")
+"""measures that are counted without their pattern"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,16 +164,20 @@ def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
 
 def _measure(frame: pl.DataFrame) -> pl.DataFrame:
     """Measures of one chunk, a float column each: ``a:name``, ``b:name``, ``pair:name``."""
-    texts, *additions, measures = _steps()
-    table = frame.select(texts)
-    for columns in additions:
-        table = table.with_columns(columns)
-    return table.hstack(word_counts(table)).select(measures)
+    texts, parts, counts, measures = _steps()
+    table = frame.select(texts).with_columns(parts)
+    table = table.hstack([odd_ones(table[side]).alias(f"{side}_odd") for side in "abp"])
+    table = table.hstack([one for side in "ab" for one in _capitals(side, table[side])])
+    return table.with_columns(counts).hstack(word_counts(table)).select(measures)
+
+
+def _capitals(side: str, text: pl.Series) -> list[pl.Series]:
+    return [pl.Series(f"{side}#{name}", found) for name, found in zip(ON_BYTES, capitals(text), strict=True)]
 
 
 @cache
 def _steps() -> tuple[list[pl.Expr], ...]:
-    """Texts, columns that are added one after the other, and the measures; built once, as it takes time."""
+    """Texts, parts of them, counts in both, and the measures; built once, as it takes time."""
     columns = {"p": "prompt", "a": "response_a", "b": "response_b"}
     texts = [
         *(pl.col(c).list.join("\n", ignore_nulls=True).fill_null("").alias(s) for s, c in columns.items()),
@@ -185,12 +190,15 @@ def _steps() -> tuple[list[pl.Expr], ...]:
     ]
     parts = [
         *(pl.col(s).str.to_lowercase().alias(f"{s}_low") for s in "abp"),
-        *(pl.col(s).str.extract_all(ODD_ONES).list.join("").alias(f"{s}_odd") for s in "abp"),
-        *(pl.col(s).str.extract_all(CAPITAL_RUNS).list.join(" ").alias(f"{s}_capital") for s in "ab"),
         *((_NEWLINE + pl.col(s)).str.extract_all(LIST_HEADS).list.join("").alias(f"{s}_head") for s in "ab"),
     ]
     counts = [
-        *(count.alias(f"{s}#{name}") for s in "ab" for name, count in _counts(s).items()),
+        *(
+            count.alias(f"{s}#{name}")
+            for s in "ab"
+            for name, count in _counts(s).items()
+            if name not in ON_BYTES
+        ),
         _count("p", "foreign", FOREIGN).alias("p#foreign"),
     ]
     named = [(s, name, e) for s in "ab" for name, e in _side(s).items()]

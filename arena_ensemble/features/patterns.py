@@ -100,13 +100,11 @@ SYMBOL: Final = r"[^\p{L}\p{N}\s.,!?'\"-]"
 FOREIGN: Final = r"[^\x00-ɏ\x{2000}-\x{206F}]"
 
 # A pass over a whole answer costs the same for one rare character as for eight. So what several patterns
-# look for is taken out once, and they count in the little that remains. Each part holds every match of
-# its patterns, and apart as they stood: a count there is the count in the answer (a test compares them).
-ODD_ONES: Final = r"[^a-zA-Z0-9 \t\n\r.,!?'\"-]+"
-CAPITAL_RUNS: Final = r"[A-Z]+"
+# look for is taken out once (`characters.odd_ones`, `LIST_HEADS`), and they count in the little that remains.
+# Each part holds every match of its patterns, and apart as they stood: a count there is the count in the
+# answer (a test compares them).
 LIST_HEADS: Final = r"\n[ \t]*(?:[-*•+]|[0-9]{1,3}[.)]) "
 IN_PART: Final = {
     **dict.fromkeys(("emoji", "symbol", "foreign", *SCRIPTS), "odd"),
-    **dict.fromkeys(("capitals", "shouted"), "capital"),
     **dict.fromkeys(("bullets", "numbered", "nested"), "head"),
 }

@@ -323,7 +323,7 @@ def content_digest(battles: Battles) -> str:
             column = column.explode()
         sizes = column.str.len_bytes().cast(pl.Int64).fill_null(-1)
         state.update(sizes.to_numpy().tobytes())
-        state.update("".join(column.drop_nulls().to_list()).encode())
+        state.update(b"".join(column.drop_nulls().cast(pl.Binary).to_list()))
     return state.hexdigest()
 
 
