@@ -36,7 +36,8 @@ def word_counts(low: pl.DataFrame) -> pl.DataFrame:
         _block([one[k : k + BLOCK_ROWS] for one in texts]) for k in range(0, max(len(low), 1), BLOCK_ROWS)
     ]
     names = [*(f"{side}_{what}" for what in ("words", "vocabulary") for side in SIDES), *SHARED, "same_start"]
-    return pl.DataFrame(np.concatenate(found, axis=1), schema=names).cast({"same_start": pl.Boolean})
+    columns = dict(zip(names, np.concatenate(found, axis=1), strict=True))
+    return pl.DataFrame(columns).cast({"same_start": pl.Boolean})
 
 
 def _block(texts: Sequence[pl.Series]) -> Counts:

@@ -25,10 +25,11 @@ class PairIndex:
     @classmethod
     def of(cls, keys: Ints, limit: int) -> PairIndex:
         """Unique keys from 0 to under ``limit``, as all that are asked for; in 32 bits where they fit."""
-        kept = keys.astype(np.uint32 if limit <= np.iinfo(np.uint32).max else np.int64)
+        kind: type[np.integer[Any]] = np.uint32 if limit <= np.iinfo(np.uint32).max else np.int64
+        kept = keys.astype(kind)
         count = 1 << max(4, (8 * len(keys)).bit_length())
-        free = np.iinfo(kept.dtype).max
-        index = cls(np.full(count, free, dtype=kept.dtype), np.zeros(count, dtype=np.int32))
+        free = np.iinfo(kind).max
+        index = cls(np.full(count, free, dtype=kind), np.zeros(count, dtype=np.int32))
         left = np.arange(len(kept))
         slot = index._slot(kept)
         while len(left):
