@@ -237,9 +237,7 @@ class _FoldModels:
             fitted, _ = equivalence.load(folder, card, self.backbone, recipe, cache=workspace.cache)
             self.fits.append(fitted)
         held = getattr(self.backbone, "held", None)
-        self._held: Callable[[Battles, Features], list[Floats]] | None = None
-        if held is not None:
-            self._held = held(self.fits)
+        self._held: Callable[..., list[Floats]] | None = None if held is None else held(self.fits)
 
     def predict(self, battles: Battles, features: Features | None) -> list[Predictions]:
         shown: Sequence[Floats | None] = [None] * len(self.fits)
