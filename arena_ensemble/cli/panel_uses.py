@@ -150,6 +150,9 @@ def _selective(one: Mapping[str, Any] | None) -> str:
 def _way_on(one: Mapping[str, Any]) -> str:
     """What to do where no threshold is safe."""
     ways = []
+    least = one.get("least_kept")
+    if least is not None:
+        ways.append(f"{least:,} kept verdicts without an error are the fewest that would prove it")
     if one["reachable"] is not None:
         ways.append(f"--selective {one['reachable']:.2f} would be met")
     if one["rows_needed"] is not None:

@@ -1,70 +1,150 @@
-"""Scores of single answers, as people write them: a row a score, or a column a judge."""
+"""Scores of single answers, as people write them: a row a score, or a column a judge; or a row an item."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
 from ..errors import InputError
-from ..judgements import AnswerScores
+from ..judgements import AnswerScores, Judgements
+from ..judgements.known import Known
 from .column_names import Columns, canonical
-from .judge_columns import ABOUT_ANSWERS, ABOUT_PAIRS, ANNOTATORS, TRUTH, numeric_columns
-from .judgement_rows import folded, number
+from .judge_columns import (
+    ABOUT_PAIRS,
+    ANNOTATORS,
+    TRUTH,
+    facts_note,
+    is_fact,
+    numeric_columns,
+)
+from .judgement_rows import folded, number_rows
 from .tables import Table
+from .wide_columns import samples, samples_note, stated
+
+_ITEMS: Final = ("question_id", "id")
+_SIDES: Final = ("a", "b")
+_ANSWERS: Final = ("answer", "response", "completion", "side")
+"""Beside ids of items, these hold the name of an answer where they are short and each item has several."""
 
 
-def answer_rows(table: Table, columns: Columns, *, shapes: str) -> AnswerScores:
-    """Rows of answers: of one judge each (``judge, score``), or a column of scores a judge.
+def answer_columns(table: Table, columns: Columns) -> tuple[str, str] | None:
+    """The columns of the item and of the answer's name; None where a file is about pairs.
+
+    A file of ``id`` or ``question_id`` with answers is told by ids that repeat, each time with another
+    answer, and by numbers that are not about two sides.
+    """
+    answer = columns.find("answer")
+    item = columns.find("item")
+    if item is not None:
+        return None if answer is None else (item, answer)
+    if "verdict" in columns or stated(table.columns):
+        return None
+    item = next((one for one in map(columns.find, _ITEMS) if one is not None), None)
+    answer = answer or next((one for one in map(columns.find, _ANSWERS) if one is not None), None)
+    if item is None or answer is None or ("judge" in columns and "score" not in columns):
+        return None
+    head = [(str(one), str(two)) for one, two in table.head([item, answer], 64)]
+    several = len({one for one, _ in head}) < len({*head})
+    return (item, answer) if several else None
+
+
+def name_of(cell: Any) -> str:
+    """An item's or an answer's name: a whole float is an integer that lost its type."""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def answer_rows(
+    table: Table, columns: Columns, item: str, answer: str, *, shapes: str, known: Known = ()
+) -> tuple[AnswerScores, list[str]]:
+    """Rows of answers: of one judge each (``judge, score``), or a column of scores a judge; and notes.
+
+    Columns ``NAME_1 … NAME_8`` are samples of one judge, and so is a cell that is a list.
 
     Parameters
     ----------
+    item, answer
+        The columns that name them.
     shapes
         What a file may look like, for the error.
+    known
+        Names that are surely judges'.
 
     Raises
     ------
     InputError
         No column of scores, or a score that is no number.
     """
-    item, answer = str(columns.find("item")), str(columns.find("answer"))
     judge, score = columns.find("judge"), columns.find("score")
+    notes: list[str] = []
+    groups: dict[str, tuple[str, ...]]
     long = judge is not None and score is not None
     if judge is not None and score is not None:
-        names = [judge, score]
+        groups = {score: (judge, score)}
     else:
-        rest = [
+        rest = [name for name in table.columns if name not in (item, answer)]
+        facts = [name for name in rest if is_fact(name) and name not in known]
+        asked = [
             name
-            for name in table.columns
-            if name not in (item, answer)
-            and canonical(name) not in ABOUT_PAIRS | ABOUT_ANSWERS | TRUTH
-            and not ANNOTATORS.match(name)
+            for name in rest
+            if name in known
+            or not (canonical(name) in ABOUT_PAIRS | TRUTH or ANNOTATORS.match(name) or name in facts)
         ]
-        names = [name for name in rest if numeric_columns(table, [name])]
-    if not names:
+        groups = samples([name for name in asked if numeric_columns(table, [name])], known)
+        notes = [*facts_note([one for one in facts if numeric_columns(table, [one])]), *samples_note(groups)]
+    if not groups:
         raise InputError(
             f"{table.name} holds no judge's scores; its columns are {columns.shown}; give {shapes}"
         )
+    names = [name for own in groups.values() for name in own]
     rows = [row for batch in table.batches([item, answer, *names]) for row in batch]
-    keys = {key: place for place, key in enumerate(dict.fromkeys((row[0], str(row[1])) for row in rows))}
-    items = pl.Series("item", [str(key[0]) for key in keys])
-    answers = pl.Series("answer", [key[1] for key in keys])
-    place = [keys[row[0], str(row[1])] for row in rows]
+    if not rows:
+        raise InputError(f"{table.path} has a header but no rows; fetch it again")
+    named = [(name_of(row[0]), name_of(row[1])) for row in rows]
+    keys = {key: place for place, key in enumerate(dict.fromkeys(named))}
+    place = [keys[key] for key in named]
+    by_judge: dict[str, list[tuple[int, float]]] = {} if long else {one: [] for one in groups}
+    at = {name: k for k, name in enumerate(names, start=2)}
+    for k, row in enumerate(rows):
+        where = f"{table.name} row {k + 1} (item {row[0]})"
+        for one, own in [(str(row[2]), (str(score),))] if long else groups.items():
+            found = by_judge.setdefault(one, [])
+            for name in own:
+                cells = [row[3] if long else row[at[name]]]
+                found += [(place[k], value[0]) for value in number_rows(cells, [f"{where}: {name}"])]
+    return scores_of(list(keys), by_judge), notes
 
-    def where(k: int, name: str) -> str:
-        return f"{table.name} row {k + 1} (item {rows[k][0]}): {name}"
 
-    if not long:
-        values = np.array(
-            [[number(cell, where(k, name)) for cell, name in zip(row[2:], names, strict=True)]
-             for k, row in enumerate(rows)]
-        )  # fmt: skip
-        mean, spread = folded(place, values, len(keys))
-        return AnswerScores(items, answers, tuple(names), mean, spread)
-    judges = list(dict.fromkeys(str(row[2]) for row in rows))
-    parts = []
-    for one in judges:
-        mine = [k for k, row in enumerate(rows) if str(row[2]) == one]
-        values = np.array([[number(rows[k][3], where(k, "score"))] for k in mine])
-        parts.append(folded([place[k] for k in mine], values, len(keys)))
+def scores_of(keys: Sequence[tuple[str, str]], by_judge: dict[str, list[tuple[int, float]]]) -> AnswerScores:
+    """A table of answers from each judge's (place, score), several of one place folded.
+
+    Parameters
+    ----------
+    keys
+        Item and answer of each place.
+    """
+    parts = [
+        folded([one for one, _ in cells], np.array([[value] for _, value in cells]).reshape(-1, 1), len(keys))
+        for cells in by_judge.values()
+    ]
     mean, spread = (np.hstack([part[k] for part in parts]) for k in (0, 1))
-    return AnswerScores(items, answers, tuple(judges), mean, spread)
+    items, answers = (
+        pl.Series(name, [key[k] for key in keys], dtype=pl.String)
+        for k, name in enumerate(("item", "answer"))
+    )
+    return AnswerScores(items, answers, tuple(by_judge), mean, spread)
+
+
+def sides_of_pairs(scores: AnswerScores) -> Judgements | None:
+    """Scores of pairs, whose ids are the items, where all answers are named a and b; else None."""
+    sides = scores.answers.str.to_lowercase().str.strip_prefix("model_").str.strip_prefix("response_")
+    if not sides.is_in(_SIDES).all():
+        return None
+    items = scores.items.unique(maintain_order=True)
+    whole = items.str.contains(r"\A-?(0|[1-9]\d{0,17})\z").all()
+    ids = items.cast(pl.Int64) if whole else items
+    plain = AnswerScores(scores.items, sides, scores.judges, scores.mean, scores.spread)
+    one, two = (pl.Series("answer", [side] * len(items)) for side in _SIDES)
+    return plain.pairs(ids.alias("id"), items, one, two)

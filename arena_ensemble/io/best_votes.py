@@ -14,8 +14,9 @@ import polars as pl
 from ..errors import InputError
 from ..judgements.pair_names import pair_parts
 from .answer_results import rewardbench_2_best
+from .answer_rows import name_of
 from .cells import is_missing
-from .column_names import Columns
+from .column_names import WINNERS, Columns, canonical
 from .judge_columns import annotators_of
 from .judge_results import CHOSEN, rewardbench_items
 from .judgement_rows import folded, number
@@ -83,6 +84,10 @@ def read_best_votes(path: Path, *, scores: bool = False) -> BestVotes | None:
     columns = Columns(table.columns, file=table.name)
     item, answer, best = (columns.find(name) for name in ("item", "answer", "best"))
     named = annotators_of(table.columns)
+    if item is None and best is not None and canonical(best).startswith("best"):
+        # beside a winner or a vote, ids are those of pairs
+        pairs = [name for name in ("winner", "label", "vote", *WINNERS) if name in columns]
+        item = None if pairs else columns.find("question_id") or columns.find("id")
     if item is None:
         return None
     if answer is None:
@@ -108,10 +113,10 @@ def _normalised(table: Table, counts: Shares) -> Shares:
 def _named(table: Table, item: str, names: list[str]) -> BestVotes:
     counts: Shares = {}
     for row in (row for batch in table.batches([item, *names]) for row in batch):
-        votes = counts.setdefault(str(row[0]), {})
+        votes = counts.setdefault(name_of(row[0]), {})
         for cell in row[1:]:
             if not is_missing(cell):
-                votes[str(cell)] = votes.get(str(cell), 0.0) + 1.0
+                votes[name_of(cell)] = votes.get(name_of(cell), 0.0) + 1.0
     return BestVotes(_normalised(table, counts), tuple(names))
 
 
@@ -119,9 +124,9 @@ def _flagged(table: Table, item: str, answer: str, best: str) -> BestVotes:
     counts: Shares = {}
     rows = (row for batch in table.batches([item, answer, best]) for row in batch)
     for count, row in enumerate(rows, start=1):
-        votes = counts.setdefault(str(row[0]), {})
+        votes = counts.setdefault(name_of(row[0]), {})
         if flag(row[2], f"{table.name} row {count} (item {row[0]})") > 0:
-            votes[str(row[1])] = votes.get(str(row[1]), 0.0) + 1.0  # a row for each annotator
+            votes[name_of(row[1])] = votes.get(name_of(row[1]), 0.0) + 1.0  # a row for each annotator
     return BestVotes(_normalised(table, counts))
 
 
@@ -133,8 +138,9 @@ def _scored(table: Table, item: str, answer: str, experts: list[str]) -> BestVot
          for cell, name in zip(row[2:], experts, strict=True)]
         for count, row in enumerate(rows, start=1)
     ]  # fmt: skip
-    keys = {key: place for place, key in enumerate(dict.fromkeys((str(row[0]), str(row[1])) for row in rows))}
-    places = [keys[str(row[0]), str(row[1])] for row in rows]
+    named = [(name_of(row[0]), name_of(row[1])) for row in rows]
+    keys = {key: place for place, key in enumerate(dict.fromkeys(named))}
+    places = [keys[key] for key in named]
     mean, _ = folded(places, np.array(values).reshape(-1, len(experts)), len(keys))
     given: dict[str, dict[str, list[float]]] = {}
     for (one, name), scores in zip(keys, mean.tolist(), strict=True):

@@ -20,8 +20,14 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "rejected": ("rejected_response", "response_rejected"),
     "system": ("system_prompt", "system_message"),
     "tie": ("is_tie", "tied", "winner_tie"),
-    "best": ("is_best", "correct", "is_correct"),
-}
+    "best": ("is_best", "correct", "is_correct", "best_answer", "best_response", "best_index", "best_id"),
+    "item": ("item_id", "prompt_id", "query_id"),
+    "answer": (
+        "answer_id", "answer_index", "response_id", "response_index", "candidate", "candidate_id",
+        "candidate_index", "completion_id", "completion_index",
+    ),
+    "judge": ("judge_model", "judge_name", "judge_id"),
+}  # fmt: skip
 """Field → names under which it is also found."""
 QUESTIONS: Final = (
     "prompt", "question", "query", "user_prompt", "instruction", "messages", "conversations", "conversation",

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from .cells import is_missing
 from .column_names import QUESTIONS, canonical
+from .judge_cells import spread_out
 from .tables import Table
 from .verdict_words import LOST, NUMBERED, verdict_of
 
@@ -49,10 +50,34 @@ ABOUT_ANSWERS: Final = frozenset(
     (
         "winner_model", "model", "response", "answer", "output", "completion", "conversation", "messages",
         "text", "assistant", "length", "len", "chars", "characters", "tokens", "num_tokens", "words", "turns",
-        "system", "id", "rank", "elo", "cost", "latency", "seconds", "name",
+        "system", "id", "rank", "elo", "cost", "latency", "seconds", "name", "time", "duration", "runtime",
+        "price", "temperature", "top_p", "perplexity", "ppl",
     )
 )  # fmt: skip
 """What ``…_a`` and ``…_b`` say of the answers themselves, never a judge's probabilities."""
+
+
+_FACT: Final = re.compile(
+    r"(n|num|number_of|count)_.+|.*_(tokens?|words?|chars?|characters|length|len|count|lines|sentences|"
+    r"turns|seconds|ms|latency|time|cost|price|rank|elo|perplexity|ppl)\Z|(tokens|words|chars|length|len)_.+"
+)
+"""Names that count or measure an answer"""
+
+
+def is_fact(name: str) -> bool:
+    """Whether a column is named like a fact about answers: ``n_tokens``, ``length``, ``latency``."""
+    plain = canonical(name)
+    return plain in ABOUT_ANSWERS or bool(_FACT.match(plain))
+
+
+def facts_note(names: Sequence[str]) -> list[str]:
+    """What to tell of columns that are not read since they are named like facts about answers."""
+    if not names:
+        return []
+    return [
+        f"not read, since they are named like facts about answers: {', '.join(names)}; if they are judges, "
+        "give them other names"
+    ]
 
 
 def annotators_of(names: Sequence[str]) -> list[str]:
@@ -76,24 +101,8 @@ def is_no_judge(name: str) -> bool:
     )
 
 
-def suffixed(table: Table, suffixes: tuple[str, str]) -> dict[str, tuple[str, ...]]:
-    """Judge → its two columns (and the one of the tie where it is there)."""
-    found = {}
-    for name in table.columns:
-        if name.endswith(suffixes[0]) and not name.endswith(":score_a" if suffixes[0] == "_a" else "\0"):
-            judge = name.removesuffix(suffixes[0])
-            other, tie = judge + suffixes[1], judge + "_tie"
-            if judge and other in table.columns and canonical(judge) not in ABOUT_ANSWERS:
-                found[judge] = (
-                    name,
-                    other,
-                    *((tie,) if suffixes[0] == "_a" and tie in table.columns else ()),
-                )
-    return found
-
-
 def filled_heads(table: Table, names: Sequence[str]) -> dict[str, list[Any]]:
-    """The first filled cells of each column, at most ``HEAD_ROWS``.
+    """The first filled cells of each column, about ``HEAD_ROWS``; of a list of samples each one is a cell.
 
     A judge that was asked late has none in the first rows, so these are looked for down to the last row.
     """
@@ -104,8 +113,8 @@ def filled_heads(table: Table, names: Sequence[str]) -> dict[str, list[Any]]:
         for row in batch:
             for cells, cell in zip(found.values(), row, strict=True):
                 if len(cells) < HEAD_ROWS and not is_missing(cell):
-                    cells.append(cell)
-        if all(len(cells) == HEAD_ROWS for cells in found.values()):
+                    cells += [one for one in spread_out([None], [cell])[1] if not is_missing(one)]
+        if all(len(cells) >= HEAD_ROWS for cells in found.values()):
             break
     return found
 
@@ -156,7 +165,7 @@ def names_note(table: Table, names: Sequence[str]) -> list[str]:
     head = table.head(told, HEAD_ROWS) if told else []
     found = []
     for place, name in enumerate(told):
-        cells = [row[place] for row in head if not is_missing(row[place])]
+        cells = [cell for cell in spread_out(head, [row[place] for row in head])[1] if not is_missing(cell)]
         words = [cell for cell in cells if not _is_number(cell)]
         if 2 * len(words) >= len(cells) and holds_verdicts(words):
             found.append(name)

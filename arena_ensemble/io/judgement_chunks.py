@@ -7,7 +7,7 @@ are read side by side: the first names the pairs, the others hold them in the sa
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,15 +18,20 @@ import polars as pl
 
 from ..errors import InputError
 from ..judgements import First, Judgements
+from ..judgements.known import Known
+from .answer_rows import answer_columns
 from .chunks import BattleChunks, RawChunk
 from .column_names import Columns
 from .detection import HEAD_ROWS
 from .ids import ids_of_part, whole_ids
+from .item_rows import is_of_items
+from .judgement_layout import check_numbers, id_name, shape_of
 from .judgement_rows import Words
-from .judgement_shapes import LongShape, WideShape, check_numbers, id_name, shape_of
+from .judgement_shapes import LongShape, WideShape
 from .result_files import result_format
 from .streams import explained
 from .tables import Row, Table, open_table
+from .unread import Unread
 
 Rows = pl.DataFrame | list[Row]
 """rows of parquet as columns, rows of any other file as cells"""
@@ -37,8 +42,6 @@ _SORTED: Final = {
     "json": "pl.read_json({name!r}).sort({id!r}).write_ndjson('sorted-{stem}.jsonl')",
 }
 _NO_NAME: Final = re.compile(r"[^\w-]+")
-_FEWEST_WORDS: Final = 1000
-"""verdicts of a judge by which it is told whether they can be read"""
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class JudgementChunks:
     shape: LongShape | WideShape
     whole_ids: bool
     """whether the ids are integers"""
-    known: tuple[str, ...]
-    """names that are surely judges'"""
+    known: Known
+    """names that are surely judges', or what a panel remembers of them"""
 
     @property
     def sorting(self) -> str:
@@ -72,8 +75,10 @@ class JudgementChunks:
         """An id's text, the same in files of every kind."""
         return _key(cell, self.whole_ids)
 
-    def read(self, rows: Rows, first_row: int, words: dict[str, Words]) -> Judgements:
-        """The judgements of whole pairs.
+    def read(
+        self, rows: Rows, first_row: int, words: dict[str, Words], unread: dict[str, Unread]
+    ) -> Judgements:
+        """The judgements of whole pairs; ``words`` and ``unread`` take what verdicts are written in.
 
         Raises
         ------
@@ -85,7 +90,10 @@ class JudgementChunks:
         given = list(dict.fromkeys(names)) if self.shape.long else names
         column = self.shape.lead[0]
         ids = ids_of_part(self.table, given, whole=self.whole_ids, first_row=first_row, column=column)
-        return Judgements(ids, self.shape.read(cells, first_row=first_row, known=self.known, words=words))
+        found = self.shape.read(
+            cells, first_row=first_row, known=self.known, unread=unread, words=words, partial=True
+        )
+        return Judgements(ids, found)
 
 
 def open_judgements(
@@ -94,7 +102,7 @@ def open_judgements(
     numbers: str | None = None,
     first: First = First.A,
     format: str | None = None,
-    known: Collection[str] = (),
+    known: Known = (),
 ) -> JudgementChunks:
     """Decide how a file of judgements is read; parameters as for `read_judgements`.
 
@@ -108,14 +116,15 @@ def open_judgements(
     columns = Columns(table.columns, file=table.name)
     check_numbers(numbers)
     results = format or result_format(table)
-    if results is not None or ("item" in columns and "answer" in columns):
+    answers = answer_columns(table, columns) or is_of_items(table, columns)
+    if results is not None or answers is not None:
         what = f"a result file of {results}" if results is not None else "scores of answers"
         raise InputError(
             f"{table.name} holds {what}, which is read whole; leave out --shards and give --out FILE"
         )
     name = id_name(table, columns)
     shape = shape_of(table, columns, name, numbers, first, known)
-    return JudgementChunks(table, shape, whole_ids(table, name, HEAD_ROWS), tuple(known))
+    return JudgementChunks(table, shape, whole_ids(table, name, HEAD_ROWS), known)
 
 
 @dataclass(frozen=True)
@@ -321,19 +330,3 @@ class _Texts:
             )
         self._raw, self._place = raw, 0
         self._keys = [_key(name, self.chunks.whole_ids) for name in self.chunks.id_cells(raw)]
-
-
-def check_words(files: Sequence[JudgementChunks], words: Sequence[dict[str, Words]], *, last: bool) -> None:
-    """Raise InputError where a judge's verdicts cannot be read: by its first thousand, or by all of them.
-
-    Parameters
-    ----------
-    words
-        For each file, judge → what its verdicts were written in so far.
-    last
-        Whether these were all.
-    """
-    for file, judges in zip(files, words, strict=True):
-        for name, written in judges.items():
-            if last or written.filled >= _FEWEST_WORDS:
-                written.check(file.table.name, name, file.shape.numbers)

@@ -14,31 +14,20 @@ from ..errors import InputError
 from ..judgements import First, LogProbs, Scores, Verdicts
 from ..predictions import normalised
 from .cells import is_missing
+from .judge_cells import listed, spread_out
 from .unread import beyond_verdicts, refuse_beyond
 from .verdict_words import LOST, NUMBERED, NUMBERED_FROM_ZERO, number_of, verdict_of
 
 _SUM_TOLERANCE: Final = 0.02
-_FIRST: Final[Mapping[str, First]] = {
-    **dict.fromkeys(("a", "model_a", "response_a", "answer_a", "ab"), First.A),
-    **dict.fromkeys(("b", "model_b", "response_b", "answer_b", "ba"), First.B),
-    **dict.fromkeys(("", "both", "unknown", "none", "null", "nan"), First.UNKNOWN),
-}
+_PERCENT: Final = 100.0
 _NO_SCALE: Final = (
     "write model_a, model_b or tie; of scores write NAME:score_a and NAME:score_b, or item, answer, judge, "
     "score; leave out a column that is no judge's"
 )
+_FEWEST, _MINUS = 3, 0.05
+"""count and share of -1 from which it is more than a failure here and there"""
 CODINGS: Final = {"120": NUMBERED, "012": NUMBERED_FROM_ZERO}
 """What the numbers of verdicts mean: A, B and tie in this order."""
-
-
-def first_of(cell: Any, where: str) -> First:
-    """What a judge saw first, from a cell ``a`` or ``b``; an empty cell is unknown."""
-    text = "" if cell is None else str(cell).strip().lower()
-    if text not in _FIRST:
-        raise InputError(
-            f"{where}: first is {text[:30]!r}, expected a or b; write which answer was seen first"
-        )
-    return _FIRST[text]
 
 
 @dataclass(frozen=True)
@@ -50,28 +39,39 @@ class Words:
     digits: frozenset[str] = frozenset()
     beyond: Mapping[str, int] = field(default_factory=dict)
     """numbers that are no verdicts → how often each is there"""
+    minus: int = 0
+    """cells that are -1, a failure as a rule"""
 
     @classmethod
     def of(cls, cells: Sequence[Any]) -> Words:
         """Of some cells."""
         digits = {digit for cell in cells if (digit := number_of(cell)) is not None}
         filled = sum(not is_missing(cell) for cell in cells)
-        return cls(filled, frozenset(digits), beyond_verdicts(cells))
+        minus = sum(str(cell).strip() in ("-1", "-1.0") for cell in cells)
+        return cls(filled, frozenset(digits), beyond_verdicts(cells), minus)
 
     def __add__(self, other: Words) -> Words:
         """Of both."""
         beyond = Counter(self.beyond) + Counter(other.beyond)
-        return Words(self.filled + other.filled, self.digits | other.digits, beyond)
+        return Words(self.filled + other.filled, self.digits | other.digits, beyond, self.minus + other.minus)
 
-    def check(self, file: str, judge: str, coding: str | None) -> None:
-        """Raise InputError where numbers may mean two things, or are a scale."""
+    def check(self, file: str, judge: str, coding: str | None, *, known: bool = False) -> None:
+        """Raise InputError where numbers may mean two things, or are a scale.
+
+        ``known``: whether a panel knows it as a judge of verdicts.
+        """
+        if self.minus >= max(_FEWEST, _MINUS * self.filled) and "2" not in self.digits and "1" in self.digits:
+            raise InputError(
+                f"{file}: the verdicts of {judge!r} are 1 and -1, of which -1 may be B or a failure; write "
+                "model_a, model_b, tie, and leave failures empty"
+            )
         if coding is None and self.digits and self.digits <= {"0", "1"}:
             raise InputError(
                 f"{file}: the verdicts of {judge!r} are {' and '.join(sorted(self.digits))} alone, of which "
                 "A may be either; say it with --numbers 012 (0 is A, 1 is B) or --numbers 120 (1 is A, 2 is "
                 "B, 0 a tie), or write model_a, model_b, tie; leave out a column that is no judge's"
             )
-        refuse_beyond(judge, self.beyond, self.filled, file=file, remedy=_NO_SCALE)
+        refuse_beyond(judge, self.beyond, self.filled, file=file, remedy=_NO_SCALE, known=known)
 
 
 def verdict_column(
@@ -83,28 +83,36 @@ def verdict_column(
     file: str,
     coding: str | None,
     known: bool = False,
+    remembered: bool = False,
     words: dict[str, Words] | None = None,
+    partial: bool = False,
 ) -> Verdicts:
     """One judge's verdicts: the row and order of each cell, cells counted as samples where both repeat.
+
+    A cell that is a list holds samples.
 
     Parameters
     ----------
     known
         Whether it is surely a judge, which then is missing where not one of its cells is a verdict.
+    remembered
+        Whether it is known to give verdicts, from a panel.
     words
-        Takes what the verdicts are written in, where these are some of a judge's and not all: whoever has
-        seen all of them checks it.
+        Takes what the verdicts are written in.
+    partial
+        Whether these are some of a judge's verdicts: whoever has seen all of them checks ``words``.
 
     Raises
     ------
     InputError
         Numbers that may mean two things, numbers of a scale, or not one cell that is a verdict.
     """
+    places, cells = spread_out(places, cells)
     written = Words.of(cells)
-    if words is None:
-        written.check(file, name, coding)
-    else:
-        words[name] = written
+    if not partial:
+        written.check(file, name, coding, known=remembered)
+    if words is not None:
+        words[name] = words.get(name, Words()) + written
     meaning = CODINGS[coding or "120"]
     codes = [verdict_of(cell, numbers=meaning) for cell in cells]
     filled = [str(cell) for cell in cells if not is_missing(cell)]
@@ -164,13 +172,18 @@ def probability_column(
     Raises
     ------
     InputError
-        A row whose sum misses 1 by more than .02, or a negative number.
+        A row whose sum misses 1 (or 100, of percentages) by more than .02 of it, or a negative number.
     """
     found = np.full((n, 3, 3), np.nan)
     table = np.array(cells, dtype=np.float64)
+    if table.shape[1] == 1:  # A's alone: the rest is B's
+        rest = np.where((table > 1) & (table <= _PERCENT), _PERCENT, 1.0) - table
+        table = np.hstack([table, rest])
     if table.shape[1] == 2:
         table = np.column_stack([table, np.where(np.isnan(table).any(axis=1), np.nan, 0.0)])
     table[np.isnan(table).any(axis=1)] = np.nan
+    percent = (table >= 0).all(axis=1) & (np.abs(table.sum(axis=1) / _PERCENT - 1) <= _SUM_TOLERANCE)
+    table[percent] /= _PERCENT
     bad = ~(
         np.isnan(table[:, 0]) | ((table >= 0).all(axis=1) & (np.abs(table.sum(axis=1) - 1) <= _SUM_TOLERANCE))
     )
@@ -179,6 +192,8 @@ def probability_column(
         own = np.array(cells[row], dtype=np.float64)
         logs = (own <= 0).all() and abs(np.exp(own).sum() - 1) <= _SUM_TOLERANCE
         remedy = "these are logarithms: write their exponentials" if logs else "give numbers that sum to 1"
+        if len(own) == 2 and (own >= 0).all() and own.sum() < 1:
+            remedy = "give the tie's too, or numbers that sum to 1"
         raise InputError(
             f"{file}: the probabilities of {name!r} in its row {row + first_row} are {own.tolist()}; {remedy}"
             ", or scores as NAME:score_a and NAME:score_b; leave out columns that are no judge's"
@@ -207,3 +222,25 @@ def number(cell: Any, where: str) -> float:
     if math.isinf(value):
         raise InputError(f"{where} is {str(cell)[:30]!r}, expected a number; leave a missing one empty")
     return value
+
+
+def number_rows(cells: Sequence[Any], wheres: Sequence[str]) -> list[tuple[float, ...]]:
+    """Numbers of a row's cells, a tuple for each sample where a cell is a list; NaN where one has fewer.
+
+    Parameters
+    ----------
+    wheres
+        For each cell where it stands, for the error.
+    """
+    lists = [listed(cell) for cell in cells]
+    if all(one is None for one in lists):
+        return [tuple(number(cell, where) for cell, where in zip(cells, wheres, strict=True))]
+    columns = [[cell] if one is None else one for cell, one in zip(cells, lists, strict=True)]
+    depth = max(1, *map(len, columns))
+    return [
+        tuple(
+            number(column[k], where) if k < len(column) else math.nan
+            for column, where in zip(columns, wheres, strict=True)
+        )
+        for k in range(depth)
+    ]

@@ -5,36 +5,112 @@ A shape is decided from the columns and the first rows of a file, and reads all 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, ClassVar, Final, Literal
+
+import numpy as np
 
 from ..errors import InputError
 from ..judgements import First, JudgeColumn
+from ..judgements.known import Known, known_judge
 from .cells import is_missing
-from .column_names import WINNERS, Columns, canonical
-from .judge_columns import (
-    filled_heads,
-    holds_verdicts,
-    is_no_judge,
-    names_note,
-    numeric_columns,
-    suffixed,
-    unread_note,
-)
-from .judgement_rows import Words, first_of, number, probability_column, score_column, verdict_column
-from .tables import Row, Table
+from .judge_cells import from_logs, label_masses, spread_out
+from .judgement_rows import Words, number_rows, probability_column, score_column, verdict_column
+from .seen_first import OrderColumn
+from .tables import Row
 from .unread import Unread, unread_texts
 from .verdict_words import LOST, NUMBERED, verdict_of
-from .votes import WORD_COLUMNS
 
 SHAPES: Final = (
     "id, judge, verdict; id, judge, score_a, score_b; id with a column of verdicts a judge, or NAME_a, "
     "NAME_b, or NAME:score_a, NAME:score_b; item, answer, judge, score; or item, answer with a column of "
     "scores a judge"
 )
-_IDS: Final = ("id", "pair_id", "question_id")
+Kind = Literal["verdicts", "scores", "probabilities", "logs", "labels"]
+"""What cells hold: verdicts, scores, probabilities, their logarithms, or probabilities by label."""
+Places = list[tuple[int, First]]
+
+
+def coding_of(name: str, numbers: str | None, known: Known) -> str | None:
+    """What a judge's numbers mean: as stated, else as the panel remembers; None where neither says it."""
+    told = known_judge(known, name)
+    return numbers or (None if told is None else told.numbers)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What a judge answered: a row's place, where it stands in the file, and its cells."""
+
+    places: Places
+    wheres: list[str]
+    cells: list[Sequence[Any]]
+
+    @classmethod
+    def empty(cls) -> Cells:
+        """No row yet."""
+        return cls([], [], [])
+
+
+def column_of(
+    name: str,
+    kind: Kind,
+    values: Sequence[str],
+    given: Cells,
+    n: int,
+    *,
+    file: str,
+    first_row: int,
+    coding: str | None,
+    surely: bool,
+    known: Known,
+    unread: dict[str, Unread] | None,
+    words: dict[str, Words] | None,
+    partial: bool,
+) -> JudgeColumn:
+    """One judge's column of ``n`` rows from its cells; ``values`` are their columns, the rest as there.
+
+    Raises
+    ------
+    InputError
+        A cell that cannot be read, named by row.
+    """
+    if kind == "verdicts":
+        places, flat = spread_out(given.places, [one for row in given.cells for one in row])
+        if unread is not None:
+            unread[name] = unread_texts(flat)
+        told = known_judge(known, name)
+        return verdict_column(
+            name, places, flat, n, file=file, coding=coding, known=surely,
+            remembered=told is not None and told.kind == "verdicts", words=words, partial=partial,
+        )  # fmt: skip
+    places, rows = list[tuple[int, First]](), list[Sequence[float]]()
+    for place, where, row in zip(given.places, given.wheres, given.cells, strict=True):
+        found: Sequence[Sequence[float]]
+        if kind == "labels":
+            found = [_labels(row[0], f"{where}: {values[0]}")]
+        else:
+            found = number_rows(row, [f"{where}: {column}" for column in values])
+            if kind == "logs":
+                found = [from_logs(one) for one in found]
+        places += [place] * len(found)
+        rows += found
+    if kind == "scores":
+        return score_column(places, [(one[0], one[1]) for one in rows], n)
+    return probability_column(name, places, rows, n, file=file, first_row=first_row)
+
+
+def _labels(cell: Any, where: str) -> tuple[float, float, float]:
+    """Probabilities by label; NaN where the cell is empty."""
+    if is_missing(cell):
+        return (np.nan,) * 3
+    found = label_masses(cell)
+    if found is None:
+        raise InputError(
+            f"{where} is {str(cell)[:30]!r}, expected probabilities by label; write an object such as "
+            '{"A": 0.7, "B": 0.2, "C": 0.1}'
+        )
+    return found
 
 
 @dataclass(frozen=True)
@@ -42,29 +118,48 @@ class LongShape:
     """Rows of one judge each; cells are its id, judge, order (where there is one), and values."""
 
     long: ClassVar[bool] = True
-    notes: ClassVar[tuple[str, ...]] = ()
 
     file: str
     lead: tuple[str, ...]
     """columns of id, judge, and order"""
     values: tuple[str, ...]
-    kind: Literal["verdicts", "scores", "probabilities"]
+    kind: Kind
     numbers: str | None
     first: First
+    order: OrderColumn | None = None
+    notes: tuple[str, ...] = ()
+    sample: str | None = None
+    """column that numbers the samples, which only tells rows that are there twice"""
 
     @property
     def columns(self) -> list[str]:
         """Columns of the file in the order of a row's cells."""
-        return [*self.lead, *self.values]
+        return [*self.lead, *self.values, *([] if self.sample is None else [self.sample])]
+
+    def repeats(self, rows: Sequence[Row]) -> int:
+        """How many rows repeat a sample of a judge, as those of a file that was joined with itself do."""
+        if self.sample is None:
+            return 0
+        keys = [(*map(str, row[: len(self.lead)]), str(row[-1])) for row in rows]
+        return len(keys) - len(set(keys))
+
+    def repeats_note(self, count: int) -> list[str]:
+        """What to tell of so many such rows."""
+        if not count:
+            return []
+        names = ", ".join([*self.lead[:2], str(self.sample), *self.lead[2:]])
+        repeated = "row repeats" if count == 1 else "rows repeat"
+        return [f"{count} {repeated} {names} and count as more samples; leave out what is there twice"]
 
     def read(
         self,
         rows: Sequence[Row],
         *,
         first_row: int = 1,
-        known: Collection[str] = (),
+        known: Known = (),
         unread: dict[str, Unread] | None = None,
         words: dict[str, Words] | None = None,
+        partial: bool = False,
     ) -> dict[str, JudgeColumn]:
         """Judge → its column, a row for each distinct id in order of appearance.
 
@@ -73,11 +168,11 @@ class LongShape:
         first_row
             The number of the first of these rows in the file, for errors.
         known
-            Names that are surely judges'.
+            Names that are surely judges', or what a panel remembers of them.
         unread
             Takes the texts that are no verdict, by judge.
-        words
-            As for `verdict_column`: these are some of the file's rows.
+        words, partial
+            As for `verdict_column`: whether these are some of the file's rows.
 
         Raises
         ------
@@ -85,48 +180,40 @@ class LongShape:
             A cell that cannot be read, named by row.
         """
         index = {value: place for place, value in enumerate(dict.fromkeys(row[0] for row in rows))}
-        by_judge: dict[str, tuple[list[tuple[int, First]], list[Sequence[Any]]]] = {}
-        skip, ordered = len(self.lead), len(self.lead) == 3
+        by_judge: dict[str, Cells] = {}
+        skip = len(self.lead)
         default = First.UNKNOWN if self.kind == "scores" else self.first
         for count, row in enumerate(rows, start=first_row):
             where = f"{self.file} row {count} (id {row[0]})"
             if is_missing(row[1]):
                 raise InputError(f"{where}: judge is empty; name the judge")
-            slot = first_of(row[2], where) if ordered else default
-            places, cells = by_judge.setdefault(str(row[1]), ([], []))
-            places.append((index[row[0]], slot))
-            given = row[skip:]
-            cells.append(
-                given
-                if self.kind == "verdicts"
-                else [number(cell, f"{where}: {name}") for cell, name in zip(given, self.values, strict=True)]
-            )
-        found: dict[str, JudgeColumn] = {}
-        n = len(index)
+            slot = default if self.order is None else self.order.read(row[2], where)
+            own = by_judge.setdefault(str(row[1]), Cells.empty())
+            own.places.append((index[row[0]], slot))
+            own.wheres.append(where)
+            own.cells.append(row[skip : skip + len(self.values)])
         # One judge that failed everywhere is missing; a file of which nothing can be read is a mistake.
         heard = self.kind == "verdicts" and any(
-            verdict_of(row[skip], numbers=NUMBERED) != LOST for row in rows
+            verdict_of(cell, numbers=NUMBERED) != LOST
+            for cell in spread_out(rows, [row[skip] for row in rows])[1]
         )
-        for name, (places, cells) in by_judge.items():
-            if self.kind == "verdicts":
-                flat = [one[0] for one in cells]
-                if unread is not None:
-                    unread[name] = unread_texts(flat)
-                found[name] = verdict_column(
-                    name,
-                    places,
-                    flat,
-                    n,
-                    file=self.file,
-                    coding=self.numbers,
-                    known=heard or name in known,
-                    words=words,
-                )
-            elif self.kind == "scores":
-                found[name] = score_column(places, [(one[0], one[1]) for one in cells], n)
-            else:
-                found[name] = probability_column(name, places, cells, n, file=self.file, first_row=first_row)
-        return found
+        return {
+            name: column_of(
+                name, self.kind, self.values, own, len(index), file=self.file, first_row=first_row,
+                coding=coding_of(name, self.numbers, known), surely=heard or name in known, known=known,
+                unread=unread, words=words, partial=partial,
+            )
+            for name, own in by_judge.items()
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wide:
+    """Columns of one judge in a row a pair."""
+
+    kind: Kind
+    columns: tuple[tuple[tuple[str, ...], First | None], ...]
+    """groups of columns, each one answer or sample, and what was seen first there (None: as the row says)"""
 
 
 @dataclass(frozen=True)
@@ -138,18 +225,18 @@ class WideShape:
     file: str
     lead: tuple[str, ...]
     """columns of id and order"""
-    verdicts: tuple[str, ...]
-    scores: dict[str, tuple[str, ...]]
-    probabilities: dict[str, tuple[str, ...]]
+    judges: Mapping[str, Wide]
     numbers: str | None
     first: First
+    order: OrderColumn | None = None
     notes: tuple[str, ...] = ()
     """on columns that may have been meant and are not read"""
 
     @property
     def _values(self) -> list[str]:
-        groups = (*self.scores.values(), *self.probabilities.values())
-        return list(dict.fromkeys([*self.verdicts, *(name for own in groups for name in own)]))
+        return list(
+            dict.fromkeys(name for one in self.judges.values() for own, _ in one.columns for name in own)
+        )
 
     @property
     def columns(self) -> list[str]:
@@ -161,130 +248,30 @@ class WideShape:
         rows: Sequence[Row],
         *,
         first_row: int = 1,
-        known: Collection[str] = (),
+        known: Known = (),
         unread: dict[str, Unread] | None = None,
         words: dict[str, Words] | None = None,
+        partial: bool = False,
     ) -> dict[str, JudgeColumn]:
         """Judge → its column, a row for each given; parameters and errors as for `LongShape.read`."""
         wheres = [f"{self.file} row {k} (id {row[0]})" for k, row in enumerate(rows, start=first_row)]
-        slots = [
-            first_of(row[1], where) if len(self.lead) == 2 else self.first
-            for row, where in zip(rows, wheres, strict=True)
-        ]
-        alone = slots if len(self.lead) == 2 else [First.UNKNOWN] * len(rows)
+        stated = None
+        if self.order is not None:
+            stated = [self.order.read(row[1], where) for row, where in zip(rows, wheres, strict=True)]
         place_of = {name: place for place, name in enumerate(self._values, start=len(self.lead))}
-
-        def numbers_of(names: Sequence[str]) -> list[tuple[float, ...]]:
-            return [
-                tuple(number(row[place_of[name]], f"{where}: {name}") for name in names)
-                for row, where in zip(rows, wheres, strict=True)
-            ]
-
-        n = len(rows)
-        places, unordered = list(enumerate(slots)), list(enumerate(alone))
         found: dict[str, JudgeColumn] = {}
-        for name in self.verdicts:
-            cells = [row[place_of[name]] for row in rows]
-            if unread is not None:
-                unread[name] = unread_texts(cells)
-            found[name] = verdict_column(
-                name,
-                places,
-                cells,
-                n,
-                file=self.file,
-                coding=self.numbers,
-                known=name in known,
-                words=words,
-            )
-        for name, own in self.scores.items():
-            found[name] = score_column(unordered, [(one[0], one[1]) for one in numbers_of(own)], n)
-        for name, own in self.probabilities.items():
-            found[name] = probability_column(
-                name, places, numbers_of(own), n, file=self.file, first_row=first_row
-            )
+        for name, one in self.judges.items():
+            default = First.UNKNOWN if one.kind == "scores" else self.first
+            own = Cells.empty()
+            for k, row in enumerate(rows):
+                for names, slot in one.columns:
+                    seen = slot if slot is not None else default if stated is None else stated[k]
+                    own.places.append((k, seen))
+                    own.wheres.append(wheres[k])
+                    own.cells.append([row[place_of[column]] for column in names])
+            found[name] = column_of(
+                name, one.kind, one.columns[0][0], own, len(rows), file=self.file, first_row=first_row,
+                coding=coding_of(name, self.numbers, known), surely=name in known, known=known,
+                unread=unread, words=words, partial=partial,
+            )  # fmt: skip
         return found
-
-
-def check_numbers(numbers: str | None) -> None:
-    """Raise InputError where ``numbers`` is no coding of verdicts."""
-    if numbers not in (None, "120", "012"):
-        raise InputError(
-            f"numbers {numbers!r}: give 120 (1 is A, 2 is B, 0 is a tie) or 012 (0 is A, 1 is B)"
-        )
-
-
-def id_name(table: Table, columns: Columns) -> str:
-    """The column of ids.
-
-    Raises
-    ------
-    InputError
-        There is none.
-    """
-    name = next((found for found in map(columns.find, _IDS) if found is not None), None)
-    if name is None:
-        raise InputError(f"{table.name} lacks the column id; its columns are {columns.shown}; give {SHAPES}")
-    return name
-
-
-def shape_of(
-    table: Table,
-    columns: Columns,
-    name: str,
-    numbers: str | None,
-    first: First,
-    known: Collection[str] = (),
-) -> LongShape | WideShape:
-    """How a file's judgements lie, by its columns and the first filled cells of each; ``known`` as there.
-
-    Raises
-    ------
-    InputError
-        It has judges without verdicts, scores or probabilities, or no judge.
-    """
-    if "judge" in columns:
-        return _long(table, columns, name, numbers, first)
-    return _wide(table, columns, name, numbers, first, known)
-
-
-def _long(table: Table, columns: Columns, name: str, numbers: str | None, first: First) -> LongShape:
-    probs = [found for found in map(columns.find, ("p_a", "p_b", "p_tie")) if found is not None]
-    scores = [found for found in map(columns.find, ("score_a", "score_b")) if found is not None]
-    verdict, order = columns.find("verdict"), columns.find("first")
-    lead = (name, str(columns.find("judge")), *([order] if order else []))
-    if verdict is not None:
-        return LongShape(table.name, lead, (verdict,), "verdicts", numbers, first)
-    if len(scores) == 2:
-        return LongShape(table.name, lead, tuple(scores), "scores", numbers, first)
-    if columns.find("p_a") is not None and columns.find("p_b") is not None:
-        return LongShape(table.name, lead, tuple(probs), "probabilities", numbers, first)
-    raise InputError(
-        f"{table.name} has judges, but neither verdict, nor score_a and score_b, nor p_a and p_b; its "
-        f"columns are {columns.shown}; name them so"
-    )
-
-
-def _wide(
-    table: Table, columns: Columns, name: str, numbers: str | None, first: First, known: Collection[str]
-) -> WideShape:
-    scores = suffixed(table, (":score_a", ":score_b"))
-    probs = suffixed(table, ("_a", "_b"))
-    if "score" in probs:  # of the file's one judge, who has no other name
-        scores[PurePath(table.name).name.partition(".")[0]] = probs.pop("score")[:2]
-    rest = [
-        one for one in table.columns if not any(one in own for own in (*scores.values(), *probs.values()))
-    ]
-    order = columns.find("first")
-    left_out = {name, order, *WINNERS, *WORD_COLUMNS}
-    asked = [one for one in rest if one not in left_out and canonical(one) not in left_out]
-    heads = filled_heads(table, [one for one in asked if one in known or not is_no_judge(one)])
-    named = names_note(table, [one for one in asked if one not in heads])
-    verdicts = tuple(one for one, head in heads.items() if one in known or holds_verdicts(head))
-    probs = {judge: own for judge, own in probs.items() if numeric_columns(table, own)}
-    if not (verdicts or scores or probs):
-        why = "".join(f" ({note})" for note in named)
-        raise InputError(f"{table.name} holds no judge{why}; its columns are {columns.shown}; give {SHAPES}")
-    notes = named + unread_note({one: head for one, head in heads.items() if one not in verdicts})
-    lead = (name, *([order] if order else []))
-    return WideShape(table.name, lead, verdicts, scores, probs, numbers, first, tuple(notes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,13 +11,17 @@ import numpy as np
 
 from ..errors import InputError
 from ..judgements import AnswerScores, First, Judgements
+from ..judgements.known import Known
+from ..judgements.orders import place_words
 from ..judgements.pair_names import exchange_note
-from .answer_rows import answer_rows
+from .answer_rows import answer_columns, answer_rows, sides_of_pairs
 from .cells import is_missing
 from .column_names import Columns
 from .ids import id_column
-from .judgement_rows import number
-from .judgement_shapes import SHAPES, WideShape, check_numbers, id_name, shape_of
+from .item_rows import is_of_items, item_rows
+from .judgement_layout import check_numbers, id_name, shape_of
+from .judgement_rows import Words, number
+from .judgement_shapes import SHAPES, WideShape, coding_of
 from .result_files import read_results, result_format
 from .tables import Table, open_table
 from .unread import Unread, unread_lines
@@ -53,7 +57,7 @@ def read_judgements(
     numbers: str | None = None,
     first: First = First.A,
     format: str | None = None,
-    known: Collection[str] = (),
+    known: Known = (),
 ) -> Judgements:
     """Judgements of pairs from one or more files of different judges; scores of answers become all pairs.
 
@@ -69,7 +73,8 @@ def read_judgements(
     format
         A benchmark's result file, by its name in `RESULT_NAMES`, where its columns are not to tell.
     known
-        Names that are surely judges' (those of a fitted panel): their columns are read whatever they hold.
+        Names that are surely judges', or what a fitted panel remembers of them (`Panel.known_`): their
+        columns are read whatever they hold, and their numbers as the panel learned them.
 
     Raises
     ------
@@ -104,7 +109,7 @@ def load_all(
     numbers: str | None = None,
     first: First = First.A,
     format: str | None = None,
-    known: Collection[str] = (),
+    known: Known = (),
 ) -> list[LoadedJudgements]:
     """Every file as it is, its notes logged; parameters and errors as for :func:`read_judgements`."""
     found = []
@@ -122,7 +127,7 @@ def load_judgements(
     numbers: str | None = None,
     first: First = First.A,
     format: str | None = None,
-    known: Collection[str] = (),
+    known: Known = (),
 ) -> LoadedJudgements:
     """Read one file; parameters and errors as for :func:`read_judgements`."""
     table = open_table(Path(path))
@@ -133,9 +138,15 @@ def load_judgements(
     if results is not None:
         shape = f"a result file of {format or result_format(table)}"
         return _loaded(results, shape, unread, named=True)
-    if "item" in columns and "answer" in columns:
-        answers = answer_rows(table, columns, shapes=SHAPES)
-        return _loaded(answers, "scores of answers", unread, named=True)
+    if (named := answer_columns(table, columns)) is not None:
+        answers, notes = answer_rows(table, columns, *named, shapes=SHAPES, known=known)
+        pairs = sides_of_pairs(answers) if named[0] == columns.find("id") else None
+        if pairs is not None:
+            return _loaded(pairs, "a row an answer of a pair", unread, *notes)
+        return _loaded(answers, "scores of answers", unread, *notes, named=True)
+    if (item := is_of_items(table, columns)) is not None:
+        answers, notes = item_rows(table, columns, item, known=known)
+        return _loaded(answers, "judges of several answers, a row an item", unread, *notes, named=True)
     name = id_name(table, columns)
     layout = shape_of(table, columns, name, numbers, first, known)
     rows = [row for batch in table.batches(layout.columns) for row in batch]
@@ -143,13 +154,17 @@ def load_judgements(
         raise InputError(f"{table.path} has a header but no rows; fetch it again")
     given = [row[0] for row in rows]
     ids, _ = id_column(table, list(dict.fromkeys(given)) if layout.long else given, column=name)
-    found = layout.read(rows, known=known, unread=unread)
+    words: dict[str, Words] = {}
+    found = layout.read(rows, known=known, unread=unread, words=words)
+    coded = {judge: coding_of(judge, numbers, known) or "120" for judge, one in words.items() if one.digits}
+    for judge, judged in found.items():
+        place_words(judge, judged).check(table.name)
     if isinstance(layout, WideShape):
-        return _loaded(Judgements(ids, found), "a column a judge", unread, *layout.notes)
+        return _loaded(Judgements(ids, found, numbers=coded), "a column a judge", unread, *layout.notes)
     cost = columns.find("cost")
     costs = _costs(table, str(columns.find("judge")), cost) if cost else {}
-    repeats = _repeats(table, columns, name)
-    return _loaded(Judgements(ids, found, costs), "a row a judgement", unread, *repeats)
+    repeats = layout.repeats_note(layout.repeats(rows))
+    return _loaded(Judgements(ids, found, costs, coded), "a row a judgement", unread, *layout.notes, *repeats)
 
 
 def _loaded(
@@ -161,14 +176,17 @@ def _loaded(
 ) -> LoadedJudgements:
     answers = isinstance(found, AnswerScores)
     counted = (
-        *_missing(found.missing, len(found), "answers" if answers else "pairs"), *unread_lines(unread), *notes
-    )  # fmt: skip
+        *missing_note(found.missing, len(found), "answers" if answers else "pairs"),
+        *unread_lines(unread),
+        *notes,
+    )
     if isinstance(found, AnswerScores):
         return LoadedJudgements(None, found, counted, shape, unread, named)
     return LoadedJudgements(found, None, counted, shape, unread, named)
 
 
-def _missing(counts: dict[str, int], n: int, what: str) -> tuple[str, ...]:
+def missing_note(counts: Mapping[str, int], n: int, what: str) -> tuple[str, ...]:
+    """How many of ``n`` answers each of the judges lacks that lack most; nothing where none lacks any."""
     lost = {name: count for name, count in counts.items() if count}
     if not lost:
         return ()
@@ -176,18 +194,6 @@ def _missing(counts: dict[str, int], n: int, what: str) -> tuple[str, ...]:
     shown = ", ".join(f"{name} {lost[name]}" for name in worst)
     more = f" and {len(lost) - len(worst)} more judges" if len(lost) > len(worst) else ""
     return (f"missing, of {n} {what}: {shown}{more}",)
-
-
-def _repeats(table: Table, columns: Columns, id_name: str) -> list[str]:
-    """A note where rows repeat a sample, as those of a file that was joined with itself do."""
-    if (sample := columns.find("sample")) is None:
-        return []
-    names = [id_name, str(columns.find("judge")), sample, *filter(None, [columns.find("first")])]
-    rows = [tuple(map(str, row)) for batch in table.batches(names) for row in batch]
-    if not (count := len(rows) - len(set(rows))):
-        return []
-    repeated = "row repeats" if count == 1 else "rows repeat"
-    return [f"{count} {repeated} {', '.join(names)} and count as more samples; leave out what is there twice"]
 
 
 def _costs(table: Table, judge: str, cost: str) -> dict[str, float]:

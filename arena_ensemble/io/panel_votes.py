@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..judgements import AnswerScores, First, Judgements, Scores
 from ..judgements.pair_names import exchanged_ids, pair_parts
 from .answer_results import rewardbench_2_best
+from .answer_rows import name_of
 from .column_names import Columns
 from .ids import check_unique, id_column
 from .judge_columns import annotators_of
@@ -197,7 +198,7 @@ def _from_best(table: Table, columns: Columns) -> PanelVotes:
     return _best_pairs(
         table,
         [
-            (str(row[0]), str(row[1]), flag(row[2], f"{table.name} row {k} (item {row[0]})"))
+            (name_of(row[0]), name_of(row[1]), flag(row[2], f"{table.name} row {k} (item {row[0]})"))
             for k, row in enumerate(rows, 1)
         ],
     )
@@ -289,10 +290,11 @@ def _from_scores(table: Table, columns: Columns, named: Sequence[str]) -> PanelV
             for k, row in enumerate(rows, start=1)
         ]
     )  # fmt: skip
-    keys = {key: place for place, key in enumerate(dict.fromkeys((row[0], str(row[1])) for row in rows))}
-    mean, spread = folded([keys[row[0], str(row[1])] for row in rows], values, len(keys))
+    named_so = [(name_of(row[0]), name_of(row[1])) for row in rows]
+    keys = {key: place for place, key in enumerate(dict.fromkeys(named_so))}
+    mean, spread = folded([keys[key] for key in named_so], values, len(keys))
     scores = AnswerScores(
-        pl.Series("item", [str(key[0]) for key in keys]),
+        pl.Series("item", [key[0] for key in keys]),
         pl.Series("answer", [key[1] for key in keys]),
         tuple(named),
         mean,

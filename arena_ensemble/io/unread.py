@@ -16,7 +16,10 @@ Unread = tuple[tuple[str, int], ...]
 _NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d*)?\Z")
 _SCALE: Final = 0.05
 """share of numbers beyond 0, 1 and 2 from which a column is a scale and no verdicts"""
+_FEWEST: Final = 3
+"""such numbers that make a scale, or half of the cells: one alone in a small file is a slip"""
 _LONGEST: Final = 60
+_MOST_TEXTS: Final = 10_000
 _SHOWN: Final = 3
 _JUDGES: Final = 3
 
@@ -29,6 +32,14 @@ def unread_texts(cells: Sequence[Any]) -> Unread:
         if verdict_of(text, numbers=NUMBERED) == LOST:
             found[_short(text)] += count
     return tuple(found.most_common())
+
+
+def joined_texts(one: Unread, two: Unread) -> Unread:
+    """The counts of both, the commonest first; of ten thousand different texts on the rarest are left out."""
+    found = Counter(dict(one))
+    for text, count in two:
+        found[text] += count
+    return tuple(found.most_common(_MOST_TEXTS))
 
 
 def unread_lines(unread: Mapping[str, Unread]) -> list[str]:
@@ -69,15 +80,22 @@ def refuse_scale(name: str, cells: Sequence[Any], *, file: str, remedy: str) -> 
     Raises
     ------
     InputError
-        A twentieth or more of the filled cells are numbers other than 0, 1, 2, and -1, which marks a failure.
+        A twentieth or more of the filled cells are numbers other than 0, 1, 2, and -1, which marks a failure,
+        and three or more, or half of the cells.
     """
     filled = sum(not is_missing(cell) for cell in cells)
     refuse_beyond(name, beyond_verdicts(cells), filled, file=file, remedy=remedy)
 
 
-def refuse_beyond(name: str, beyond: Mapping[str, int], filled: int, *, file: str, remedy: str) -> None:
-    """As :func:`refuse_scale`, of what `beyond_verdicts` counted among so many filled cells."""
-    if not beyond or sum(beyond.values()) < _SCALE * filled:
+def refuse_beyond(
+    name: str, beyond: Mapping[str, int], filled: int, *, file: str, remedy: str, known: bool = False
+) -> None:
+    """As :func:`refuse_scale`, of what `beyond_verdicts` counted among so many filled cells.
+
+    Of a judge that is ``known`` to give verdicts one or two such numbers are missing, however few its cells.
+    """
+    total = sum(beyond.values())
+    if not beyond or total < _SCALE * filled or (total < _FEWEST and (known or 2 * total < filled)):
         return
     examples = sorted(beyond, key=lambda text: -beyond[text])[:_SHOWN]
     raise InputError(

@@ -2,6 +2,7 @@
 
 from .answers import AnswerScores
 from .columns import MISSING, First, JudgeColumn, LogProbs, Scores, Verdicts
+from .known import KnownJudge
 from .table import Judgements
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "First",
     "JudgeColumn",
     "Judgements",
+    "KnownJudge",
     "LogProbs",
     "Scores",
     "Verdicts",

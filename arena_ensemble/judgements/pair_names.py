@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -65,15 +66,55 @@ def match_pairs(ids: pl.Series, wanted: pl.Series) -> tuple[npt.NDArray[np.int64
 
 def exchange_note(ids: pl.Series, wanted: pl.Series) -> str | None:
     """What to tell a person whose pairs are joined with their answers exchanged; None where none is."""
-    rows, exchanged = match_pairs(ids, wanted)
-    if not exchanged.any():
-        return None
-    first = int(exchanged.argmax())
-    return (
-        f"{exchanged.sum()} of {len(wanted)} pairs are joined with their answers exchanged, such as "
-        f"{wanted[first]!r} with {ids[int(rows[first])]!r}: ids are read as item|answer_a|answer_b; if the "
-        "parts of yours mean something else, write another sign for |"
-    )
+    return Exchanges.of(ids, wanted).note
+
+
+@dataclass(frozen=True)
+class Exchanges:
+    """Pairs that are joined with their answers exchanged, counted over some rows of a table."""
+
+    count: int = 0
+    pairs: int = 0
+    """all pairs of the table"""
+    example: tuple[str, str] | None = None
+    """one of them, and what it was joined with"""
+    odd: str | None = None
+    """an id of the table that names no pair: where there is one, nothing of it may be exchanged"""
+
+    @classmethod
+    def of(cls, ids: pl.Series, wanted: pl.Series) -> Exchanges:
+        """Of ``wanted``, joined with ``ids``."""
+        rows, exchanged = match_pairs(ids, wanted)
+        first = int(exchanged.argmax()) if len(exchanged) else 0
+        example = (str(wanted[first]), str(ids[int(rows[first])])) if exchanged.any() else None
+        return cls(int(exchanged.sum()), len(wanted), example, odd_name(wanted))
+
+    def __add__(self, other: Exchanges) -> Exchanges:
+        """Of both."""
+        return Exchanges(
+            self.count + other.count,
+            self.pairs + other.pairs,
+            self.example or other.example,
+            self.odd if self.odd is not None else other.odd,
+        )
+
+    @property
+    def note(self) -> str | None:
+        """What to tell of them."""
+        if self.example is None:
+            return None
+        one, two = self.example
+        return (
+            f"{self.count} of {self.pairs} pairs are joined with their answers exchanged, such as {one!r} "
+            f"with {two!r}: ids are read as item|answer_a|answer_b; if the parts of yours mean something "
+            "else, write another sign for |"
+        )
+
+
+def odd_name(ids: pl.Series) -> str | None:
+    """The first id that names no pair of two different answers; None where all do."""
+    lost = ids.filter(exchanged_ids(ids).is_null())
+    return str(lost[0]) if len(lost) else None
 
 
 def joined_ids(parts: list[pl.Series]) -> pl.Series:

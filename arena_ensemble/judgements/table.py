@@ -29,6 +29,8 @@ class Judgements:
         Judge → its column of n rows.
     costs
         Judge → cost of one call, in any one unit (dollars, seconds); judges without a cost are absent.
+    numbers
+        Judge → what numbers meant as its verdicts, ``120`` or ``012``, of those that gave numbers.
 
     Raises
     ------
@@ -39,6 +41,7 @@ class Judgements:
     ids: pl.Series
     columns: Mapping[str, JudgeColumn]
     costs: Mapping[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.ids.dtype not in (pl.Int64, pl.String) or self.ids.null_count():
@@ -58,6 +61,7 @@ class Judgements:
                 raise InputError(f"cost {cost} of {name!r}: give a finite cost per call of a judge")
         object.__setattr__(self, "columns", dict(self.columns))
         object.__setattr__(self, "costs", {name: float(cost) for name, cost in self.costs.items()})
+        object.__setattr__(self, "numbers", dict(self.numbers))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,13 +80,19 @@ class Judgements:
         """The given rows, in the given order."""
         index = np.asarray(rows, dtype=np.int64)
         return Judgements(
-            self.ids[index], {name: column.take(index) for name, column in self.columns.items()}, self.costs
+            self.ids[index],
+            {name: column.take(index) for name, column in self.columns.items()},
+            self.costs,
+            self.numbers,
         )
 
     def swapped(self) -> Judgements:
         """The judgements of the exchanged answers, what was seen first exchanged too."""
         return Judgements(
-            self.ids, {name: column.swapped() for name, column in self.columns.items()}, self.costs
+            self.ids,
+            {name: column.swapped() for name, column in self.columns.items()},
+            self.costs,
+            self.numbers,
         )
 
     def select(self, judges: Sequence[str]) -> Judgements:
@@ -96,7 +106,8 @@ class Judgements:
         if absent := [name for name in judges if name not in self.columns]:
             raise InputError(f"no judge {absent[0]!r}; choose among: {', '.join(self.judges)}")
         costs = {name: cost for name, cost in self.costs.items() if name in judges}
-        return Judgements(self.ids, {name: self.columns[name] for name in judges}, costs)
+        numbers = {name: coding for name, coding in self.numbers.items() if name in judges}
+        return Judgements(self.ids, {name: self.columns[name] for name in judges}, costs, numbers)
 
     @classmethod
     def joined(cls, parts: Sequence[Judgements]) -> Judgements:
@@ -112,6 +123,7 @@ class Judgements:
         first = parts[0]
         columns: dict[str, JudgeColumn] = {}
         costs: dict[str, float] = {}
+        numbers: dict[str, str] = {}
         for part in parts:
             if part.ids.dtype != first.ids.dtype:
                 raise InputError(
@@ -127,7 +139,8 @@ class Judgements:
                 )
             columns.update(part._on(ids))
             costs.update(part.costs)
-        return cls(ids, columns, costs)
+            numbers.update(part.numbers)
+        return cls(ids, columns, costs, numbers)
 
     def aligned_to(self, ids: pl.Series) -> Judgements:
         """The rows of ``ids``, joined by id and in that order; what is not here is missing for every judge.
@@ -148,7 +161,7 @@ class Judgements:
                 f"no vote is about a pair that was judged: votes have ids like {ids[0]!r}, judgements like "
                 f"{self.ids[0] if len(self) else None!r}; write the same ids in both"
             )
-        return Judgements(ids, self._on(ids), self.costs)
+        return Judgements(ids, self._on(ids), self.costs, self.numbers)
 
     def _on(self, ids: pl.Series) -> dict[str, JudgeColumn]:
         """Judge → its column on other ids of the same type."""

@@ -14,8 +14,8 @@ from sklearn.exceptions import NotFittedError
 
 from ..errors import ArtifactError, InputError
 from ..features import Features
-from ..judgements import Judgements
-from ..metrics import ScoreRow, checked_labels, group_codes
+from ..judgements import Judgements, KnownJudge
+from ..metrics import ScoreRow, group_codes
 from ..predictions import Floats, without_ties
 from ..stacking import Stacker
 from ..stacking.candidates import candidates_for, for_judges
@@ -27,7 +27,7 @@ from .evidence import Evidence
 from .judge_facts import JudgeFacts
 from .panel_state import MAIN, dump_state, read_state
 from .refits import Refits
-from .soft_labels import as_votes
+from .soft_labels import voted_rows
 
 MIN_FOLDS: Final = 4
 BLOCK_ROWS: Final = 1024
@@ -113,7 +113,7 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         InputError
             As for `Stacker.fit`, fewer than four folds, or shares that are none.
         """
-        rows, labels = _votes(y, len(judgements))
+        rows, labels = voted_rows(y, len(judgements))
         if len(np.unique(labels)) < 2:
             raise InputError("every vote is the same; there is nothing to learn")
         codes = group_codes(groups, len(judgements))[rows]
@@ -146,6 +146,7 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         stacker.fit_source(source, candidates, labels, codes, fold, on_progress=on_progress)
         self.stacker_ = stacker
         self.encoders_: Encoders = source.encoders(fold, frozenset())
+        self._numbers = dict(judgements.numbers)
         shown = np.unique(rows, return_index=True)[1]
         self.oof_log_proba_: Floats = self._finished(stacker.oof_log_proba_[shown])
         self.candidate_oof_ = {
@@ -188,6 +189,14 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def judge_names_(self) -> tuple[str, ...]:
         """The judges' names, in order."""
         return tuple(sorted(self._checked().encoders_))
+
+    @property
+    def known_(self) -> dict[str, KnownJudge]:
+        """What `read_judgements` needs to read later files as the first ones: ``known=panel.known_``."""
+        return {
+            name: KnownJudge(encoder.kind, self._numbers.get(name))
+            for name, encoder in self._checked().encoders_.items()
+        }
 
     @property
     def judges_(self) -> list[JudgeFacts]:
@@ -265,7 +274,7 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
     def dump(self) -> dict[str, bytes]:
         """File name → content of what prediction needs: the encoders, and the stacker's files."""
         self._checked()
-        state = dump_state(self.encoders_, ties=self.ties_, table=self.has_table_)
+        state = dump_state(self.encoders_, ties=self.ties_, table=self.has_table_, numbers=self._numbers)
         return {MAIN: state, **self.stacker_.dump()}
 
     @classmethod
@@ -279,6 +288,7 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         """
         panel, state = cls(), read_state(files)
         panel.encoders_, panel.ties_, panel.has_table_ = state.encoders, state.ties, state.table
+        panel._numbers = state.numbers
         panel.stacker_ = Stacker.restore(files)
         if panel.stacker_.fitted_.members != panel.judge_names_:
             raise ArtifactError(f"{MAIN} and the stacker's file name other judges; {_REMEDY}")
@@ -333,14 +343,3 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         if not hasattr(self, "encoders_"):
             raise NotFittedError("this Panel is not fitted yet; call fit first")
         return self
-
-
-def _votes(y: npt.ArrayLike, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row of each vote and its outcome, (m,) each."""
-    given = np.asarray(y)
-    if given.ndim == 2:
-        return as_votes(given, n)
-    labels = checked_labels(given)
-    if len(labels) != n:
-        raise InputError(f"{len(labels)} votes for {n} judged pairs; align the judgements to the votes")
-    return np.arange(n), labels

@@ -22,6 +22,8 @@ class EncoderState(FrozenState):
 
     kind: Literal["verdicts", "scores", "log_probs"]
     values: dict[str, Any]
+    numbers: Literal["120", "012"] | None = None
+    """what numbers meant as its verdicts, where it gave numbers"""
 
 
 class PanelState(FrozenState):
@@ -40,15 +42,21 @@ class Restored:
     encoders: Encoders
     ties: bool
     table: bool
+    numbers: dict[str, str]
 
 
-def dump_state(encoders: Encoders, *, ties: bool, table: bool) -> bytes:
-    """The content of `MAIN`."""
+def dump_state(encoders: Encoders, *, ties: bool, table: bool, numbers: Mapping[str, str]) -> bytes:
+    """The content of `MAIN`; ``numbers`` as in `Judgements`."""
     judges = {
-        name: EncoderState(kind=one.kind, values=one.state().model_dump())  # type: ignore[arg-type]
+        name: EncoderState(
+            kind=one.kind,  # type: ignore[arg-type]
+            values=one.state().model_dump(),
+            numbers=numbers.get(name),  # type: ignore[arg-type]
+        )
         for name, one in encoders.items()
     }
-    return PanelState(format=FORMAT, judges=judges, ties=ties, table=table).model_dump_json(indent=1).encode()
+    state = PanelState(format=FORMAT, judges=judges, ties=ties, table=table)
+    return state.model_dump_json(indent=1).encode()
 
 
 def read_state(files: Mapping[str, bytes]) -> Restored:
@@ -67,4 +75,5 @@ def read_state(files: Mapping[str, bytes]) -> Restored:
     except (ValidationError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
         raise ArtifactError(f"{MAIN} is not as written ({reason}); {_REMEDY}") from None
-    return Restored(encoders, state.ties, state.table)
+    numbers = {name: one.numbers for name, one in state.judges.items() if one.numbers is not None}
+    return Restored(encoders, state.ties, state.table, dict(numbers))

@@ -53,6 +53,8 @@ class Threshold:
     rows_needed: int | None = None
     """where no threshold is safe: about how many rows like these would have one; None where no part of them
     seems to err seldom enough"""
+    least_kept: int | None = None
+    """where no threshold is safe: so many kept rows are the fewest that prove ``alpha``, without one error"""
 
 
 def risk_coverage(
@@ -138,8 +140,17 @@ def safe_threshold(
         return Threshold(found, float(kept.mean()), error, alpha, delta, rows)
     return Threshold(
         None, 0.0, error, alpha, delta, rows, _reachable(errors, counts, alpha, delta),
-        _rows_needed(errors, counts, alpha, delta, rows),
+        _rows_needed(errors, counts, alpha, delta, rows), least_kept(alpha, delta),
     )  # fmt: skip
+
+
+def least_kept(alpha: float, delta: float) -> int:
+    """The fewest kept rows, none of them wrong, of which `safe_threshold` certifies ``alpha``.
+
+    Zero errors among n have probability (1 - alpha)^n where the share of errors is alpha; each of the two
+    starts has half of ``delta``.
+    """
+    return math.ceil(math.log(delta / _STARTS) / math.log1p(-alpha) - 1e-9)
 
 
 def _reachable(errors: Floats, counts: npt.NDArray[np.int64], alpha: float, delta: float) -> float | None:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..metrics import checked_labels
 from ..predictions import Floats
 
 MOST_ANNOTATORS: Final = 12
@@ -49,3 +50,20 @@ def as_votes(shares: npt.NDArray[np.floating], n: int) -> tuple[npt.NDArray[np.i
         counts[row, largest[: MOST_ANNOTATORS - int(counts[row].sum())]] += 1
     flat = counts.ravel()
     return np.repeat(np.arange(n), counts.sum(axis=1)), np.repeat(np.tile([0, 1, 2], n), flat)
+
+
+def voted_rows(y: npt.ArrayLike, n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Row of each vote and its outcome, (m,) each; ``y`` as for `Panel.fit`.
+
+    Raises
+    ------
+    InputError
+        Votes that are none, or of another number of pairs.
+    """
+    given = np.asarray(y)
+    if given.ndim == 2:
+        return as_votes(given, n)
+    labels = checked_labels(given)
+    if len(labels) != n:
+        raise InputError(f"{len(labels)} votes for {n} judged pairs; align the judgements to the votes")
+    return np.arange(n), labels

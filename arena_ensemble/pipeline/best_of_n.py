@@ -20,6 +20,7 @@ from ..judgements import AnswerScores
 from ..panels import choice_files
 from ..panels.best_of_n import BestOfN
 from ..predictions import Floats
+from .best_names import named_as
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,9 @@ def best_data(
             f"{votes}: no voted item has scores: votes have items like {next(iter(best.shares))!r}, "
             f"judgements like {scores.items[0]!r}; write the same items in both"
         )
+    voted, note = named_as(voted, scores)
+    if note is not None:
+        log.warning("%s: %s", votes, note)
     if lost := len(best.shares) - len(voted):
         log.warning("%s: %d of %d voted items have no scores and are left out", votes, lost, len(best.shares))
     if unvoted := len(there) - len(voted):
@@ -149,7 +153,7 @@ def predict_best(folder: Path, judgements: Sequence[Path], *, format: str | None
         A file of the panel is truncated or edited.
     """
     model = choice_files.load(folder)
-    scores = _joined(load_all(judgements, format=format))
+    scores = _joined(load_all(judgements, format=format, known=model.judges_))
     if unknown := [name for name in scores.judges if name not in model.judges_]:
         raise InputError(
             f"the panel does not know the judge {unknown[0]!r} (it has {', '.join(model.judges_[:8])}); "

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import polars as pl
 
 from ..battles import Battles, align_rows
+from ..errors import InputError
 from ..judgements.pair_names import exchanged_ids, match_pairs
+
+KINDS: Final = ("whole numbers", "texts")
 
 
 def texts_of(battles: Battles, ids: pl.Series, *, name: str) -> Battles:
@@ -25,6 +30,11 @@ def texts_of(battles: Battles, ids: pl.Series, *, name: str) -> Battles:
         A pair without text, or ids of another type.
     """
     asked, exchanged = ids, np.zeros(len(ids), dtype=bool)
+    if battles.ids.dtype != ids.dtype:
+        raise InputError(
+            f"{name}: ids are {KINDS[battles.ids.dtype == pl.String]}, such as {battles.ids[0]!r}, those of "
+            f"the judged pairs {KINDS[ids.dtype == pl.String]}, such as {ids[0]!r}; write them alike"
+        )
     if battles.ids.dtype == ids.dtype:
         exchanged = match_pairs(battles.ids, ids)[1]
         asked = pl.select(pl.when(pl.Series(exchanged)).then(exchanged_ids(ids)).otherwise(ids).alias("id"))[

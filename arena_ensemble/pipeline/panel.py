@@ -108,6 +108,8 @@ def panel_data(
     voted = None
     if battles is not None:
         voted = texts_of(battles, ids, name=str(text))
+        if note := exchange_note(battles.ids, ids):
+            log.warning("%s: %s", text, note)
     found = _named_groups(groups, votes, common)
     if found is None and voted is not None:
         found = group_keys(voted)

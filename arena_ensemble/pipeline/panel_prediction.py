@@ -19,6 +19,7 @@ from ..features import Features, extract
 from ..io import read_battles, read_judgements, write_submission
 from ..io.column_names import WINNERS
 from ..judgements import First, JudgeColumn, Judgements, LogProbs, Scores, Verdicts
+from ..judgements.pair_names import exchange_note
 from ..panels import Panel
 from ..panels.folder import folder_threshold
 from ..predictions import Floats
@@ -114,15 +115,17 @@ def predict_panel(
     """
     panel = Panel.load(folder)
     check_texts(panel, text, equal_style=equal_style)
-    given = read_judgements(
-        *judgements, numbers=numbers, first=first, format=format, known=panel.judge_names_
-    )
+    warn_numbers(panel, numbers)
+    given = read_judgements(*judgements, numbers=numbers, first=first, format=format, known=panel.known_)
     check_known(panel, given.judges)
     absent = tuple(name for name in panel.judge_names_ if name not in given.judges)
     warn_absent(absent, len(given))
-    battles = (
-        None if text is None else texts_of(read_battles(text, format=text_format), given.ids, name=str(text))
-    )
+    battles = None
+    if text is not None:
+        whole = read_battles(text, format=text_format)
+        battles = texts_of(whole, given.ids, name=str(text))
+        if note := exchange_note(whole.ids, given.ids):
+            log.warning("%s: %s", text, note)
     found, level = predicted(panel, given, battles, equal_style=equal_style)
     return PanelPrediction(given.ids, found, absent, level, folder_threshold(folder))
 
@@ -152,6 +155,17 @@ def check_known(panel: Panel, judges: Sequence[str]) -> None:
         raise InputError(
             f"the panel does not know the judge {unknown[0]!r} (it has {known}); leave that judge out, or "
             "fit the panel again with it"
+        )
+
+
+def warn_numbers(panel: Panel, numbers: str | None) -> None:
+    """Log where numbers shall mean something else than in the files that the panel was fitted on."""
+    learned = {one.numbers for one in panel.known_.values()} - {None, numbers}
+    if numbers is not None and learned:
+        log.warning(
+            "numbers of verdicts are read as %s, as asked; the panel was fitted on %s",
+            numbers,
+            ", ".join(sorted(filter(None, learned))),
         )
 
 

@@ -27,10 +27,10 @@ from ..deadline import Deadline
 from ..errors import InputError
 from ..io import open_chunks
 from ..io.column_names import WINNERS
-from ..io.judgement_chunks import PairChunks, RawPairs, check_words, open_judgements
-from ..io.judgement_rows import Words
+from ..io.judgement_chunks import PairChunks, RawPairs, open_judgements
+from ..io.judgement_notes import FileNotes, check_names, check_pairs, check_words, read_part
 from ..judgements import First, Judgements
-from ..judgements.pair_names import pair_names
+from ..judgements.pair_names import Exchanges, odd_name, pair_names
 from ..panels import Panel
 from ..panels.folder import folder_threshold
 from . import tasks
@@ -41,12 +41,12 @@ from .chunk_run import OnRows, ShardedPrediction, over_chunks
 from .chunks_on_ray import on_cluster
 from .executors import OnRay
 from .pair_texts import texts_of
-from .panel_prediction import PanelPrediction, check_known, check_texts, predicted, warn_absent
+from .panel_prediction import PanelPrediction, check_known, check_texts, predicted, warn_absent, warn_numbers
 from .streaming import CHUNK_ROWS, MOST_PROCESSES, new_run
 
 log = logging.getLogger(__name__)
 
-_JUDGES: Final = "judges"
+_FILES: Final = "files"
 
 
 @dataclass(frozen=True)
@@ -70,20 +70,24 @@ class PanelPass:
 
     def read(self, raw: RawPairs) -> ReadChunk:
         """The judgements of a chunk's pairs, and their texts."""
-        words: list[dict[str, Words]] = [{} for _ in self.chunks.files]
-        tables = [
-            file.read(part.rows, part.first_row, found)
-            for file, part, found in zip(self.chunks.files, raw.parts, words, strict=True)
-            if part is not None
-        ]
+        seen, tables = list[FileNotes](), list[Judgements]()
+        for file, part in zip(self.chunks.files, raw.parts, strict=True):
+            table, notes = (None, FileNotes()) if part is None else read_part(file, part)
+            tables += [] if table is None else [table]
+            seen.append(notes)
         given = Judgements.joined(tables)
+        check_pairs(self.chunks, len(tables[0]), given.ids)
+        seen = [one.joined_with(given.ids) for one in seen]
         battles, digest = None, given.digest()
         if self.chunks.text is not None:
             text = self.chunks.text
             parts = [text.battles(part).frame for part in raw.texts]
-            battles = texts_of(Battles(pl.concat(parts)), given.ids, name=text.table.name)
+            whole = Battles(pl.concat(parts))
+            exchanges = Exchanges.of(whole.ids, given.ids)
+            seen.append(FileNotes(exchanges=dataclasses.replace(exchanges, odd=odd_name(whole.ids))))
+            battles = texts_of(whole, given.ids, name=text.table.name)
             digest = digest_json([digest, content_digest(battles)])
-        return ReadChunk((given, battles), given.ids, digest, {_JUDGES: given.judges, "words": words})
+        return ReadChunk((given, battles), given.ids, digest, {_FILES: seen})
 
     def names(self, ids: pl.Series) -> pl.Series:
         """One name for both forms of a pair where files are joined, each id by itself where one is read."""
@@ -128,19 +132,40 @@ class _LoadedPanel:
 
 @dataclass
 class _Seen:
-    """What only all chunks together tell: which judges were asked, and what their verdicts are written in."""
+    """What only all chunks together tell of every file, and of the texts last."""
 
     chunks: PairChunks
-    judges: set[str] = field(default_factory=set)
-    words: list[dict[str, Words]] = field(default_factory=list)
+    files: list[FileNotes] = field(default_factory=list)
+
+    @property
+    def judges(self) -> set[str]:
+        """Those that were asked."""
+        return {name for one in self.files for name in one.missing}
 
     def add(self, notes: Mapping[str, Any]) -> None:
-        self.judges |= set(notes[_JUDGES])
-        self.words = self.words or [{} for _ in self.chunks.files]
-        for known, new in zip(self.words, notes["words"], strict=True):
-            for name, written in new.items():
-                known[name] = known.get(name, Words()) + written
-        check_words(self.chunks.files, self.words, last=False)
+        new: list[FileNotes] = notes[_FILES]
+        self.files = [one + two for one, two in zip(self.files, new, strict=True)] if self.files else new
+        self._check(last=False)
+
+    def check(self) -> None:
+        """Refuse and tell what only the end shows, as it is told of files that are read whole."""
+        self._check(last=True)
+        named = [one.table.name for one in self.chunks.files]
+        for name, file, one in zip(named, self.chunks.files, self.files, strict=False):
+            for line in one.notes(file):
+                log.warning("%s: %s", name, line)
+        for one in self.files[1 : len(named)]:
+            if one.exchanges.note:
+                log.warning("judgements: %s", one.exchanges.note)
+        if self.chunks.text is not None and (note := self.files[-1].exchanges.note):
+            log.warning("%s: %s", self.chunks.text.table.path, note)
+
+    def _check(self, *, last: bool) -> None:
+        check_words(self.chunks.files, [one.words for one in self.files[: len(self.chunks.files)]], last=last)
+        check_names(self.chunks, [one.exchanges for one in self.files])
+        for file, one in zip(self.chunks.files, self.files, strict=False):
+            for words in one.places.values():
+                words.check(file.table.name)
 
 
 def predict_panel_shards(
@@ -190,8 +215,9 @@ def predict_panel_shards(
     deadline = deadline_of(hours)
     if chunk_rows < 1:
         raise InputError(f"chunks of {chunk_rows} pairs: give at least 1")
+    warn_numbers(panel, numbers)
     files = tuple(
-        open_judgements(Path(one), numbers=numbers, first=first, format=format, known=panel.judge_names_)
+        open_judgements(Path(one), numbers=numbers, first=first, format=format, known=panel.known_)
         for one in judgements
     )
     if not files:
@@ -225,7 +251,7 @@ def predict_panel_shards(
             done, kept = over_chunks(
                 pool, given, shards, deadline=deadline, on_rows=on_rows, on_notes=seen.add
             )
-        check_words(files, seen.words, last=True)
+        seen.check()
         equal = [name for name in ("equal_a", "equal_b", "equal_tie") if equal_style]
         manifest = shards.finish(done, ["id", *WINNERS, *equal])
     absent = [name for name in panel.judge_names_ if name not in seen.judges]

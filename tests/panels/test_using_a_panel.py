@@ -17,7 +17,7 @@ from arena_ensemble.panels.annotators import may_replace
 from arena_ensemble.panels.cascade import Step, simulate
 from arena_ensemble.panels.judge_statistics import agreement, judge_statistics
 from arena_ensemble.panels.ranking import rank
-from arena_ensemble.panels.selective import risk_coverage, safe_threshold
+from arena_ensemble.panels.selective import least_kept, risk_coverage, safe_threshold
 from arena_ensemble.panels.vote_budget import vote_budget
 from arena_ensemble.predictions import from_delta_tau
 
@@ -94,6 +94,17 @@ def test_where_no_threshold_is_safe_it_says_what_would_be() -> None:
     assert hopeless.rows_needed is None
     assert hopeless.reachable == pytest.approx(0.56, abs=0.02)
     assert safe_threshold(log_probs, y, alpha=found.reachable).reachable is None
+
+
+@pytest.mark.parametrize(("alpha", "delta"), [(0.1, 0.05), (0.03, 0.1), (0.3, 0.2)])
+def test_fewer_rows_than_the_least_prove_nothing(alpha: float, delta: float) -> None:
+    """However right and sure they are; and so many without an error are enough."""
+    least = least_kept(alpha, delta)
+    for rows in (least - 1, least):
+        sure = np.log(np.tile([0.9989, 1e-3, 1e-4], (rows, 1)))
+        found = safe_threshold(sure, np.zeros(rows, dtype=int), alpha=alpha, delta=delta)
+        assert (found.threshold is None) == (rows < least)
+        assert found.least_kept == (least if rows < least else None)
 
 
 def test_risk_falls_with_coverage_and_ends_at_the_whole() -> None:

@@ -228,7 +228,7 @@ def test_what_cannot_be_read_is_told_by_many_verdicts_not_by_a_chunk(place: Path
             place / "panel", [file], tmp_path / "o", chunk_rows=90, jobs=1, **options
         ).rows
 
-    with pytest.raises(InputError, match="are 0 and 1 alone"):
+    with pytest.raises(InputError, match="are 0 and 1 alone"):  # the panel learned words, not numbers
         run([k % 2 for k in range(1200)])
     assert run([k % 2 for k in range(1200)], numbers="012") == 1200
     assert run([0] * 950 + [2] * 250) == 1200  # a chunk of 0 alone says nothing
@@ -312,6 +312,116 @@ def test_the_command(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "--out: not with --shards" in refusal([*base, "--shards", out, "--out", "x.csv"], capsys)
     assert "--hours: of no use with --panel" in refusal([*base, "--out", "x.csv", "--hours", "1"], capsys)
     assert "--base: of no use with --panel" in refusal([*base, "--shards", out, "--base", "a=b"], capsys)
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    found = sorted(one.getMessage() for one in caplog.records if one.levelname == "WARNING")
+    caplog.clear()
+    return found
+
+
+@pytest.mark.parametrize("chunk_rows", [7, 50, 500])
+@pytest.mark.parametrize("shape", ["long", "wide"])
+def test_all_notes_are_those_of_files_read_whole(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, chunk_rows: int, shape: str
+) -> None:
+    """Missing answers, texts that are no verdict, samples that are there twice, pairs joined exchanged."""
+    rows = 120
+    ids = [f"q{k}|x|y" for k in range(rows)]
+    words = [["A", "B", "both fail", "", "I refuse", "tie"][k % 6] for k in range(rows)]
+    if shape == "wide":
+        columns = {"id": ids, "careful": words, "hasty": ["A"] * 60 + [""] * 60, "correct": ["tie"] * rows}
+        judged = pl.DataFrame(columns)
+    else:
+        long = [
+            {"id": name, "judge": judge, "sample": 0, "verdict": word}
+            for k, (name, word) in enumerate(zip(ids, words, strict=True))
+            for judge in ("careful", *(["hasty"] if k > 70 else []))
+            for _ in range(1 + (k % 9 == 0))
+        ]
+        judged = pl.DataFrame(long)
+    judged.write_csv(tmp_path / "judged.csv")
+    turned = [f"q{k}|y|x" if k % 4 == 0 else name for k, name in enumerate(ids)]
+    scores = pl.DataFrame({"id": turned, "judge": "reward", "score_a": 1.0, "score_b": 0.5}).filter(
+        pl.int_range(pl.len()) % 3 != 1
+    )
+    scores.write_csv(tmp_path / "scores.csv")
+    files = [tmp_path / "judged.csv", tmp_path / "scores.csv"]
+    expected = predict_panel(place / "panel", files)
+    whole = warnings_of(caplog)
+    assert any("missing, of 120 pairs" in one for one in whole)
+    assert any("pairs are joined with their answers exchanged" in one for one in whole)
+    assert any("are no verdict: " in one for one in whole)
+    assert any("rows repeat" in one for one in whole) == (shape == "long")
+    predict_panel_shards(place / "panel", files, tmp_path / "o", chunk_rows=chunk_rows, jobs=1)
+    assert warnings_of(caplog) == whole
+    assert shards_of(tmp_path / "o").equals(expected.frame(logs=False))
+
+
+def test_names_of_pairs_are_decided_by_all_rows_not_by_a_chunk(place: Path, tmp_path: Path) -> None:
+    """In memory nothing is exchanged where one id names no two answers; chunks that did so are refused."""
+    ids = [f"d{k}|01|02" for k in range(30)]
+    other = ["d0|02|01", *ids[1:]]
+    for odd_first in (False, True):
+        leader, follower = (["d|01|01", *ids], other) if odd_first else ([*ids, "d|01|01"], other)
+        pl.DataFrame({"id": leader, "careful": "A"}).write_csv(tmp_path / "one.csv")
+        pl.DataFrame({"id": follower, "judge": "reward", "score_a": 1.0, "score_b": 0.0}).write_csv(
+            tmp_path / "two.csv"
+        )
+        files = [tmp_path / "one.csv", tmp_path / "two.csv"]
+        assert len(predict_panel(place / "panel", files).ids) == 32
+        for rows in (5, 100):
+            with pytest.raises(
+                InputError, match=r"names no two answers, so that ids|lacks the pair d0\|02\|01"
+            ):
+                predict_panel_shards(
+                    place / "panel", files, tmp_path / f"o{odd_first}{rows}", chunk_rows=rows, jobs=1
+                )
+
+
+def test_numbers_are_read_as_the_panel_learned_them_in_memory_and_in_shards(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A later file of two of the three numbers, or with a slip among few, means what the first one meant."""
+    drawn = sample.panel(120, seed=0, judges={"hasty": JUDGES["hasty"]})
+    column = drawn.judgements.columns["hasty"]
+    votes = tmp_path / "votes.csv"
+    votes.write_text(drawn.files()["votes.csv"])
+    for numbers in ("120", "012"):
+        coded = pl.DataFrame(
+            {"id": drawn.judgements.ids, "judge": "hasty", "verdict": [
+                numbers[verdict] if verdict >= 0 else None for verdict in column.verdicts
+            ]}
+        )  # fmt: skip
+        coded.write_csv(tmp_path / "coded.csv")
+        data = read_panel_data([tmp_path / "coded.csv"], votes, numbers=numbers)
+        panel = Panel(honest=False).fit(data.judgements, data.votes.majority)
+        place = tmp_path / f"panel-{numbers}"
+        panel.save(place)
+        assert Panel.load(place).known_["hasty"].numbers == numbers
+        words = {"A": numbers[0], "B": numbers[1], "tie": numbers[2]}
+        expected = {}
+        for word in words:
+            pl.DataFrame({"id": ["n"], "judge": "hasty", "verdict": word}).write_csv(tmp_path / "word.csv")
+            expected[word] = predict_panel(place, [tmp_path / "word.csv"]).log_probs[0]
+        for asked in (("A", "B"), ("A", "tie"), ("B", "tie"), ("A",)):
+            rows = {"id": [f"n{k}" for k in range(len(asked))], "judge": "hasty",
+                    "verdict": [words[word] for word in asked]}  # fmt: skip
+            new = tmp_path / "new.csv"
+            pl.DataFrame(rows).write_csv(new)
+            caplog.clear()
+            found = predict_panel(place, [new])
+            np.testing.assert_array_equal(found.log_probs, [expected[word] for word in asked])
+            out = tmp_path / f"o-{numbers}-{'-'.join(asked)}"
+            predict_panel_shards(place, [new], out, jobs=1)
+            assert shards_of(out).equals(found.frame(logs=False))
+            assert not caplog.messages
+        other = {"120": "012", "012": "120"}[numbers]
+        predict_panel(place, [new], numbers=other)
+        assert f"read as {other}, as asked; the panel was fitted on {numbers}" in caplog.text
+        pl.DataFrame({"id": ["a", "b"], "judge": "hasty", "verdict": ["3", words["A"]]}).write_csv(new)
+        slip = predict_panel(place, [new])
+        np.testing.assert_array_equal(slip.log_probs[1], expected["A"])
 
 
 def test_columns_that_are_not_read_are_noted_as_in_memory(

@@ -1,0 +1,178 @@
+"""Which shape a file of judgements has: decided from its columns and the first filled cells of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, Final
+
+from ..errors import InputError
+from ..judgements import First
+from ..judgements.known import Known, known_judge
+from .column_names import WINNERS, Columns, canonical
+from .judge_cells import label_masses
+from .judge_columns import (
+    filled_heads,
+    holds_verdicts,
+    is_no_judge,
+    names_note,
+    numeric_columns,
+    unread_note,
+)
+from .judgement_shapes import SHAPES, LongShape, Wide, WideShape
+from .seen_first import order_column
+from .tables import Table
+from .votes import WORD_COLUMNS
+from .wide_columns import Sided, both_orders, orders_note, samples, samples_note, sided, stated
+
+_IDS: Final = ("id", "pair_id", "question_id", "pair", "battle_id", "comparison_id", "example_id")
+_VERDICTS: Final = (
+    "winner", "preference", "choice", "decision", "judgment", "judgement", "preferred", "pick", "vote",
+    "prediction", "label", "outcome",
+)  # fmt: skip
+"""Columns that hold a judge's verdict beside a column ``judge``, where there is no ``verdict``."""
+_LABELS: Final = (
+    "probs", "probabilities", "label_probs", "label_probabilities", "distribution", "logprobs",
+    "label_logprobs", "top_logprobs",
+)  # fmt: skip
+"""Columns that hold an object of probabilities by label."""
+
+
+def check_numbers(numbers: str | None) -> None:
+    """Raise InputError where ``numbers`` is no coding of verdicts."""
+    if numbers not in (None, "120", "012"):
+        raise InputError(
+            f"numbers {numbers!r}: give 120 (1 is A, 2 is B, 0 is a tie) or 012 (0 is A, 1 is B)"
+        )
+
+
+def id_name(table: Table, columns: Columns) -> str:
+    """The column of ids.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    name = next((found for found in map(columns.find, _IDS) if found is not None), None)
+    if name is None:
+        raise InputError(f"{table.name} lacks the column id; its columns are {columns.shown}; give {SHAPES}")
+    return name
+
+
+def shape_of(
+    table: Table,
+    columns: Columns,
+    name: str,
+    numbers: str | None,
+    first: First,
+    known: Known = (),
+) -> LongShape | WideShape:
+    """How a file's judgements lie, by its columns and the first filled cells of each; ``known`` as there.
+
+    Raises
+    ------
+    InputError
+        It has judges without verdicts, scores or probabilities, or no judge, or an order that is not clear.
+    """
+    if "judge" in columns:
+        return _long(table, columns, name, numbers, first)
+    return _wide(table, columns, name, numbers, first, known)
+
+
+def _long(table: Table, columns: Columns, name: str, numbers: str | None, first: First) -> LongShape:
+    order = order_column(table, columns)
+    lead = (name, str(columns.find("judge")), *([order.name] if order else []))
+    sample = columns.find("sample")
+    numeric = stated([one for one in table.columns if one not in lead])
+    verdict = columns.find("verdict")
+    labels = _label_columns(table, [one for one in map(columns.find, _LABELS) if one is not None])
+    beside = (*(one for own in numeric for one in own.names), *labels)
+    if verdict is None and not beside:
+        verdict = next((one for one in map(columns.find, _VERDICTS) if one is not None), None)
+    if verdict is not None:
+        notes: tuple[str, ...] = ()
+        if beside:
+            notes = (f"not read beside {verdict}: {', '.join(beside)}; leave out {verdict} to read them",)
+        return LongShape(table.name, lead, (verdict,), "verdicts", numbers, first, order, notes, sample)
+    if numeric:
+        own = numeric[0]
+        rest = [one for other in numeric[1:] for one in other.names]
+        notes = (f"not read beside {', '.join(own.names)}: {', '.join(rest)}",) if rest else ()
+        kind = own.kind or "probabilities"
+        notes = (*notes, *_alone({"": own}))
+        return LongShape(table.name, lead, own.names, kind, numbers, first, order, notes, sample)
+    if labels:
+        return LongShape(table.name, lead, (labels[0],), "labels", numbers, first, order, (), sample)
+    raise InputError(
+        f"{table.name} has judges, but neither verdict, nor score_a and score_b, nor p_a and p_b; its "
+        f"columns are {columns.shown}; name them so"
+    )
+
+
+def _alone(found: Mapping[str, Sided]) -> tuple[str, ...]:
+    """A note on probabilities of A without those of B."""
+    names = [one.names[0] for one in found.values() if len(one.names) == 1]
+    if not names:
+        return ()
+    return (f"P(A) alone is given ({', '.join(names[:3])}): P(B) is taken as the rest, without ties",)
+
+
+def _label_columns(table: Table, names: Sequence[str]) -> list[str]:
+    return [one for one, head in filled_heads(table, names).items() if _labelled(head)]
+
+
+def _labelled(head: Sequence[Any]) -> bool:
+    return bool(head) and 2 * sum(label_masses(cell) is not None for cell in head) > len(head)
+
+
+def _wide(
+    table: Table, columns: Columns, name: str, numbers: str | None, first: First, known: Known
+) -> WideShape:
+    order = order_column(table, columns)
+    left_out = {name, *([order.name] if order else []), *WINNERS, *WORD_COLUMNS}
+    open_to = [one for one in table.columns if one not in left_out and canonical(one) not in left_out]
+    numeric = {
+        judge: own for judge, own in sided(open_to, known).items() if numeric_columns(table, own.names)
+    }
+    numeric = {judge: own for judge, own in numeric.items() if not _verdicts_of_two(own, known)}
+    if "score" in numeric and "score" not in known:  # of the file's one judge, who has no other name
+        numeric[PurePath(table.name).name.partition(".")[0]] = numeric.pop("score")
+    taken = {one for own in numeric.values() for one in own.names}
+    asked = [one for one in open_to if one not in taken]
+    heads = filled_heads(table, [one for one in asked if one in known or not is_no_judge(one)])
+    named = names_note(table, [one for one in asked if one not in heads])
+    labels = [one for one, head in heads.items() if _labelled(head)]
+    verdicts = [
+        one
+        for one, head in heads.items()
+        if one not in labels and (_gives_verdicts(one, known) or holds_verdicts(head))
+    ]
+    if not (verdicts or numeric or labels):
+        why = "".join(f" ({note})" for note in named)
+        raise InputError(f"{table.name} holds no judge{why}; its columns are {columns.shown}; give {SHAPES}")
+    folded = samples(verdicts, known)
+    ordered = both_orders(list(folded), known)
+    judges = {
+        judge: Wide("verdicts", tuple(((one,), slot) for stem, slot in own for one in folded[stem]))
+        for judge, own in ordered.items()
+    }
+    judges |= {
+        judge: Wide(own.kind or "probabilities", ((own.names, None),)) for judge, own in numeric.items()
+    }
+    judges |= {judge: Wide("labels", (((judge,), None),)) for judge in labels}
+    rest = {one: head for one, head in heads.items() if one not in verdicts and one not in labels}
+    notes = (*named, *unread_note(rest), *samples_note(folded), *orders_note(ordered), *_alone(numeric))
+    lead = (name, *([order.name] if order else []))
+    return WideShape(table.name, lead, judges, numbers, first, order, notes)
+
+
+def _gives_verdicts(name: str, known: Known) -> bool:
+    """Whether a column is a known judge's, of verdicts as far as is known."""
+    told = known_judge(known, name)
+    return name in known and (told is None or told.kind == "verdicts")
+
+
+def _verdicts_of_two(own: Sided, known: Known) -> bool:
+    """Whether both columns are known judges of their own, named like the two sides of one."""
+    return own.kind is None and all(name in known for name in own.names)
