@@ -17,6 +17,7 @@ from .judge_columns import (
     ANNOTATORS,
     TRUTH,
     facts_note,
+    filled_heads,
     is_fact,
     numeric_columns,
 )
@@ -27,7 +28,9 @@ from .wide_columns import samples, samples_note, stated
 _ITEMS: Final = ("question_id", "id")
 _SIDES: Final = ("a", "b")
 _ANSWERS: Final = ("answer", "response", "completion", "side")
-"""Beside ids of items, these hold the name of an answer where they are short and each item has several."""
+"""Beside ids of items, these hold the name of an answer where each item has several."""
+_SYSTEMS: Final = ("model", "system", "generator", "model_id")
+"""So do these beside a column ``item``."""
 
 
 def answer_columns(table: Table, columns: Columns) -> tuple[str, str] | None:
@@ -39,6 +42,9 @@ def answer_columns(table: Table, columns: Columns) -> tuple[str, str] | None:
     answer = columns.find("answer")
     item = columns.find("item")
     if item is not None:
+        if answer is None and "id" not in columns:
+            found = [one for one in map(columns.find, (*_ANSWERS, *_SYSTEMS)) if one is not None]
+            answer = next((one for one in found if _several(table, item, one)), None)
         return None if answer is None else (item, answer)
     if "verdict" in columns or stated(table.columns):
         return None
@@ -46,9 +52,26 @@ def answer_columns(table: Table, columns: Columns) -> tuple[str, str] | None:
     answer = answer or next((one for one in map(columns.find, _ANSWERS) if one is not None), None)
     if item is None or answer is None or ("judge" in columns and "score" not in columns):
         return None
+    return (item, answer) if _several(table, item, answer) else None
+
+
+def _several(table: Table, item: str, answer: str) -> bool:
+    """Whether items of the first rows have several answers each."""
     head = [(str(one), str(two)) for one, two in table.head([item, answer], 64)]
-    several = len({one for one, _ in head}) < len({*head})
-    return (item, answer) if several else None
+    return len({one for one, _ in head}) < len({*head})
+
+
+def _scores(table: Table, names: Sequence[str], known: Known) -> dict[str, tuple[str, ...]]:
+    """Judge → its columns of numbers; an empty column among its samples is one that always failed."""
+    heads = filled_heads(table, names)
+    found: dict[str, tuple[str, ...]] = {}
+    for stem, own in samples(names, known).items():
+        filled = [one for one in own if heads[one]]
+        if filled and numeric_columns(table, filled):
+            found[stem] = own
+        elif len(own) > 1:
+            found |= {one: (one,) for one in filled if numeric_columns(table, [one])}
+    return found
 
 
 def name_of(cell: Any) -> str:
@@ -92,11 +115,12 @@ def answer_rows(
             if name in known
             or not (canonical(name) in ABOUT_PAIRS | TRUTH or ANNOTATORS.match(name) or name in facts)
         ]
-        groups = samples([name for name in asked if numeric_columns(table, [name])], known)
+        groups = _scores(table, asked, known)
         notes = [*facts_note([one for one in facts if numeric_columns(table, [one])]), *samples_note(groups)]
     if not groups:
+        why = "".join(f" ({note})" for note in notes)
         raise InputError(
-            f"{table.name} holds no judge's scores; its columns are {columns.shown}; give {shapes}"
+            f"{table.name} holds no judge's scores{why}; its columns are {columns.shown}; give {shapes}"
         )
     names = [name for own in groups.values() for name in own]
     rows = [row for batch in table.batches([item, answer, *names]) for row in batch]

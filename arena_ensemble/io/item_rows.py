@@ -64,6 +64,11 @@ def item_rows(
                 f"{columns.shown}; name them so"
             )
         rows = [row for batch in table.batches([item, judge, value]) for row in batch]
+        if columns.find(value) in map(columns.find, _SCORES) and not any(_list(row[2]) for row in rows):
+            raise InputError(
+                f"{table.name}: {value} is one number a row, of which answer it does not say; add a column "
+                "answer"
+            )
         return _lists_or_choices(table, [(name_of(one), str(two), cell) for one, two, cell in rows], value)
     asked = [
         one
@@ -193,8 +198,10 @@ def _from_choices(
             lost[judge] = lost.get(judge, 0) + 1
             continue
         own += [(keys[item, answer], float(answer == chosen)) for answer in answers]
+    named = ", ".join([*by_judge][:6]) + (" …" if len(by_judge) > 6 else "")
     notes = [
-        f"choices of the best answer: the answers of every item are taken to be {answers[0]} to {answers[-1]}"
+        f"read as choices of the best answer, by {named}; the answers of every item are taken to be "
+        f"{answers[0]} to {answers[-1]}"
     ]
     if lost:
         notes.append(

@@ -96,7 +96,8 @@ def is_no_judge(name: str) -> bool:
     return (
         plain in ABOUT_PAIRS | TRUTH
         or plain in QUESTIONS
-        or (side != plain and side in ABOUT_ANSWERS)
+        or is_fact(plain)
+        or (side != plain and is_fact(side))
         or bool(ANNOTATORS.match(name))
     )
 
@@ -133,12 +134,16 @@ def unread_note(heads: Mapping[str, Sequence[Any]]) -> list[str]:
     heads
         Column → its first filled cells.
     """
-    scales, words = [], []
+    scales, words, flags, signed = [], [], [], []
     for name, cells in heads.items():
         if cells and all(map(_is_number, cells)):
             values = {float(cell) for cell in cells}
             if 2 < len(values) <= _STEPS and min(values) >= -_MOST and max(values) <= _MOST:
                 scales.append(f"{name} ({min(values):g} to {max(values):g})")
+            elif len(values) > 2 and min(values) < 0 < max(values):
+                signed.append(name)
+        elif cells and all(str(cell).strip().lower() in ("true", "false") for cell in cells):
+            flags.append(name)
         elif share := verdict_share(cells):
             words.append(f"{name} ({share:.0%} verdicts)")
     notes = []
@@ -146,6 +151,16 @@ def unread_note(heads: Mapping[str, Sequence[Any]]) -> list[str]:
         notes.append(
             f"not read, though they hold few numbers, as scores do: {', '.join(scales)}; one score of a pair "
             "does not say who wins: give NAME:score_a and NAME:score_b"
+        )
+    if signed:
+        notes.append(
+            f"not read, though they hold numbers on both sides of 0, as margins do: {', '.join(signed)}; a "
+            "margin of A over B is named NAME_margin"
+        )
+    if flags:
+        notes.append(
+            f"not read, since true may be A or B: {', '.join(flags)}; if they are judges, write model_a, "
+            "model_b, tie"
         )
     if words:
         notes.append(

@@ -23,7 +23,7 @@ from .judgement_shapes import SHAPES, LongShape, Wide, WideShape
 from .seen_first import order_column
 from .tables import Table
 from .votes import WORD_COLUMNS
-from .wide_columns import Sided, both_orders, orders_note, samples, samples_note, sided, stated
+from .wide_columns import Sided, both_orders, margins, orders_note, samples, samples_note, sided, stated
 
 _IDS: Final = ("id", "pair_id", "question_id", "pair", "battle_id", "comparison_id", "example_id")
 _VERDICTS: Final = (
@@ -84,7 +84,7 @@ def _long(table: Table, columns: Columns, name: str, numbers: str | None, first:
     order = order_column(table, columns)
     lead = (name, str(columns.find("judge")), *([order.name] if order else []))
     sample = columns.find("sample")
-    numeric = stated([one for one in table.columns if one not in lead])
+    numeric = _nameless(table, [one for one in table.columns if one not in lead])
     verdict = columns.find("verdict")
     labels = _label_columns(table, [one for one in map(columns.find, _LABELS) if one is not None])
     beside = (*(one for own in numeric for one in own.names), *labels)
@@ -136,23 +136,37 @@ def _wide(
         judge: own for judge, own in sided(open_to, known).items() if numeric_columns(table, own.names)
     }
     numeric = {judge: own for judge, own in numeric.items() if not _verdicts_of_two(own, known)}
-    if "score" in numeric and "score" not in known:  # of the file's one judge, who has no other name
-        numeric[PurePath(table.name).name.partition(".")[0]] = numeric.pop("score")
+    numeric |= {
+        judge: own
+        for judge, own in margins(open_to).items()
+        if judge not in numeric and own.names[0] not in known and numeric_columns(table, own.names)
+    }
+    lone = _nameless(table, open_to)
+    if lone:  # of the file's one judge, who has no other name
+        shared = {one for own in lone for one in own.names}
+        numeric = {
+            judge: own for judge, own in numeric.items() if judge in known or not shared & {*own.names}
+        }
+        if not any(shared & {*own.names} for own in numeric.values()):
+            numeric[_file_name(table)] = lone[0]
     taken = {one for own in numeric.values() for one in own.names}
     asked = [one for one in open_to if one not in taken]
     heads = filled_heads(table, [one for one in asked if one in known or not is_no_judge(one)])
     named = names_note(table, [one for one in asked if one not in heads])
     labels = [one for one, head in heads.items() if _labelled(head)]
-    verdicts = [
-        one
-        for one, head in heads.items()
-        if one not in labels and (_gives_verdicts(one, known) or holds_verdicts(head))
-    ]
+    spoken = {one: head for one, head in heads.items() if one not in labels}
+    folded, ordered = _verdicts(spoken, known)
+    verdicts = [one for own in folded.values() for one in own]
     if not (verdicts or numeric or labels):
+        alone = next(
+            (one for one in map(columns.find, ("verdict", *_VERDICTS[1:6])) if one is not None), None
+        )
+        if alone is not None and holds_verdicts(filled_heads(table, [alone])[alone]):
+            lead = (name, *([order.name] if order else []))
+            judges = {_file_name(table): Wide("verdicts", (((alone,), None),))}
+            return WideShape(table.name, lead, judges, numbers, first, order, tuple(named))
         why = "".join(f" ({note})" for note in named)
         raise InputError(f"{table.name} holds no judge{why}; its columns are {columns.shown}; give {SHAPES}")
-    folded = samples(verdicts, known)
-    ordered = both_orders(list(folded), known)
     judges = {
         judge: Wide("verdicts", tuple(((one,), slot) for stem, slot in own for one in folded[stem]))
         for judge, own in ordered.items()
@@ -165,6 +179,50 @@ def _wide(
     notes = (*named, *unread_note(rest), *samples_note(folded), *orders_note(ordered), *_alone(numeric))
     lead = (name, *([order.name] if order else []))
     return WideShape(table.name, lead, judges, numbers, first, order, notes)
+
+
+def _verdicts(
+    heads: Mapping[str, Sequence[Any]], known: Known
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[tuple[str, First | None], ...]]]:
+    """Columns of verdicts: name → columns of samples, and judge → such names with what was seen first.
+
+    Columns go together by their names where none of them holds something else: one that is empty throughout
+    is a sample that always failed, and the file's other columns mean the same with and without it.
+    """
+
+    def fits(names: Sequence[str]) -> bool:
+        cells = [heads[one] for one in names if heads[one]]
+        return bool(cells) and all(map(holds_verdicts, cells))
+
+    folded: dict[str, tuple[str, ...]] = {}
+    for stem, own in samples(list(heads), known).items():
+        if fits(own) or _gives_verdicts(stem, known):
+            folded[stem] = own
+        else:
+            folded |= {one: (one,) for one in own if fits([one]) or _gives_verdicts(one, known)}
+    waiting = {
+        one: (one,) for one in heads if not heads[one] and not any(one in own for own in folded.values())
+    }
+    ordered: dict[str, tuple[tuple[str, First | None], ...]] = {}
+    for judge, both in both_orders([*folded, *waiting], known).items():
+        if any(stem in folded for stem, _ in both):
+            ordered[judge] = both
+            folded |= {stem: waiting[stem] for stem, _ in both if stem in waiting}
+    return folded, ordered
+
+
+def _file_name(table: Table) -> str:
+    return PurePath(table.name).name.partition(".")[0]
+
+
+def _nameless(table: Table, names: Sequence[str]) -> list[Sided]:
+    """Numbers of A and B without a judge's name; columns named by bare labels only where they are shares."""
+    found = stated(names)
+    if found and len(canonical(found[0].names[0])) == 1:
+        cells = [cell for head in filled_heads(table, found[0].names).values() for cell in head]
+        if not numeric_columns(table, found[0].names) or holds_verdicts(cells):
+            return []
+    return found
 
 
 def _gives_verdicts(name: str, known: Known) -> bool:

@@ -95,6 +95,8 @@ def column_of(
                 found = [from_logs(one) for one in found]
         places += [place] * len(found)
         rows += found
+    if kind == "scores" and len(values) == 1:  # a margin
+        rows = [(one[0] / 2, -one[0] / 2) for one in rows]
     if kind == "scores":
         return score_column(places, [(one[0], one[1]) for one in rows], n)
     return probability_column(name, places, rows, n, file=file, first_row=first_row)

@@ -28,6 +28,17 @@ _SPELLED: Final[dict[str, int]] = {
 _BETWEEN: Final = re.compile(r"[ \-_().]+")
 _COMPARED: Final = re.compile(r"(?:model_|response_|answer_|assistant_)?([ab])\s*(>{1,2}|<{1,2}|=|==|~)\s*"
                               r"(?:model_|response_|answer_|assistant_)?([ab])\Z")  # fmt: skip
+_SENTENCE: Final = re.compile(
+    r"(?:the )?(?:(?:model|response|answer|assistant|output|completion|option) ?)?\(?([ab12])\)? "
+    r"(?:is (?:slightly |much |significantly |clearly |far |somewhat )?better|better|wins|won|"
+    r"is preferred|preferred)\Z"
+)
+"""``Assistant A is better``"""
+_STATED: Final = re.compile(
+    r"(?:(?:my |the )?(?:final )?(?:verdict|winner|choice|preference|decision|judgment)(?: is)?\s*[:=]"
+    r"|it'?s an?|it is an?)\s+(.{1,24})\Z"
+)
+"""``Final verdict: tie``"""
 _MARKED: Final = re.compile(r"\[\[([^\[\]]{1,20})\]\]")
 """a verdict as judges' prompts ask for it, within a whole answer"""
 _NUMBER: Final = re.compile(r"[012](?:\.0+)?\Z")
@@ -70,6 +81,12 @@ def verdict_of(cell: Any, *, numbers: dict[str, int]) -> int:
     if found is not None:
         return found
     compared = _COMPARED.match(text)
+    sentence = _SENTENCE.match(text)
+    if sentence is not None:
+        return A if sentence[1] in "a1" else B
+    stated = _STATED.match(text)
+    if stated is not None and "[[" not in text:
+        return verdict_of(stated[1], numbers=numbers)
     if compared is None:
         found_there = {verdict_of(one, numbers=numbers) for one in marked(str(cell))}
         return found_there.pop() if len(found_there) == 1 else LOST

@@ -15,7 +15,7 @@ from .judge_columns import ABOUT_ANSWERS, ABOUT_PAIRS, TRUTH, is_fact
 Kind = Literal["scores", "probabilities", "logs"]
 _WORDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("score", "scores", "reward", "rewards", "rating", "grade", "points"), "scores"),
-    **dict.fromkeys(("p", "prob", "probs", "probability"), "probabilities"),
+    **dict.fromkeys(("p", "prob", "probs", "probability", "winner"), "probabilities"),
     **dict.fromkeys(("logp", "log_p", "logprob", "log_prob", "logprobs", "log_probs", "lp"), "logs"),
 }
 _SIDES: Final = {"a": "a", "b": "b", "tie": "tie", "c": "tie", "draw": "tie", "1": "a", "2": "b"}
@@ -27,7 +27,11 @@ _AFTER: Final = re.compile(
 _BEFORE: Final = re.compile(
     rf"(?P<what>{_WORD})[_ .-]?(?P<side>a|b|tie|c|draw)[_:. -](?P<judge>.+)\Z", re.IGNORECASE
 )
-_ALONE: Final = re.compile(rf"(?P<what>{_WORD})_(?P<side>a|b|tie|c|draw|1|2)\Z")
+_OF: Final = r"(?:(?:model|response|answer|assistant)_)?"
+_ALONE: Final = re.compile(
+    rf"(?:(?P<what>{_WORD})_{_OF}(?P<side>a|b|tie|c|draw|1|2)|{_OF}(?P<left>a|b)_(?P<right>{_WORD}))\Z"
+)
+_MARGINS: Final = ("margin", "score_diff", "score_difference", "score_margin", "reward_margin", "reward_diff")
 _ORDERS: Final = (
     ("_ab", "_ba"), ("_a_first", "_b_first"), ("_original", "_swapped"), ("_orig", "_swap"),
     ("_orig", "_swapped"), ("_original", "_reversed"), ("_normal", "_swapped"), ("_forward", "_backward"),
@@ -182,20 +186,37 @@ def orders_note(found: dict[str, tuple[tuple[str, First | None], ...]]) -> list[
 
 
 def stated(columns: Sequence[str]) -> list[Sided]:
-    """Columns of numbers beside a column ``judge``: ``score_a, score_b``, ``prob_A`` …, ``logp_a`` …."""
+    """Columns of numbers without a judge's name: ``score_a, score_b``, ``prob_A``, ``logp_a``, ``margin``.
+
+    Probabilities may be named like Kaggle's votes, ``winner_model_a`` …, or like the labels, ``A, B, C``.
+    """
     found: dict[Kind, dict[str, str]] = {}
-    for name in columns:
-        match = _ALONE.match(canonical(name))
+    plain = {canonical(name): name for name in columns}
+    for short, name in plain.items():
+        match = _ALONE.match(short)
         if match is not None:
-            found.setdefault(_WORDS[match["what"]], {}).setdefault(_SIDES[match["side"]], name)
+            kind = _WORDS[match["what"] or match["right"]]
+            found.setdefault(kind, {}).setdefault(_SIDES[match["side"] or match["left"]], name)
+    if not found and {"a", "b"} <= set(plain):
+        found["probabilities"] = {_SIDES[one]: plain[one] for one in ("a", "b", "c", "tie") if one in plain}
     judges = []
     for kind, sides in found.items():
         if "a" in sides and ("b" in sides or kind == "probabilities"):
-            tie = kind != "scores" and "b" in sides
-            judges.append(
-                Sided(
-                    tuple(sides[one] for one in ("a", "b", "tie") if one in sides and (one != "tie" or tie)),
-                    kind,
-                )
-            )
-    return judges
+            order = ("a", "b", "tie") if kind != "scores" and "b" in sides else ("a", "b")
+            judges.append(Sided(tuple(sides[one] for one in order if one in sides), kind))
+    margins = [plain[one] for one in _MARGINS if one in plain]
+    return judges or [Sided((one,), "scores") for one in margins[:1]]
+
+
+def margins(columns: Sequence[str]) -> dict[str, Sided]:
+    """Judge → its column ``NAME_margin`` (or ``margin_NAME``): the score of A minus that of B."""
+    found: dict[str, Sided] = {}
+    for name in columns:
+        short = name.lower()
+        for word in sorted(_MARGINS, key=len, reverse=True):
+            judge = name[: -len(word) - 1] if short.endswith(f"_{word}") else ""
+            judge = judge or (name[len(word) + 1 :] if short.startswith(f"{word}_") else "")
+            if judge:
+                found.setdefault(judge, Sided((name,), "scores"))
+                break
+    return found

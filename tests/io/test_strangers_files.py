@@ -366,7 +366,7 @@ def test_judges_that_only_choose_the_best(tmp_path: Path, words: Sequence[str]) 
     assert loaded.answers is not None
     shares = loaded.answers.mean[:, 0].reshape(3, 4)
     np.testing.assert_allclose(shares, [[row.count(k) / 3 for k in range(4)] for row in picks])
-    assert any("the answers of every item are taken to be" in note for note in loaded.notes)
+    assert any("best answer, by x; the answers of every item are" in note for note in loaded.notes)
     wide = {"item": ["q0", "q1"], "x": [words[0], words[3]], "y": ["", words[1]]}
     found = load_judgements(write(tmp_path / "w.csv", wide)).answers
     assert found is not None
@@ -423,3 +423,100 @@ def test_every_column_belongs_to_one_judge(names: list[str]) -> None:
         assert both_orders(names, known) == {name: ((name, None),) for name in names}
     taken = [name for own in sided(names).values() for name in own.names]
     assert set(taken) <= set(names)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("A", "B", "C"), ("prob_model_a", "prob_model_b", "prob_tie"),
+     ("winner_model_a", "winner_model_b", "winner_tie"), ("model_a_prob", "model_b_prob", "prob_tie")],
+)  # fmt: skip
+def test_labels_alone_beside_a_judge(tmp_path: Path, names: Sequence[str]) -> None:
+    values = {name: PROBS[:, k] for k, name in enumerate(names)}
+    path = write(tmp_path / "l.csv", {"id": IDS, "judge": ["x"] * N, **values})
+    np.testing.assert_allclose(probabilities(path, "x"), PROBS)
+
+
+def test_a_file_of_one_judge_without_a_name_is_named_like_it(tmp_path: Path) -> None:
+    for name, columns in {
+        "p": {"p_a": PROBS[:, 0], "p_b": PROBS[:, 1], "p_tie": PROBS[:, 2]},
+        "labels": {"A": PROBS[:, 0], "B": PROBS[:, 1], "C": PROBS[:, 2]},
+        "reward": {"reward_a": SCORES[:, 0], "reward_b": SCORES[:, 1]},
+        "margin": {"margin": SCORES[:, 0]},
+        "words": {"verdict": ABC},
+    }.items():
+        path = write(tmp_path / f"qwen-{name}.csv", {"id": IDS, **columns})
+        assert read_judgements(path).judges == (f"qwen-{name}",)
+    assert read_judgements(
+        write(tmp_path / "k.csv", {"id": IDS, "p_a": PROBS[:, 0]}), known=["p"]
+    ).judges == ("p",)
+    two = write(tmp_path / "two.csv", {"id": IDS, "A": ABC, "B": ABC})
+    assert read_judgements(two).judges == ("A", "B")
+
+
+def test_margins(tmp_path: Path) -> None:
+    margin = SCORES[:, 0]
+    for name, columns in {
+        "wide": {"x_margin": margin}, "before": {"margin_x": margin},
+        "long": {"judge": ["x"] * N, "margin": margin}, "diff": {"judge": ["x"] * N, "score_diff": margin},
+    }.items():  # fmt: skip
+        found = read_judgements(write(tmp_path / f"{name}.csv", {"id": IDS, **columns})).columns["x"]
+        assert found.kind == "scores"
+        np.testing.assert_allclose(found.margins[:, First.UNKNOWN], margin)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Assistant A is better", 0), ("Model B wins", 1), ("B is slightly better.", 1),
+        ("Response 1 is better", 0),
+        ("The answer (b) is much better", 1), ("Verdict: A", 0), ("Final verdict: tie", 2),
+        ("It's a tie.", 2),
+        ("Winner: model_b", 1), ("My final choice is: [[A]]", 0), ("A is worse", -1), ("first", -1),
+        ("A is better than B", -1), ("Verdict: unsure", -1), ("Neither A is better", -1),
+    ],
+)  # fmt: skip
+def test_short_sentences(text: str, code: int) -> None:
+    from arena_ensemble.io.verdict_words import NUMBERED, verdict_of
+
+    assert verdict_of(text, numbers=NUMBERED) == code
+
+
+def test_what_may_have_been_meant_is_noted(tmp_path: Path) -> None:
+    columns = {
+        "id": IDS, "gpt": ABC, "rm": SCORES[:, 0], "better": [code == 0 for code in CODES],
+        "x_rank_a": [1, 2] * (N // 2), "x_rank_b": [2, 1] * (N // 2), "n_turns": [1, 2] * (N // 2),
+    }  # fmt: skip
+    loaded = load_judgements(write(tmp_path / "v.csv", columns))
+    assert loaded.judgements is not None
+    assert loaded.judgements.judges == ("gpt",)
+    assert any("as margins do: rm; a margin of A over B is named" in one for one in loaded.notes)
+    assert any("true may be A or B: better; if" in one for one in loaded.notes)
+
+
+def test_answers_named_by_their_model_and_numbers_without_an_answer(tmp_path: Path) -> None:
+    flat = {"item": [k for k in range(N) for _ in "pq"], "judge": ["x"] * 2 * N}
+    path = write(tmp_path / "m.csv", {**flat, "model": ["p", "q"] * N, "score": SCORES.ravel()})
+    found = load_judgements(path).answers
+    assert found is not None
+    assert found.answers.to_list() == ["p", "q"] * N
+    with pytest.raises(InputError, match="score is one number a row, of which answer it does not say; add"):
+        load_judgements(write(tmp_path / "n.csv", {**flat, "score": [k % 5 for k in range(2 * N)]}))
+    only = {"item": flat["item"], "answer": ["p", "q"] * N, "x_rank": [1, 2] * N}
+    with pytest.raises(InputError, match=r"no judge's scores \(not read, .* facts about answers: x_rank"):
+        load_judgements(write(tmp_path / "r.csv", only))
+
+
+def test_a_sample_that_always_failed_is_still_one(tmp_path: Path) -> None:
+    columns = {f"x_{s + 1}": [row[s] for row in EIGHT] for s in range(8)}
+    columns["x_7"] = [""] * N
+    loaded = load_judgements(write(tmp_path / "v.csv", {"id": IDS, **columns}))
+    assert counts(loaded).sum(axis=1).tolist() == [7] * N
+    columns = {"x": ABC, "x_swapped": [""] * N, "y": ABC, "y_swapped": ["True"] * N}
+    found = read_judgements(write(tmp_path / "o.csv", {"id": IDS, **columns}))
+    assert found.judges == ("x", "y")
+    assert found.columns["x"].arrays()["unusable"][:, First.B].tolist() == [1] * N
+    flat = {"item": [k for k in range(N) for _ in "pq"], "answer": ["p", "q"] * N}
+    scores = {f"x_{s}": [""] * 2 * N if s == 2 else SCORES.ravel() for s in range(4)}
+    answers = load_judgements(write(tmp_path / "a.csv", {**flat, **scores})).answers
+    assert answers is not None
+    assert answers.judges == ("x",)
