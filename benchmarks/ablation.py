@@ -3,7 +3,7 @@
 Heads: three labels (classify), verdict token (generate), reward, and three labels on a frozen base. Swap in
 training: none, augment, paired. Reading: the shown order, or both (each member reads both once; one order is
 then scored alone). Same base, folds and rates; three seeds. Swap shows each battle twice as often as none, so
-two controls are made: none with twice the epochs (as many readings and steps as augment), and paired with
+two controls are made: none with twice the epochs (as many passes and steps as augment), and paired with
 half the battles a step (as many steps as augment). The peers are the class frequencies and the lexical member
 on the same folds. Members are ordinary artifacts in a workspace under --work: a stopped run goes on.
 
@@ -100,7 +100,7 @@ def member_of(setting: Setting, seed: int) -> str:
 
 
 def make(job: Job, member: str, recipe: recipes.Recipe) -> Predictions:
-    """The member's out-of-fold readings, made by the project's own steps; processor time is kept beside."""
+    """The member's out-of-fold predictions, by the project's own steps; processor time is kept beside."""
     note = job.root / "cost" / f"{member}.json"
     cost: dict[str, Any] = json.loads(note.read_text()) if note.is_file() else {}
     planned = tasks.plan(job, member, recipe)
@@ -121,11 +121,11 @@ def make(job: Job, member: str, recipe: recipes.Recipe) -> Predictions:
     return MemberArtifacts(job.workspace, member).load()[0]
 
 
-def refined(said: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
+def refined(log_probs: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Log-probabilities after a temperature fitted on the other folds' out-of-fold rows."""
-    found = said.copy()
+    found = log_probs.copy()
     for k in np.unique(fold):
-        found[fold == k] = fit_temperature(said[fold != k], y[fold != k]).apply(said[fold == k])
+        found[fold == k] = fit_temperature(log_probs[fold != k], y[fold != k]).apply(log_probs[fold == k])
     return found
 
 
@@ -176,8 +176,8 @@ def cells_of(
         "prior": metrics.row_losses(prior, y),
     }  # fmt: skip
     lexical = recipes.load_recipe(Workspace(Path()).recipe_path("lexical"))
-    said = make(job, "lexical", lexical).log_probs
-    found["lexical"] = metrics.row_losses(said, y)
+    log_probs = make(job, "lexical", lexical).log_probs
+    found["lexical"] = metrics.row_losses(log_probs, y)
     for setting in settings:
         losses: dict[int, list[Any]] = {1: [], 2: []}
         after: dict[int, list[Any]] = {1: [], 2: []}
@@ -214,15 +214,15 @@ def cells_of(
 def reward_ignores_swap(battles: Battles, work: Path, options: argparse.Namespace) -> dict[str, float]:
     """Largest difference between reward members trained paired and none, and between the two orders."""
     job = Job(work, battles, fold_file.ensure_folds(Workspace(work), battles, n_folds=FOLDS, seed=0))
-    said = [
+    orders = [
         make(job, member_of(s, 0), recipe_of(s, 0, options))
         for s in (Setting("reward", "none"), Setting("reward", "paired"))
     ]
-    both = said[0].swap_log_probs
+    both = orders[0].swap_log_probs
     assert both is not None
     return {
-        "reward_swap_changes": float(np.abs(said[0].log_probs - said[1].log_probs).max()),
-        "reward_order_changes": float(np.abs(said[0].log_probs - both).max()),
+        "reward_swap_changes": float(np.abs(orders[0].log_probs - orders[1].log_probs).max()),
+        "reward_order_changes": float(np.abs(orders[0].log_probs - both).max()),
     }
 
 

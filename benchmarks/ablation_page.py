@@ -56,12 +56,12 @@ def _questions(heads: Sequence[str]) -> Iterator[tuple[str, list[str], list[str]
         for swap in ("augment", "paired"):
             yield f"{head}: {swap}, against none", [f"{head}-{swap}/1"], [f"{head}-none/1"]
             yield (
-                f"{head}: {swap}, against none with as many readings",
+                f"{head}: {swap}, against none with as many passes",
                 [f"{head}-{swap}/1"],
                 [f"{head}-none-twice/1"],
             )
         yield (
-            f"{head}: the two orders in one step or apart (steps and readings equal)",
+            f"{head}: the two orders in one step or apart (steps and passes equal)",
             [f"{head}-paired-half/1"],
             [f"{head}-augment/1"],
         )
@@ -361,8 +361,8 @@ weights, the head and the order of the rows. Files: {", ".join(results)}. Of the
 tulu1 and pandalm are the default, chosen beforehand: more groups of prompts and shorter texts than mtbench.
 
 - `augment` and `paired` show every battle twice. `none-twice` is the control with twice the epochs: as
-  many readings and optimizer steps as `augment`. `paired` takes half as many steps, each over twice the
-  readings; `paired-half` halves the battles of a step: steps and readings equal `augment`'s, and only the
+  many passes and optimizer steps as `augment`. `paired` takes half as many steps, each over twice the
+  passes; `paired-half` halves the battles of a step: steps and passes equal `augment`'s, and only the
   company of the two orders differs.
 - Every member reads both orders once; *1* scores the shown order alone, *2* the mean of both in (delta,
   tau).
@@ -398,7 +398,7 @@ def _limits(results: dict[str, Any], options: argparse.Namespace) -> str:
 - One rate, one length of training and one batch size for all heads: a head that wants another is at a
   disadvantage. Two epochs were chosen for small files, so `none-twice` may over-fit; what more epochs cost
   here is no general law.
-- `augment` and `none-twice` see as many readings, but the former's are of two orders; that is the point of
+- `augment` and `none-twice` see as many passes, but the former's are of two orders; that is the point of
   it.
 - {options.seeds} seeds say roughly how much seeds matter; one set of folds says nothing of folds, and the
   mean over files speaks of these files. Many questions are asked of the same rows: a single star is no

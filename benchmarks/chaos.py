@@ -73,13 +73,15 @@ def kill_often(folder: Path, data: Path, members: str, kills: int, jobs: int, se
     phases = dict.fromkeys(("killed_before_oof", "killed_in_oof", "killed_in_stack_or_submission"), 0)
     stormy = folder / "stormy"
 
-    def ended(code: int, said: bytes) -> None:
+    def ended(code: int, output: bytes) -> None:
         nonlocal completed, failed, different
         completed += 1
         failed += code != 0
         different += digests(stormy) != expected
         if code:
-            print(f"after {done} kills, exit {code}: {said.decode(errors='replace')[-400:]}", file=sys.stderr)
+            print(
+                f"after {done} kills, exit {code}: {output.decode(errors='replace')[-400:]}", file=sys.stderr
+            )
 
     while done < kills:
         before = finished(stormy)
@@ -90,7 +92,7 @@ def kill_often(folder: Path, data: Path, members: str, kills: int, jobs: int, se
             process_group=0,
         )
         try:
-            _, said = process.communicate(timeout=draw.uniform(0.2, whole))
+            _, output = process.communicate(timeout=draw.uniform(0.2, whole))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
@@ -101,7 +103,7 @@ def kill_often(folder: Path, data: Path, members: str, kills: int, jobs: int, se
             torn += sum(expected.get(name) != digest for name, digest in after.items())
             print(f"{done} kills, {lost} lost, {torn} torn, {different} ends differ", file=sys.stderr)
         else:
-            ended(process.returncode, said)
+            ended(process.returncode, output)
             shutil.rmtree(stormy)
     last = subprocess.run(command(stormy, data, members, jobs), check=False, capture_output=True)
     ended(last.returncode, last.stderr)

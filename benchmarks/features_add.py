@@ -73,10 +73,11 @@ def one_file(data: Path, workspace: Workspace, names: list[str], *, quick: bool)
         return row_losses(stacker.oof_log_proba_, y), stacker.choice_
 
     alone, choice = losses([], with_features=True)
-    told = {"log_loss": float(alone.mean()), "se": standard_error(alone, folds.group), "choice": choice}
-    report: dict[str, Any] = {"rows": len(y), "features only": told}
+    scored = {"log_loss": float(alone.mean()), "se": standard_error(alone, folds.group), "choice": choice}
+    report: dict[str, Any] = {"rows": len(y), "features only": scored}
     print(
-        f"{data.stem}: {len(y)} battles; features only {told['log_loss']:.4f} ± {told['se']:.4f}", flush=True
+        f"{data.stem}: {len(y)} battles; features only {scored['log_loss']:.4f} ± {scored['se']:.4f}",
+        flush=True,
     )
     for name, chosen in sets_of(names).items():
         without, choice_without = losses(chosen, with_features=False)

@@ -2,7 +2,7 @@
 
 Every battle of a labelled file is once a test row: its prompts are left out, members are trained in
 five folds on the rest by the command line, the stacker is fitted on their out-of-fold predictions,
-and the fold models' readings of the rows left out are averaged. Each member (after the temperature
+and the fold models' predictions of the rows left out are averaged. Each member (after the temperature
 that its out-of-fold rows give) and the ensemble are then scored with no correction and with each
 kind of correction; the regret is against the best sharpness in hindsight on the same rows.
 
@@ -59,7 +59,7 @@ def split(path: Path, folder: Path, part: int, parts: int) -> tuple[Path, Path]:
 
 
 def submitted(folder: Path, train: Path, test: Path, members: str, recipes: Path | None) -> Workspace:
-    """Out-of-fold members, the stacker, and the fold models' readings of the test rows."""
+    """Out-of-fold members, the stacker, and the fold models' predictions of the test rows."""
     if recipes is not None:
         shutil.copytree(recipes, folder / "models", dirs_exist_ok=True)
     command = [

@@ -130,8 +130,8 @@ def loaders(folder: Path) -> dict[str, Callable[[], bytes]]:
         ).probs.tobytes()
 
     def oof() -> bytes:
-        said, _ = MemberArtifacts(workspace, "mine").load()
-        return whole(said.aligned_to(train.ids).log_probs, len(train))
+        predicted, _ = MemberArtifacts(workspace, "mine").load()
+        return whole(predicted.aligned_to(train.ids).log_probs, len(train))
 
     def tests() -> bytes:
         parts = MemberArtifacts(workspace, "mine").load_test()
@@ -144,8 +144,8 @@ def loaders(folder: Path) -> dict[str, Callable[[], bytes]]:
 
     def stacker() -> bytes:
         built = Ensemble.load(workspace)
-        said = built.stacker_log_probs({"mine": even}, features)
-        return whole(said, len(test)) + json.dumps([row.name for row in built.table]).encode()
+        predicted = built.stacker_log_probs({"mine": even}, features)
+        return whole(predicted, len(test)) + json.dumps([row.name for row in built.table]).encode()
 
     def fold() -> bytes:
         place = workspace.root / FOLD
@@ -193,11 +193,11 @@ def run_cases(folder: Path, first: int, last: int) -> None:
             mended(root, name)
         signal.setitimer(signal.ITIMER_PROF, LIMIT_S)  # of processor time: a busy machine is no hang
         try:
-            said = table[name]()
+            answer = table[name]()
         except ArenaError:
             counts["error"] += 1
         else:
-            if said == expected[name]:
+            if answer == expected[name]:
                 counts["same"] += 1
             elif mend:
                 counts["other, whole, hash mended"] += 1

@@ -77,7 +77,7 @@ def step(way: str, vocabulary: int, tokens: int) -> Callable[[], tuple[torch.Ten
 def measured(vocabulary: int, tokens: int, repeats: int) -> dict[str, Any]:
     """Seconds of each way in turns, how far they are apart, and each one's memory."""
     calls = {way: step(way, vocabulary, tokens) for way in WAYS}
-    said = {way: call() for way, call in calls.items()}
+    by_way = {way: call() for way, call in calls.items()}
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     worked: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(repeats):
@@ -92,7 +92,7 @@ def measured(vocabulary: int, tokens: int, repeats: int) -> dict[str, Any]:
         found[way]["processor_seconds"] = statistics.median(worked[way])
         times = found[way]["processor_seconds"] / statistics.median(worked["sliced"])
         found[way]["times_sliced"] = round(times, 1)
-        apart = [float((a - b).abs().max()) for a, b in zip(said[way], said["sliced"], strict=True)]
+        apart = [float((a - b).abs().max()) for a, b in zip(by_way[way], by_way["sliced"], strict=True)]
         found[way]["apart"] = max(apart)
         if max(apart) > 1e-5:
             raise SystemExit(f"{way}: {max(apart):.2g} from the sliced head, more than 1e-5")

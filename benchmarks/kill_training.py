@@ -72,7 +72,7 @@ def workspace_of(folder: Path, epochs: int, every: int) -> Path:
     return folder
 
 
-def said(workspace: Path, member: str) -> dict[str, str]:
+def digests(workspace: Path, member: str) -> dict[str, str]:
     """Digests of the trained weights and of all log-probabilities, both orders."""
     found = {
         str(path.relative_to(workspace)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -130,10 +130,10 @@ def storm(
                 counts["kills"] += 1
                 counts["resumed_from_a_checkpoint"] += checkpoint_steps(workspace, member) > 0
                 continue
-        _, told = process.communicate()
+        _, output = process.communicate()
         if process.returncode:
             counts["resumes_that_failed"] += 1
-            print(told.decode(errors="replace")[-400:], file=sys.stderr)
+            print(output.decode(errors="replace")[-400:], file=sys.stderr)
         return counts
 
 
@@ -160,7 +160,7 @@ def main() -> None:
         calm = workspace_of(folder / "calm", options.epochs, EVERY)
         for member in members:
             subprocess.run(command(calm, data, member), check=True, capture_output=True)
-            expected = said(calm, member)
+            expected = digests(calm, member)
             card = MemberArtifacts(Workspace(calm), member).card()
             facts = [] if card is None else card.fold_facts
             steps = min(part["optimizer_steps"] for part in facts)
@@ -170,7 +170,7 @@ def main() -> None:
             for turn in range(options.rounds):
                 place = workspace_of(folder / f"{member}-{turn}", options.epochs, EVERY)
                 counts = storm(place, data, member, draw, steps, seconds, options.kills)
-                different += counts["resumes_that_failed"] > 0 or said(place, member) != expected
+                different += counts["resumes_that_failed"] > 0 or digests(place, member) != expected
                 totals = {key: totals.get(key, 0) + value for key, value in counts.items()}
             values = {
                 "steps_of_a_fold": steps, "artifacts_compared": len(expected), **totals,

@@ -24,7 +24,7 @@ from sklearn.model_selection import StratifiedKFold
 from arena_ensemble.metrics import group_codes, log_loss, paired_difference, row_losses
 from arena_ensemble.stacking import Stacker, make_design
 from arena_ensemble.stacking.candidates import candidates_for
-from arena_ensemble.stacking.stacker import fold_codes
+from arena_ensemble.stacking.row_folds import LabelledRows, fold_codes
 
 FILE = Path(__file__).resolve().parents[2] / "shared" / "data" / "judges" / "arena3_26919.csv"
 FRESH = 20_000
@@ -38,7 +38,7 @@ def fitted(members: dict[str, Any], y: Any, folds: Any, *, lean: bool, honest: b
     codes = group_codes(None, len(y))
     by = fold_codes(y, codes, folds, n_folds=5, seed=0)
     candidates = candidates_for(design, trees=trees)
-    return Stacker(honest=honest).fit_source(design, candidates, y, codes, by)
+    return Stacker(honest=honest).fit_source(design, candidates, LabelledRows(y, codes, by))
 
 
 def leaning(stacker: Stacker) -> float:

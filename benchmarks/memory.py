@@ -42,13 +42,13 @@ def few_are_many() -> None:
     from arena_ensemble.backbones.lexical import model
     from arena_ensemble.io import battles
     from arena_ensemble.pipeline import build, guards, text_pass
-    from arena_ensemble.stacking import plenty
+    from arena_ensemble.stacking import sampling
 
     for place in (fold_file, text_pass, battles):
         place.MANY_ROWS = 2_000
     model.LEARNED_ROWS = 2_000
-    plenty.PLENTY_ROWS = 2_000
-    for place in (plenty, build, guards):
+    sampling.PLENTY_ROWS = 2_000
+    for place in (sampling, build, guards):
         place.FITTED_ROWS = 4_000
 
 

@@ -84,19 +84,23 @@ def measure(battles: Battles, *, quick: bool, seed: int = 0) -> dict[str, Any]:
         keys["whole"] = whole_prompts(battles)
     for grouping, groups in keys.items():
         splits = grouped(y, groups, folds=5, seed=seed)
-        said, seconds = read_peers(battles, groups, splits)
+        predicted, seconds = read_peers(battles, groups, splits)
         best_mean = min(
-            (part for size in (2, 3) for part in combinations([k for k in said if k != "class prior"], size)),
-            key=lambda part: log_loss(mean_of([said[k] for k in part]), y),
+            (
+                part
+                for size in (2, 3)
+                for part in combinations([k for k in predicted if k != "class prior"], size)
+            ),
+            key=lambda part: log_loss(mean_of([predicted[k] for k in part]), y),
         )
         label = "mean of the best: " + " + ".join(best_mean)
-        said[label] = mean_of([said[k] for k in best_mean])
-        peers = list(said)
+        predicted[label] = mean_of([predicted[k] for k in best_mean])
+        peers = list(predicted)
         if grouping == "first":
             ours, ours_seconds = read_ours(battles, groups, splits)
-            said |= ours
+            predicted |= ours
             seconds |= ours_seconds
-        table = scored(said, peers, y, groups)
+        table = scored(predicted, peers, y, groups)
         for row in table:
             row["seconds"] = round(seconds.get(row["name"], 0.0), 2)
         found[grouping] = {"groups": int(groups.max()) + 1, "table": table}
@@ -109,34 +113,34 @@ def read_ours(battles: Battles, groups: Ints, splits: Splits) -> tuple[dict[str,
     folds = np.zeros(len(y), dtype=np.int64)
     for fold, (_, held) in enumerate(splits):
         folds[held] = fold
-    said, seconds = {}, {}
+    predicted, seconds = {}, {}
     start = time.perf_counter()
-    said["ours: lexical member"] = out_of_fold(battles, splits)
+    predicted["ours: lexical member"] = out_of_fold(battles, splits)
     seconds["ours: lexical member"] = time.perf_counter() - start
     for name, members in (
         ("ours: features, stacked", {}),
-        ("ours: lexical + features, stacked", {"lexical": np.exp(said["ours: lexical member"])}),
+        ("ours: lexical + features, stacked", {"lexical": np.exp(predicted["ours: lexical member"])}),
     ):
         start = time.perf_counter()
         stacker = Stacker(random_state=0).fit(members, y, features=features, groups=groups, folds=folds)
-        said[name] = stacker.oof_log_proba_
+        predicted[name] = stacker.oof_log_proba_
         seconds[name] = time.perf_counter() - start
     # The leak that grouped folds prevent: rows of one prompt on both sides.
     mixed = list(KFold(5, shuffle=True, random_state=0).split(y))
-    said["lexical under random folds (leaks)"] = out_of_fold(battles, mixed)
-    return said, seconds
+    predicted["lexical under random folds (leaks)"] = out_of_fold(battles, mixed)
+    return predicted, seconds
 
 
 def out_of_fold(battles: Battles, splits: Iterable[tuple[Ints, Ints]]) -> Floats:
     """The lexical member, fitted on each fold's rest."""
-    said = np.empty((len(battles), 3))
+    predicted = np.empty((len(battles), 3))
     recipe = recipe_from({"backbone": "lexical"}, name="lexical")
     for train, held in splits:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             fitted = lexical.fit(battles.take(train), recipe=recipe, folder=place, cache=place)
-            said[held] = lexical.predict(fitted, battles.take(held).without_outcomes())
-    return said
+            predicted[held] = lexical.predict(fitted, battles.take(held).without_outcomes())
+    return predicted
 
 
 def read_peers(battles: Battles, groups: Ints, splits: Splits) -> tuple[dict[str, Floats], dict[str, float]]:
@@ -156,15 +160,15 @@ def read_peers(battles: Battles, groups: Ints, splits: Splits) -> tuple[dict[str
         "style + LightGBM": lambda train, held: trees(style, y, train, held),
         "TF-IDF difference + logistic regression": lambda train, held: tfidf(texts, y, groups, train, held),
     }
-    said, seconds = {}, {}
+    predicted, seconds = {}, {}
     for name, make in makers.items():
         start = time.perf_counter()
         out = np.empty((len(y), 3))
         for train, held in splits:
             out[held] = make(train, held)
-        said[name] = np.log(out)
+        predicted[name] = np.log(out)
         seconds[name] = time.perf_counter() - start + (shared if "style" in name else 0.0)
-    return said, seconds
+    return predicted, seconds
 
 
 def logistic(
@@ -255,9 +259,9 @@ def mean_of(log_probs: Sequence[Floats]) -> Floats:
     return np.log(np.mean([np.exp(each) for each in log_probs], axis=0))
 
 
-def scored(said: dict[str, Floats], peers: list[str], y: Ints, groups: Ints) -> list[dict[str, Any]]:
+def scored(predicted: dict[str, Floats], peers: list[str], y: Ints, groups: Ints) -> list[dict[str, Any]]:
     """Log-loss and its error, and the paired difference to the best peer, whichever that is."""
-    losses = {name: row_losses(log_probs, y) for name, log_probs in said.items()}
+    losses = {name: row_losses(log_probs, y) for name, log_probs in predicted.items()}
     best = min(peers, key=lambda name: float(losses[name].mean()))
     return [
         {

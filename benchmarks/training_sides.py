@@ -67,7 +67,7 @@ def ours(job: dict[str, Any], battles: Any, fold: Any, work: Path) -> tuple[Any,
     recipe, count = recipe_of(job, Path(job["base"])), Count()
     module: Any = backbones.get(job["head"])
     cache = work / "cache"
-    said = np.full((len(battles), 3), np.nan)
+    log_probs = np.full((len(battles), 3), np.nan)
     start = time.perf_counter()
     module.prepare(battles, recipe=recipe, cache=cache)
     lap(count, "tokenise", start)
@@ -81,25 +81,25 @@ def ours(job: dict[str, Any], battles: Any, fold: Any, work: Path) -> tuple[Any,
         )
         start = lap(count, "fit", start)
         rows = battles.take(held).without_outcomes()
-        said[held] = module.predict(fitted, rows)
+        log_probs[held] = module.predict(fitted, rows)
         lap(count, "read", start)
         real = fitted.facts["training_tokens"]
         count.real += real
         count.padded += round(real / (1 - fitted.facts["padding_share"]))
         count.read += int(fitted.encoder.joined(fitted.encoder.encode(rows)).real_tokens.sum())
         count.trained_parameters = fitted.facts["trained_parameters"]
-    return said, count
+    return log_probs, count
 
 
 def trainer(job: dict[str, Any], battles: Any, fold: Any, work: Path) -> tuple[Any, Count]:
     """Five folds as a notebook goes through them with ``transformers.Trainer`` and PEFT."""
     count = Count()
-    said = np.full((len(battles), 3), np.nan)
+    log_probs = np.full((len(battles), 3), np.nan)
     labels = battles.outcomes()
     for k in range(job["folds"]):
         train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        said[held] = _trainer_fold(job, battles, train, held, labels, work / f"fold-{k}", count)
-    return said, count
+        log_probs[held] = _trainer_fold(job, battles, train, held, labels, work / f"fold-{k}", count)
+    return log_probs, count
 
 
 def _trainer_fold(
@@ -293,9 +293,9 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as work:
             start, worked = time.perf_counter(), time.process_time()
-            said, count = side(job, battles, rows["fold"], Path(work))
+            log_probs, count = side(job, battles, rows["fold"], Path(work))
             seconds, worked = time.perf_counter() - start, time.process_time() - worked
-        np.save(line.strip(), said)
+        np.save(line.strip(), log_probs)
         facts = {**vars(count), "parts": count.seconds, "seconds": seconds, "processor": worked}
         facts |= {"peak_mib": peak(), "before_mib": before}
         print(json.dumps(facts), file=answers, flush=True)

@@ -92,7 +92,7 @@ def measure(stem: str, options: argparse.Namespace) -> dict[str, Any]:
             pair = paired_difference(losses[way][-1], losses[WAYS[0]][-1], folds.group)
             line[way] |= {"adds": round(pair.mean, 5), "se": round(pair.se, 5)}
         lines.append(line)
-        print(f"{stem}, folds {seed}: " + ", ".join(told(line, way) for way in WAYS), flush=True)
+        print(f"{stem}, folds {seed}: " + ", ".join(line_of(line, way) for way in WAYS), flush=True)
         if options.candidates:
             line["candidates"] = candidates(stackers, y)
             for name, row in line["candidates"].items():
@@ -151,7 +151,7 @@ def candidates(stackers: dict[str, Stacker], y: Any) -> dict[str, list[str]]:
     return found
 
 
-def told(line: dict[str, Any], way: str) -> str:
+def line_of(line: dict[str, Any], way: str) -> str:
     own = line[way]
     more = f" ({own['adds']:+.4f} ± {own['se']:.4f})" if "adds" in own else ""
     return f"{way} {own['log_loss']:.4f}{more} by {own['choice']}"

@@ -16,7 +16,12 @@ import sys
 for name in {OTHERS!r}:
     sys.modules[name] = None  # importing it now is an ImportError
 """
-RUN = "import runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+RUN = """
+import os, runpy
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))  # as python FILE has it
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 def python(code: str, *arguments: str) -> str:
