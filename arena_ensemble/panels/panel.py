@@ -20,7 +20,7 @@ from ..predictions import Floats, without_ties
 from ..stacking import Stacker
 from ..stacking.candidates import candidates_for, for_judges
 from ..stacking.fit_progress import OnFit
-from ..stacking.row_folds import fold_codes
+from ..stacking.row_folds import LabelledRows, fold_codes
 from . import folder
 from .encoding import EncodedPanel, Encoders, encoded_design, taken
 from .evidence import Evidence
@@ -117,11 +117,8 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         if len(np.unique(labels)) < 2:
             raise InputError("every vote is the same; there is nothing to learn")
         codes = group_codes(groups, len(judgements))[rows]
-        if folds is None:
-            fold = fold_codes(labels, codes, None, n_folds=self.n_folds, seed=self.random_state)
-        else:
-            given = group_codes(folds, len(judgements))[rows]
-            fold = fold_codes(labels, codes, given, n_folds=self.n_folds, seed=self.random_state)
+        given = None if folds is None else group_codes(folds, len(judgements))[rows]
+        fold = fold_codes(labels, codes, given, n_folds=self.n_folds, seed=self.random_state)
         if int(fold.max()) < MIN_FOLDS - 1:
             raise InputError(
                 f"{int(fold.max()) + 1} folds: a panel needs at least {MIN_FOLDS}, since encoders are fitted "
@@ -143,7 +140,7 @@ class Panel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-lea
         saturated = source.table and source.hard and features is None
         trees = not saturated
         candidates = for_judges(candidates_for(design, trees=trees))
-        stacker.fit_source(source, candidates, labels, codes, fold, on_progress=on_progress)
+        stacker.fit_source(source, candidates, LabelledRows(labels, codes, fold), on_progress=on_progress)
         self.stacker_ = stacker
         self.encoders_: Encoders = source.encoders(fold, frozenset())
         self._numbers = dict(judgements.numbers)

@@ -27,8 +27,8 @@ from ..folds import Folds
 from ..metrics import ScoreRow
 from ..predictions import Floats, Predictions
 from ..stacking import STACKER_FORMAT, Stacker
-from ..stacking.plenty import FITTED_ROWS, whole_groups
 from ..stacking.row_folds import fold_codes
+from ..stacking.sampling import FITTED_ROWS, whole_groups
 from ..stacking.score_table import TEMPERED, tempered_out_of_fold
 from .ensemble import FALLBACK, Ensemble, restore, write_folder
 from .executors import Event

@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..features import Features
 from ..losses import LOG_FLOOR, best_beta
 from ..predictions import Floats, Predictions, delta_tau
-from ..stacking.plenty import FITTED_ROWS, whole_groups
+from ..stacking.sampling import FITTED_ROWS, whole_groups
 
 log = logging.getLogger(__name__)
 

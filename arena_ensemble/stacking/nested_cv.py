@@ -30,6 +30,16 @@ Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class FitSettings:
+    """How candidates are fitted and chosen: `Stacker`'s parameters of these names."""
+
+    seed: int
+    threads: int
+    tolerance: float
+    honest: bool
+
+
+@dataclass(frozen=True)
 class OofPath:
     """What one candidate predicts along its path on rows that its fits did not see, (V, rows, 2) each.
 

@@ -1,6 +1,9 @@
-"""The folds of nested cross-fitting: those that are given, checked, or stratified ones made here."""
+"""Outcomes, groups and folds of the rows that a stacker is fitted on; folds are checked, or made here."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +11,31 @@ import numpy.typing as npt
 from ..errors import InputError
 from ..folds.split import stratified_group_folds
 from ..metrics import group_codes
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """What a stacker is given of n rows beside their inputs."""
+
+    y: npt.NDArray[np.int64]
+    """(n,) outcomes in {0, 1, 2}"""
+    groups: npt.NDArray[np.int64]
+    """(n,) of 0 … G-1: rows that stay together"""
+    folds: npt.NDArray[np.int64]
+    """(n,) of 0 … K-1"""
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def n_folds(self) -> int:
+        """K, of all rows that there are."""
+        return int(self.folds.max()) + 1
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Self:
+        """Some of the rows, their groups counted anew."""
+        groups = group_codes(self.groups[rows], len(rows))
+        return type(self)(self.y[rows], groups, self.folds[rows])
 
 
 def repeats_for(rows: int) -> int:

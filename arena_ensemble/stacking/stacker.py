@@ -16,16 +16,16 @@ from ..errors import InputError
 from ..features import Features
 from ..metrics import ScoreRow, checked_labels, group_codes, score_rows
 from ..predictions import Floats
-from . import plenty
+from . import sampling
 from .base import path_at
 from .candidates import candidates_for
 from .choosing import choose
 from .design import Design, DesignSource, Members, first_signs, make_design
 from .fit_progress import FitProgress, OnFit
-from .nested_cv import Codes
+from .nested_cv import FitSettings
 from .parts import Parts, decision_parts
 from .pooling import PooledModel
-from .row_folds import fold_codes
+from .row_folds import LabelledRows, fold_codes
 from .score_table import ENSEMBLE_ROW, score_entries
 from .selection import CandidateSet, decision_log_probs
 from .serialization import FittedStacker, from_files, to_files
@@ -138,55 +138,39 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             raise InputError(f"threads={self.threads}: expected at least 1")
         codes = group_codes(groups, len(labels))
         fold = fold_codes(labels, codes, folds, n_folds=self.n_folds, seed=self.random_state)
+        rows = LabelledRows(labels, codes, fold)
         candidates = candidates_for(design)
-        return self.fit_source(
-            design, candidates, labels, codes, fold, bayes_log_probs, on_progress=on_progress
-        )
+        return self.fit_source(design, candidates, rows, bayes_log_probs, on_progress=on_progress)
 
     def fit_source(
         self,
         source: DesignSource,
         candidates: CandidateSet,
-        labels: Codes,
-        codes: Codes,
-        fold: Codes,
+        rows: LabelledRows,
         bayes_log_probs: Floats | None = None,
         *,
         on_progress: OnFit | None = None,
     ) -> Self:
-        """As `fit`, from checked labels, groups and folds (n,), inputs perhaps learned in each fold."""
+        """As `fit`, from checked labels, groups and folds, inputs perhaps learned in each fold."""
         # our own threads fit candidates side by side; BLAS's beside them would wait by spinning
         with threadpool_limits(limits=1, user_api="blas"):
-            progress = FitProgress(on_progress)
-            return self._fit_source(source, candidates, labels, codes, fold, bayes_log_probs, progress)
+            return self._fit_source(source, candidates, rows, bayes_log_probs, FitProgress(on_progress))
 
     def _fit_source(
         self,
         source: DesignSource,
         candidates: CandidateSet,
-        labels: Codes,
-        codes: Codes,
-        fold: Codes,
+        rows: LabelledRows,
         bayes_log_probs: Floats | None,
         progress: FitProgress,
     ) -> Self:
-        found = choose(
-            candidates,
-            source,
-            labels,
-            codes,
-            fold,
-            seed=self.random_state,
-            threads=self.threads,
-            tolerance=self.tolerance,
-            honest=self.honest,
-            progress=progress,
-        )
-        rows = plenty.fitted_rows(source, codes, seed=self.random_state)
-        if rows is not None and isinstance(source, Design):
-            design, seen = source.take(rows), labels[rows]
+        settings = FitSettings(self.random_state, self.threads, self.tolerance, self.honest)
+        found = choose(candidates, source, rows, settings, progress)
+        places = sampling.fitted_rows(source, rows.groups, seed=self.random_state)
+        if places is not None and isinstance(source, Design):
+            design, seen = source.take(places), rows.y[places]
         else:
-            design, seen = source.leaving_out(fold, ()), labels
+            design, seen = source.leaving_out(rows.folds, ()), rows.y
         self.fitted_: FittedStacker = FittedStacker(
             {
                 name: candidates.candidate(name).fit(design, seen, self.random_state)
@@ -207,10 +191,12 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
         }
         self.classes_ = np.arange(3)
         self.table_: list[ScoreRow] = score_rows(
-            score_entries(source.out_of_fold(fold), labels, fold, candidates, found, honest=self.honest),
-            labels,
+            score_entries(
+                source.out_of_fold(rows.folds), rows.y, rows.folds, candidates, found, honest=self.honest
+            ),
+            rows.y,
             reference=ENSEMBLE_ROW,
-            groups=codes,
+            groups=rows.groups,
             chosen=self.choice_,
             bayes_log_probs=bayes_log_probs,
         )

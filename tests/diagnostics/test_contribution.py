@@ -5,25 +5,14 @@ import json
 import numpy as np
 import polars as pl
 import pytest
+from noisy_members import strong_weak_and_noise
 
 from arena_ensemble.diagnostics.contribution import member_contributions
-from arena_ensemble.predictions import Predictions, from_delta_tau
-
-
-def scene(n: int = 1500, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    rng = np.random.default_rng(seed)
-    delta = rng.normal(size=n) * 1.5
-    truth = from_delta_tau(delta, np.full(n, -0.2))
-    y = (rng.random(n)[:, None] > np.exp(truth).cumsum(axis=1)[:, :2]).sum(axis=1)
-
-    def member(noise: float, share: float) -> np.ndarray:
-        return np.exp(from_delta_tau(share * (delta + rng.normal(size=n) * noise), np.full(n, -0.2)))
-
-    return {"strong": member(0.4, 0.9), "weak": member(2.0, 0.4), "noise": member(50.0, 0.01)}, y
+from arena_ensemble.predictions import Predictions
 
 
 def test_contributions_tell_who_is_needed() -> None:
-    members, y = scene()
+    members, y = strong_weak_and_noise()
     table = member_contributions(members, y, hours={"strong": 2.0, "noise": 8.0})
     rows = {one.name: one for one in table.members}
     assert rows["strong"].leave_one_out_gain > 5 * rows["strong"].leave_one_out_gain_se
@@ -38,7 +27,7 @@ def test_contributions_tell_who_is_needed() -> None:
 
 
 def test_position_bias_is_reported_where_both_orders_were_predicted() -> None:
-    members, y = scene(400)
+    members, y = strong_weak_and_noise(400)
     probs = members["strong"]
     leaning = np.log(probs).copy()
     leaning[:, 0] += 0.3

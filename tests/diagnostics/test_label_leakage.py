@@ -2,32 +2,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from noisy_members import strong_weak_and_noise
 
 from arena_ensemble.diagnostics.label_leakage import leakage_suspicions
-from arena_ensemble.predictions import from_delta_tau
-
-
-def scene(n: int = 1500, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    rng = np.random.default_rng(seed)
-    delta = rng.normal(size=n) * 1.5
-    truth = from_delta_tau(delta, np.full(n, -0.2))
-    y = (rng.random(n)[:, None] > np.exp(truth).cumsum(axis=1)[:, :2]).sum(axis=1)
-
-    def member(noise: float, share: float) -> np.ndarray:
-        return np.exp(from_delta_tau(share * (delta + rng.normal(size=n) * noise), np.full(n, -0.2)))
-
-    return {"strong": member(0.4, 0.9), "weak": member(2.0, 0.4), "noise": member(50.0, 0.01)}, y
 
 
 def test_honest_members_are_not_suspected() -> None:
     for seed in range(5):
-        members, y = scene(seed=seed)
+        members, y = strong_weak_and_noise(seed=seed)
         assert leakage_suspicions(members, y) == []
     assert leakage_suspicions({"alone": members["strong"]}, y) == []
 
 
 def test_a_member_that_saw_the_labels_is_named_with_its_evidence() -> None:
-    members, y = scene()
+    members, y = strong_weak_and_noise()
     rng = np.random.default_rng(1)
     sees_labels = np.full((len(y), 3), 0.05)
     sees_labels[np.arange(len(y)), y] = 0.9
@@ -51,7 +39,7 @@ def test_a_member_that_saw_the_labels_is_named_with_its_evidence() -> None:
 
 def test_an_over_confident_other_member_makes_nobody_suspect() -> None:
     for seed in range(5):
-        members, y = scene(seed=seed)
+        members, y = strong_weak_and_noise(seed=seed)
         loud = np.log(members["weak"]) * 4
         loud = np.exp(loud - np.log(np.exp(loud).sum(axis=1, keepdims=True)))
         assert leakage_suspicions({"strong": members["strong"], "loud": loud}, y) == []
@@ -61,7 +49,7 @@ def test_an_over_confident_other_member_makes_nobody_suspect() -> None:
 def test_beside_a_useless_member_nobody_looks_leaked(rows: int) -> None:
     """Any honest member looks far better than one that knows nothing, everywhere alike."""
     for seed in range(7):
-        members, y = scene(rows, seed)
+        members, y = strong_weak_and_noise(rows, seed)
         strong = members["strong"]
         confident = np.random.default_rng(seed).dirichlet([0.3, 0.3, 0.3], size=rows)
         for useless in (members["noise"], np.full((rows, 3), 1 / 3), confident):

@@ -23,7 +23,7 @@ from arena_ensemble.pipeline import build, external, guards, text_pass
 from arena_ensemble.pipeline.external_files import NamedFile
 from arena_ensemble.pipeline.text_pass import features_of, read_texts
 from arena_ensemble.sample import kaggle_frame, make_arena
-from arena_ensemble.stacking import Stacker, plenty
+from arena_ensemble.stacking import Stacker, sampling
 
 ROWS = 90
 
@@ -151,8 +151,8 @@ def test_a_stack_of_many_rows_is_a_stack(tmp_path: Path, monkeypatch: pytest.Mon
     train, test = arena.path("train.csv"), arena.path("test.csv")
     # everything is thought to be too much for memory
     monkeypatch.setattr(text_pass, "MANY_ROWS", 50)
-    monkeypatch.setattr(plenty, "PLENTY_ROWS", 200)
-    monkeypatch.setattr(plenty, "FITTED_ROWS", 240)
+    monkeypatch.setattr(sampling, "PLENTY_ROWS", 200)
+    monkeypatch.setattr(sampling, "FITTED_ROWS", 240)
     for place in (guards, build):
         monkeypatch.setattr(place, "FITTED_ROWS", 240)
     monkeypatch.setattr(external, "Stacker", partial(Stacker, n_folds=3, honest=False))

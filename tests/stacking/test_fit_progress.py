@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from arena_ensemble.predictions import from_delta_tau
-from arena_ensemble.stacking import Stacker
-from arena_ensemble.stacking import plenty as plenty_module
+from arena_ensemble.stacking import Stacker, sampling
 from arena_ensemble.stacking.candidates import candidates_for
 from arena_ensemble.stacking.design import make_design
 
@@ -33,7 +32,7 @@ def test_planned_fits_are_the_fits_that_end(
 ) -> None:
     members, y = votes(rows)
     if sampled:
-        monkeypatch.setattr(plenty_module, "PLENTY_ROWS", 300)
+        monkeypatch.setattr(sampling, "PLENTY_ROWS", 300)
     heard: list[tuple[float, float, str]] = []
     folds = np.arange(rows) % 3
     fitted = Stacker(honest=honest).fit(members, y, folds=folds, on_progress=lambda *one: heard.append(one))

@@ -18,6 +18,7 @@ from arena_ensemble.stacking.base import to_log_probs
 from arena_ensemble.stacking.boosting import BoostingCandidate, BoostingParams
 from arena_ensemble.stacking.candidates import LEAN, RESTORE, candidates_for
 from arena_ensemble.stacking.design import Design
+from arena_ensemble.stacking.row_folds import LabelledRows
 from arena_ensemble.stacking.selection import _selection_frequency
 
 SWAP = [1, 0, 2]
@@ -53,7 +54,9 @@ def fitted(lean: float, n: int, seed: int = 0) -> Stacker:
     members, y, first = arena(n, seed, lean=lean)
     design = make_design(members, None, one_order=("one",), first=first)
     candidates = candidates_for(design, trees=False)
-    return Stacker(honest=False).fit_source(design, candidates, y, np.arange(n), np.arange(n) % 3)
+    return Stacker(honest=False).fit_source(
+        design, candidates, LabelledRows(y, np.arange(n), np.arange(n) % 3)
+    )
 
 
 @settings(max_examples=8, deadline=None)

@@ -9,7 +9,7 @@ from arena_ensemble.errors import InputError
 from arena_ensemble.features import Features
 from arena_ensemble.metrics import log_loss
 from arena_ensemble.predictions import from_delta_tau
-from arena_ensemble.stacking import Stacker, plenty
+from arena_ensemble.stacking import Stacker, sampling
 from arena_ensemble.stacking.candidates import candidates_for
 from arena_ensemble.stacking.design import make_design
 
@@ -36,24 +36,24 @@ def both(votes: Arrays) -> tuple[Stacker, Stacker]:
     members, y, groups = votes
     usual = Stacker(random_state=0, n_folds=3).fit(members, y, groups=groups)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plenty, "PLENTY_ROWS", SAMPLE)
+        patch.setattr(sampling, "PLENTY_ROWS", SAMPLE)
         return usual, Stacker(random_state=0, n_folds=3).fit(members, y, groups=groups)
 
 
 def test_a_sample_is_whole_groups_of_every_fold_and_always_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plenty, "PLENTY_ROWS", 500)
+    monkeypatch.setattr(sampling, "PLENTY_ROWS", 500)
     rng = np.random.default_rng(0)
     groups = np.unique(rng.integers(0, 600, 2_000), return_inverse=True)[1]
     folds = groups % 4
-    rows = plenty.sampled_rows(groups, folds, seed=1)
+    rows = sampling.sampled_rows(groups, folds, seed=1)
     assert rows is not None
     assert 500 <= len(rows) < 500 + np.bincount(groups).max()
     assert np.isin(groups, groups[rows]).sum() == len(rows)
     assert set(folds[rows]) == {0, 1, 2, 3}
-    np.testing.assert_array_equal(rows, plenty.sampled_rows(groups, folds, seed=1))
-    assert plenty.sampled_rows(groups[:500], folds[:500], seed=1) is None
+    np.testing.assert_array_equal(rows, sampling.sampled_rows(groups, folds, seed=1))
+    assert sampling.sampled_rows(groups[:500], folds[:500], seed=1) is None
     rare = np.where(groups == groups[~np.isin(np.arange(2_000), rows)][0], 4, folds)
-    assert plenty.sampled_rows(groups, rare, seed=1) is None  # a fold that no sampled row is in
+    assert sampling.sampled_rows(groups, rare, seed=1) is None  # a fold that no sampled row is in
 
 
 def test_finals_are_fitted_on_all_rows(votes: Arrays, both: tuple[Stacker, Stacker]) -> None:
@@ -70,11 +70,11 @@ def test_past_a_million_rows_finals_are_fitted_on_whole_groups_and_others_predic
 ) -> None:
     members, y, groups = votes
     codes = np.unique(groups, return_inverse=True)[1]
-    monkeypatch.setattr(plenty, "PLENTY_ROWS", SAMPLE)
-    monkeypatch.setattr(plenty, "FITTED_ROWS", 2_000)
-    monkeypatch.setattr(plenty, "_PART_ROWS", 77)
+    monkeypatch.setattr(sampling, "PLENTY_ROWS", SAMPLE)
+    monkeypatch.setattr(sampling, "FITTED_ROWS", 2_000)
+    monkeypatch.setattr(sampling, "_PART_ROWS", 77)
     design = make_design(members, None)
-    rows = plenty.fitted_rows(design, codes, seed=0)
+    rows = sampling.fitted_rows(design, codes, seed=0)
     assert rows is not None
     assert 2_000 <= len(rows) < 2_000 + np.bincount(codes).max()
     assert np.isin(codes, codes[rows]).sum() == len(rows)
@@ -87,8 +87,8 @@ def test_past_a_million_rows_finals_are_fitted_on_whole_groups_and_others_predic
     for name, table in stacker.candidate_oof_.items():
         assert table.dtype == np.float32
         np.testing.assert_allclose(np.exp(table).sum(axis=1), 1, atol=1e-5, err_msg=name)
-    monkeypatch.setattr(plenty, "FITTED_NUMBERS", 4 * 1_500)  # two members, two numbers each
-    few = plenty.fitted_rows(design, codes, seed=0)
+    monkeypatch.setattr(sampling, "FITTED_NUMBERS", 4 * 1_500)  # two members, two numbers each
+    few = sampling.fitted_rows(design, codes, seed=0)
     assert few is not None
     assert 1_500 <= len(few) < 1_600
     assert set(few) <= set(rows)
@@ -126,8 +126,8 @@ def test_a_row_outside_the_sample_has_no_part_in_its_own_score(votes: Arrays) ->
     members, y, groups = votes
     folds = groups % 3
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plenty, "PLENTY_ROWS", SAMPLE)
-        rows = plenty.sampled_rows(np.unique(groups, return_inverse=True)[1], folds, seed=0)
+        patch.setattr(sampling, "PLENTY_ROWS", SAMPLE)
+        rows = sampling.sampled_rows(np.unique(groups, return_inverse=True)[1], folds, seed=0)
         assert rows is not None
         rest = np.setdiff1d(np.arange(ROWS), rows)
         other = y.copy()

@@ -17,11 +17,19 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..metrics import group_codes
 from .base import path_at
 from .design import Design, DesignSource
 from .fit_progress import FitProgress
-from .nested_cv import Codes, NestedResult, OofPath, cross_fit_paths, fits_per_candidate, select_nested
+from .nested_cv import (
+    Codes,
+    FitSettings,
+    NestedResult,
+    OofPath,
+    cross_fit_paths,
+    fits_per_candidate,
+    select_nested,
+)
+from .row_folds import LabelledRows
 from .selection import CandidateSet, decision_log_probs
 
 PLENTY_ROWS: Final = 200_000
@@ -68,38 +76,38 @@ def fitted_rows(source: DesignSource, groups: Codes, *, seed: int) -> npt.NDArra
 def select(
     candidates: CandidateSet,
     design: Design,
-    y: Codes,
-    groups: Codes,
-    folds: Codes,
-    *,
-    seed: int,
-    threads: int,
-    tolerance: float,
-    honest: bool,
+    rows: LabelledRows,
+    settings: FitSettings,
     progress: FitProgress,
 ) -> NestedResult | None:
     """As `nested_cv.select_nested`, on a sample of the rows; None where they are not plentiful."""
-    rows = sampled_rows(groups, folds, seed=seed)
-    if rows is None:
+    places = sampled_rows(rows.groups, rows.folds, seed=settings.seed)
+    if places is None:
         return None
-    labels, by = y[rows], folds[rows]
-    count = int(folds.max()) + 1
-    progress.expect(candidates.candidates, fits_per_candidate(count, pairs=honest))
+    sample = rows.take(places)
+    progress.expect(candidates.candidates, fits_per_candidate(rows.n_folds, pairs=settings.honest))
     paths = cross_fit_paths(
         candidates.candidates,
-        design.take(rows),
-        labels,
-        by,
-        seed=seed,
-        pairs=honest,
-        threads=threads,
+        design.take(places),
+        sample.y,
+        sample.folds,
+        seed=settings.seed,
+        pairs=settings.honest,
+        threads=settings.threads,
         keep_models=True,
         progress=progress,
     )
     progress.choosing()
-    codes = group_codes(groups[rows], len(rows))
-    found = select_nested(candidates, paths, labels, codes, by, tolerance=tolerance, honest=honest)
-    return _scored_on_all(candidates, found, paths, rows, design, folds, threads=threads)
+    found = select_nested(
+        candidates,
+        paths,
+        sample.y,
+        sample.groups,
+        sample.folds,
+        tolerance=settings.tolerance,
+        honest=settings.honest,
+    )
+    return _scored_on_all(candidates, found, paths, places, design, rows.folds, threads=settings.threads)
 
 
 def _scored_on_all(
