@@ -36,7 +36,7 @@ INSIDE = {
     "features": "patterns extraction",
     "calibration": "davidson temperature fold_average symmetric estimators",
     "stacking": "design pool_weights base logistic pooling boosting count_table selection candidates "
-    "fit_progress nested_cv plenty choosing serialization score_table stacker",
+    "fit_progress nested_cv sampling choosing serialization score_table stacker",
     "diagnostics": "collapse alignment contribution label_leakage reliability",
     "panels": "verdict_table margins encoding soft_labels annotators judge_statistics judge_facts evidence "
     "folder panel_state panel choice_model best_of_n choice_files",
@@ -57,8 +57,8 @@ INSIDE = {
     "pipeline": "audit_check guards extra_data starts external_files distillation member_audit orders "
     "equivalence averaging fitted training_rows tasks finishing parts executors.events executors.slots "
     "executors.worker executors.processes executors.interface executors.local executors.ray_needs "
-    "executors.ray_worker executors.on_ray second_orders pilot cross_fit refusals fallback ensemble build "
-    "submission "
+    "executors.ray_worker executors.on_ray second_orders pilot run_result wave cross_fit "
+    "refusals fallback ensemble build submission "
     "standing imported external leak_audit export adapter_import member_recipes arguments experiment "
     "workflow",
     "kaggle": "contents unpack wheels notebook pack image rehearsal",

@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError
-from . import option_texts
 from . import options as o
 from .executor_options import ExecutorOptions
 from .runner import Result
+from .training_arguments import training_arguments
 
 if TYPE_CHECKING:
     from ..pipeline.dry_run import RunPlan, TaskPlan
@@ -36,28 +36,14 @@ def dry_run(
     """
     if place.chosen(training.jobs) is not None:
         raise InputError("--executor: --dry-run plans for this machine alone; leave one of them out")
-    from ..folds import NEAR_DUPLICATES
     from ..pipeline.dry_run import plan_run
 
     plan = plan_run(
         data,
         o.names(training.models) or None,
-        workspace=training.workspace,
         test=test,
-        format=training.format,
-        n_folds=training.folds,
-        seed=training.seed,
-        near_duplicates=o.share_or_off(training.near_duplicates, NEAR_DUPLICATES),
-        extra=o.extra_files(training.extra, training.pseudo),
-        retrain=o.renamed(training.retrain, training.remake, "--retrain", "--remake"),
         sample_submission=sample_submission,
-        skip_unvoted=training.skip_unvoted,
-        jobs=training.jobs,
-        offline=training.offline,
-        bases=option_texts.bases(training.base),
-        hours=training.hours,
-        refit=training.refit,
-        average_folds=training.average_folds,
+        **training_arguments(training),
     )
     return Result(plan.facts(), _text(plan, test, stacks=stacks))
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import InputError
-from . import option_texts
 from . import options as o
 from .runner import PARTLY, Result
+from .training_arguments import data_arguments
 
 if TYPE_CHECKING:
     from ..pipeline.experiment import Trial
@@ -48,7 +48,6 @@ def experiment(
     InputError
         No member is named, or an option is given that an experiment does not take.
     """
-    from ..folds import NEAR_DUPLICATES
     from ..pipeline.experiment import run_experiment
     from .progress import Bars
 
@@ -61,18 +60,10 @@ def experiment(
         found = run_experiment(
             data,
             o.names(training.models),
-            workspace=training.workspace,
             only_fold=only_fold,
             rows=rows,
-            format=training.format,
-            n_folds=training.folds,
-            seed=training.seed,
-            near_duplicates=o.share_or_off(training.near_duplicates, NEAR_DUPLICATES),
-            skip_unvoted=training.skip_unvoted,
-            jobs=training.jobs,
-            offline=training.offline,
-            bases=option_texts.bases(training.base),
             on_event=bars,
+            **data_arguments(training),
         )
     facts = {
         "experiment": str(found.folder),

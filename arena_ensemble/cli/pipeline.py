@@ -20,6 +20,7 @@ from .panel import PanelOptions
 from .panel_shards import predict_judged
 from .runner import OUT_OF_TIME, PARTLY, Result, WorkspaceOption
 from .shards import ShardOptions, predict_shards
+from .training_arguments import training_arguments
 
 if TYPE_CHECKING:
     from ..pipeline.workflow import TrainingRun
@@ -196,6 +197,7 @@ def predict(
     from ..io import read_battles
     from ..pipeline import workflow
     from ..pipeline.ensemble import Ensemble
+    from . import summary
     from .progress import Bars
 
     o.check_target(out)
@@ -229,15 +231,8 @@ def predict(
         "late": prediction.late,
         "second_order": prediction.second_order,
     }
-    lines = [f"member {name} LEFT OUT: {why}" for name, why in prediction.left_out.items()]
-    lines += [f"member {name}: {what} predicted in time" for name, what in prediction.fewer_folds.items()]
-    lines += [
-        f"member {name}: {share:.0%} of its rows predicted in the second order in time"
-        for name, share in prediction.second_order.items()
-    ]
-    text = "\n".join([*lines, f"{target}: {len(prediction.ids):,} rows, checked"])
     code = OUT_OF_TIME if prediction.late else PARTLY if prediction.left_out else 0
-    return Result(facts, text, code)
+    return Result(facts, summary.prediction_text(prediction, target), code)
 
 
 def _out_of_time(run: TrainingRun, submission: Path | None = None) -> Result:
@@ -263,7 +258,6 @@ def _train(
     early: Path | None = None,
 ) -> TrainingRun:
     """The training of a verb's own options, with progress bars."""
-    from ..folds import NEAR_DUPLICATES
     from ..pipeline.refusals import raise_if_failed
     from ..pipeline.workflow import train_members
     from .progress import Bars
@@ -273,25 +267,12 @@ def _train(
         run = train_members(
             data,
             o.names(training.models) or None,
-            workspace=training.workspace,
             test=test,
-            format=training.format,
-            n_folds=training.folds,
-            seed=training.seed,
-            near_duplicates=o.share_or_off(training.near_duplicates, NEAR_DUPLICATES),
-            extra=o.extra_files(training.extra, training.pseudo),
-            retrain=o.renamed(training.retrain, training.remake, "--retrain", "--remake"),
             sample_submission=sample_submission,
-            skip_unvoted=training.skip_unvoted,
-            jobs=training.jobs,
             executor=executor,
-            offline=training.offline,
             early=early,
-            bases=option_texts.bases(training.base),
-            hours=training.hours,
-            refit=training.refit,
-            average_folds=training.average_folds,
             on_event=bars,
+            **training_arguments(training),
         )
     if training.strict:
         raise_if_failed(run.result)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..artifacts.members import MemberArtifacts
-from ..pipeline.cross_fit import RunResult
+from ..pipeline.combining import EnsemblePrediction
 from ..pipeline.ensemble import Ensemble
+from ..pipeline.run_result import RunResult
 from ..pipeline.workflow import TrainingRun
 from . import ladder, tables, typed
 from .progress import clock
@@ -129,3 +130,14 @@ def _warnings(result: RunResult, shown: Collection[tuple[str, str]] = ()) -> lis
         if (name, why) not in shown
     ]
     return failed + alarms
+
+
+def prediction_text(prediction: EnsemblePrediction, target: Path) -> str:
+    """What was left out of a prediction of new battles, for people, and where it lies."""
+    lines = [f"member {name} LEFT OUT: {why}" for name, why in prediction.left_out.items()]
+    lines += [f"member {name}: {what} predicted in time" for name, what in prediction.fewer_folds.items()]
+    lines += [
+        f"member {name}: {share:.0%} of its rows predicted in the second order in time"
+        for name, share in prediction.second_order.items()
+    ]
+    return "\n".join([*lines, f"{target}: {len(prediction.ids):,} rows, checked"])

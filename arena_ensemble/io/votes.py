@@ -7,7 +7,7 @@ battles, pairs) reads votes here.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,8 +40,6 @@ _BETWEEN: Final = re.compile(r"[ \-_().]+")
 _EXPECTED: Final = "expected model_a, model_b or a kind of tie"
 _COUNTED: Final = 10
 """from this many votes on, the values 1 and 2 without a single 0 are taken to be counted from 1"""
-
-Reader = Callable[[Sequence[Any]], int | None]
 
 
 @dataclass(frozen=True)

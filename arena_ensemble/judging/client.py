@@ -88,7 +88,7 @@ class Endpoint:
         Raises
         ------
         GaveUp
-            No try brought one.
+            No try gave one.
         InputError
             The server refuses the key, the path or the model: no question will do better.
         """

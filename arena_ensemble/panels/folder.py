@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ..artifacts import atomic, cards
+from ..artifacts import atomic, cards, result_folder
 from ..artifacts.cards import CARD, Card, EnsembleCard
 from ..artifacts.choice_card import ChoiceCard
 from ..artifacts.files import parquet_bytes
@@ -32,22 +32,15 @@ def check_out(out: Path) -> Path:
     InputError
         A file of that name, or a folder with other files, which would be lost.
     """
-    folder = out.resolve()
-    if not folder.exists():
-        return folder
-    if not folder.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder")
+    return result_folder.check_out(out, _written)
+
+
+def _written(folder: Path) -> set[str]:
     try:
         files = _files(cards.read_card(folder, EnsembleCard))
     except ArtifactError:
         files = _files(cards.read_card(folder, ChoiceCard))
-    ours = {*files, CARD, REPORT}
-    if others := sorted(path.name for path in folder.iterdir() if path.name not in ours):
-        raise InputError(
-            f"--out {out} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}); "
-            "name a new or an empty folder: it is replaced as a whole"
-        )
-    return folder
+    return {*files, CARD, REPORT}
 
 
 def folder_threshold(folder: Path) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ..artifacts import cards
+from ..artifacts import cards, result_folder
 from ..artifacts.cards import CARD, EnsembleCard
 from ..battles import align_rows
 from ..errors import InputError
@@ -303,16 +303,9 @@ def check_out(out: Path) -> Path:
     InputError
         A file of that name, or a folder with other files, which would be lost.
     """
-    folder = out.resolve()
-    if not folder.exists():
-        return folder
-    if not folder.is_dir():
-        raise InputError(f"--out {out} is a file; name a folder")
+    return result_folder.check_out(out, _written)
+
+
+def _written(folder: Path) -> set[str]:
     card = cards.read_card(folder, EnsembleCard)
-    ours = {*(card.files if card else ()), CARD, SUBMISSION, "report.html"}
-    if others := sorted(path.name for path in folder.iterdir() if path.name not in ours):
-        raise InputError(
-            f"--out {out} holds other files ({', '.join(others[:3])}{', …' if len(others) > 3 else ''}); "
-            "name a new or an empty folder: it is replaced as a whole"
-        )
-    return folder
+    return {*(card.files if card else ()), CARD, SUBMISSION, "report.html"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import InputError, MemberError
-from .cross_fit import RunResult
+from .run_result import RunResult
 
 
 def raise_if_none_finished(result: RunResult) -> None:

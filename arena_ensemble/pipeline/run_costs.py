@@ -37,7 +37,7 @@ def texts_of(job: Job) -> Texts:
 
 
 def job_costs(job: Job, recipes: Mapping[str, Recipe], workers: int = 1) -> dict[str, MemberCost]:
-    """One fold's cost for each member of which something can be said.
+    """One fold's cost for each member of which something is known.
 
     Of a single member on a real base nothing is planned: its folds are alike, and its shapes take seconds.
     """

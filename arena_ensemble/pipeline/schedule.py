@@ -3,7 +3,7 @@
 Pure arithmetic over planned seconds. Workers take the next task of the order as soon as they are free (list
 scheduling). With the longest task first the makespan is at most 4/3 - 1/(3m) of the shortest possible one
 on m workers (Graham 1969, SIAM Journal on Applied Mathematics 17), without knowing it. Cheap members first
-would let a dear task begin late, but it is what puts a better submission on disk early (docs/deadlines.md);
+would let a costly task begin late, but it is what puts a better submission on disk early (docs/deadlines.md);
 so as many of the cheapest members go first as keep the makespan within that 4/3.
 """
 

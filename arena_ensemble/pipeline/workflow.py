@@ -39,7 +39,7 @@ from .arguments import (
 from .auto_members import AutoPlan
 from .build import build
 from .combining import EnsemblePrediction
-from .cross_fit import RunResult, run_job
+from .cross_fit import run_job
 from .ensemble import Ensemble
 from .executors import Event, Executor
 from .extra_data import ExtraFile, read_extra
@@ -47,6 +47,7 @@ from .imported import check_imported, is_external
 from .member_recipes import check_bases, recipes_of
 from .refusals import raise_if_failed, raise_if_none_finished
 from .run_inputs import read_inputs
+from .run_result import RunResult
 from .standing import StandingSubmission
 from .tasks import Job
 
@@ -98,7 +99,7 @@ def train_members(
     Parameters
     ----------
     data, test, format
-        Battles with votes, battles to predict, and their format (default: told from the columns).
+        Battles with votes, battles to predict, and their format (default: by the columns).
     members
         Names of recipes in the workspace's ``models/`` or the package, and of external members; None and
         ``auto`` are those that `choose_members` takes for this machine and so many battles.
@@ -164,12 +165,19 @@ def train_members(
         job = Job(
             place.root, train, folds, given.test, more, n_classes, given.notes, None, one, given.deadline
         )
-        told = None
+        standing_submission = None
         if early is not None and given.test is not None:
             make = standing.from_votes(place, train, given.test, n_classes=n_classes, also=external)
-            told = StandingSubmission(Path(early), place, given.test, make, path_or_none(sample_submission))
+            standing_submission = StandingSubmission(
+                Path(early), place, given.test, make, path_or_none(sample_submission)
+            )
         result = run_job(
-            job, given.recipes, jobs=jobs, executor=executor, on_event=on_event, on_finished=told
+            job,
+            given.recipes,
+            jobs=jobs,
+            executor=executor,
+            on_event=on_event,
+            on_finished=standing_submission,
         )
         result.finished += external
         result.alarms |= alarms
@@ -269,11 +277,15 @@ def predict(
     with place.locked("predicting"):
         n_classes = ensemble.card.n_classes
         job = Job(place.root, None, None, battles, n_classes=n_classes, use_folds=folds, deadline=deadline)
-        told = None
+        standing_submission = None
         if early is not None:
             make = standing.from_ensemble(place, ensemble, battles, also=external, use_folds=folds)
-            told = StandingSubmission(Path(early), place, battles, make, path_or_none(sample_submission))
-        result = run_job(job, recipes, jobs=jobs, executor=executor, on_event=on_event, on_finished=told)
+            standing_submission = StandingSubmission(
+                Path(early), place, battles, make, path_or_none(sample_submission)
+            )
+        result = run_job(
+            job, recipes, jobs=jobs, executor=executor, on_event=on_event, on_finished=standing_submission
+        )
         for name, error in lost.items():
             result.unplanned[name] = error
             result.fail(name, "", error)

@@ -103,7 +103,7 @@ def member_cost(recipe: Recipe, texts: Texts, machine: Machine, workers: int = 1
 def member_costs(
     recipes: Mapping[str, Recipe], texts: Texts, machine: Machine, workers: int = 1
 ) -> dict[str, MemberCost]:
-    """The cost of one fold of each member; without those that nothing can be said of."""
+    """The cost of one fold of each member; without those of which nothing is known."""
     found = {}
     for name, recipe in recipes.items():
         try:

@@ -99,6 +99,13 @@ def create_app(service: Service, limits: Limits, gate: Gate) -> Frame:
             response_model=None,
         )
 
+    _add_refusals(app, measures)
+    return Frame(app, limits, measures)
+
+
+def _add_refusals(app: FastAPI, measures: Measures) -> None:
+    """Every refusal in one form, counted by its kind."""
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         measures.refused.labels("invalid").inc()
@@ -125,8 +132,6 @@ def create_app(service: Service, limits: Limits, gate: Gate) -> Frame:
     @app.exception_handler(Exception)  # raised again after this answer: the frame logs it
     async def fault(request: Request, error: Exception) -> Response:
         return _refused(request, 500, FAULT)
-
-    return Frame(app, limits, measures)
 
 
 def _static(content: bytes, kind: str) -> Any:

@@ -14,9 +14,10 @@ from arena_ensemble import Panel, cli, sample
 from arena_ensemble.errors import InputError
 from arena_ensemble.io import PanelVotes
 from arena_ensemble.pipeline import panel_uses
-from arena_ensemble.pipeline.panel import PanelData, read_panel_data
+from arena_ensemble.pipeline.panel import PanelData
 from arena_ensemble.pipeline.panel_prediction import predict_panel
 from arena_ensemble.sample import JUDGES
+from tests.helpers.length_votes import length_votes
 
 FEW = {name: JUDGES[name] for name in ("careful", "labels")}
 SYSTEMS = "xyz"
@@ -176,29 +177,12 @@ def test_the_vote_curve_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_verdict_at_equal_style_stands_beside(tmp_path: Path) -> None:
     """Votes for the longer answer alone: at equal length nothing is left of the verdict."""
-    rng = np.random.default_rng(0)
-    rows = 200
-    words = rng.integers(1, 60, (rows, 2))
-    battles = pl.DataFrame(
-        {
-            "id": [f"b{k}" for k in range(rows)],
-            "prompt": [f"question {k}" for k in range(rows)],
-            "response_a": [" ".join(["word"] * n) for n in words[:, 0]],
-            "response_b": [" ".join(["word"] * n) for n in words[:, 1]],
-            "winner": np.where(words[:, 0] > words[:, 1], "model_a", "model_b"),
-        }
-    )
-    battles.write_csv(tmp_path / "battles.csv")
-    noise = rng.normal(size=(rows, 2))
-    scores = battles.select("id").with_columns(judge=pl.lit("x"), score_a=noise[:, 0], score_b=noise[:, 1])
-    scores.write_csv(tmp_path / "scores.csv")
-    data = read_panel_data([tmp_path / "scores.csv"], tmp_path / "battles.csv", text=tmp_path / "battles.csv")
-    panel = Panel(honest=False).fit(data.judgements, data.votes.majority, features=data.features)
-    panel.save(tmp_path / "out")
+    drawn = length_votes(tmp_path, [f"b{k}" for k in range(200)], longest=60)
+    drawn.panel.save(tmp_path / "out")
     files = [tmp_path / "scores.csv"]
     found = predict_panel(tmp_path / "out", files, text=tmp_path / "battles.csv", equal_style=True)
     assert found.equal_style is not None
-    y = data.votes.majority
+    y = drawn.data.votes.majority
     assert (found.log_probs.argmax(axis=1) == y).mean() > 0.9
     assert abs((found.equal_style.argmax(axis=1) == y).mean() - 0.5) < 0.15
     assert found.turned is not None

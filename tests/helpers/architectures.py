@@ -114,6 +114,11 @@ def save_base(folder: Path, kind: str, *, pad: bool | str = True, padding_side: 
         kind, vocab_size=len(words), **{**shape, **_SPECIAL.get(kind, {}), **ids}
     )
     loader = transformers.AutoModelForMaskedLM if _encodes(kind) else transformers.AutoModelForCausalLM
+    return save_random(loader, config, words, folder)
+
+
+def save_random(loader: Any, config: Any, words: Any, folder: Path) -> Path:
+    """A checkpoint of seeded random weights, with its tokenizer."""
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(3)
         model = loader.from_config(config)

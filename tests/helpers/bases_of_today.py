@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from architectures import tokenizer
+from architectures import save_random, tokenizer
 
-from arena_ensemble.backbones.language.loading import quiet
 from arena_ensemble.backbones.language.text_decoder import auto_class
 
 TEXT: dict[str, Any] = {
@@ -73,13 +71,4 @@ def save_base(folder: Path, kind: str) -> Path:
         if "gemma4" in kind:
             values["vocab_size_per_layer_input"] = len(words)
     config = transformers.AutoConfig.for_model(kind, **values)
-    with torch.random.fork_rng(), quiet():
-        torch.manual_seed(3)
-        model = auto_class(config, None)[0].from_config(config)
-        with torch.no_grad():  # random weights of 0.02 hardly say anything: make differences visible
-            for parameter in model.parameters():
-                if parameter.ndim == 2:
-                    parameter.mul_(6)
-        model.save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
+    return save_random(auto_class(config, None)[0], config, words, folder)

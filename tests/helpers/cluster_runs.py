@@ -12,8 +12,9 @@ from arena_ensemble.artifacts.cards import REFIT
 from arena_ensemble.artifacts.fold_file import keep_folds
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.folds import make_folds
-from arena_ensemble.pipeline.cross_fit import RunResult, run_job
+from arena_ensemble.pipeline.cross_fit import run_job
 from arena_ensemble.pipeline.executors import Event, OnRay
+from arena_ensemble.pipeline.run_result import RunResult
 from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.recipes import Recipe, recipe_from
 from arena_ensemble.sample import make_arena

@@ -19,10 +19,10 @@ from arena_ensemble.artifacts.shard_folder import digest_file
 from arena_ensemble.deadline import Deadline
 from arena_ensemble.errors import InputError, OutOfTime, StaleError
 from arena_ensemble.io.judgement_chunks import PairChunks, exchanged, open_judgements
-from arena_ensemble.pipeline.panel import read_panel_data
 from arena_ensemble.pipeline.panel_prediction import predict_panel
 from arena_ensemble.pipeline.panel_shards import predict_panel_shards
 from arena_ensemble.sample import JUDGES
+from tests.helpers.length_votes import length_votes
 from tests.helpers.workspaces import refusal
 
 JUDGED = {name: JUDGES[name] for name in ("careful", "leaning", "hasty", "reward")}
@@ -255,26 +255,9 @@ def test_files_that_are_read_whole_are_refused(place: Path, tmp_path: Path) -> N
 
 def test_texts_in_the_order_of_the_pairs(tmp_path: Path) -> None:
     """As in memory: exchanged pairs and further battles among them; another order is refused."""
-    rng = np.random.default_rng(0)
-    rows = 160
-    words = rng.integers(1, 30, (rows, 2))
-    battles = pl.DataFrame(
-        {
-            "id": [f"q{k}|x|y" for k in range(rows)],
-            "prompt": [f"question {k}" for k in range(rows)],
-            "response_a": [" ".join(["word"] * n) for n in words[:, 0]],
-            "response_b": ["\n".join(["- word"] * n) for n in words[:, 1]],
-            "winner": np.where(words[:, 0] > words[:, 1], "model_a", "model_b"),
-        }
-    )
-    battles.write_csv(tmp_path / "battles.csv")
-    noise = rng.normal(size=(rows, 2))
-    scores = battles.select("id").with_columns(judge=pl.lit("x"), score_a=noise[:, 0], score_b=noise[:, 1])
-    scores.write_csv(tmp_path / "scores.csv")
-    data = read_panel_data([tmp_path / "scores.csv"], tmp_path / "battles.csv", text=tmp_path / "battles.csv")
-    panel = Panel(honest=False).fit(data.judgements, data.votes.majority, features=data.features)
-    panel.save(tmp_path / "panel")
-    asked = scores.with_columns(
+    drawn = length_votes(tmp_path, [f"q{k}|x|y" for k in range(160)], longest=30, lists=True)
+    drawn.panel.save(tmp_path / "panel")
+    asked = drawn.scores.with_columns(
         id=pl.when(pl.int_range(pl.len()) % 5 == 0)
         .then(pl.col("id").str.replace(r"\|x\|y", "|y|x"))
         .otherwise("id")
@@ -282,14 +265,14 @@ def test_texts_in_the_order_of_the_pairs(tmp_path: Path) -> None:
     asked.write_csv(tmp_path / "asked.csv")
     for suffix in (".csv", ".parquet", ".jsonl"):
         text, files = tmp_path / f"texts{suffix}", [tmp_path / "asked.csv"]
-        write(battles.drop("winner"), text)
+        write(drawn.battles.drop("winner"), text)
         expected = predict_panel(tmp_path / "panel", files, text=text, equal_style=True)
         out = tmp_path / f"o{suffix}"
         predict_panel_shards(
             tmp_path / "panel", files, out, text=text, equal_style=True, chunk_rows=13, jobs=1
         )
         assert shards_of(out).equals(expected.frame(logs=False))
-    write(battles.drop("winner").reverse(), tmp_path / "turned.csv")
+    write(drawn.battles.drop("winner").reverse(), tmp_path / "turned.csv")
     with pytest.raises(InputError, match=r"turned.csv: no text of the pair q\S+, or not in the order"):
         predict_panel_shards(tmp_path / "panel", files, tmp_path / "t", text=tmp_path / "turned.csv", jobs=1)
 

@@ -30,8 +30,8 @@ from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.errors import InputError, MemberError, StaleError, VersionError
 from arena_ensemble.pipeline import imported as external
 from arena_ensemble.pipeline import refusals
-from arena_ensemble.pipeline.cross_fit import RunResult
 from arena_ensemble.pipeline.extra_data import ExtraFile
+from arena_ensemble.pipeline.run_result import RunResult
 from arena_ensemble.pipeline.workflow import TrainingRun, predict_test
 from arena_ensemble.recipes import Recipe, recipe_from
 

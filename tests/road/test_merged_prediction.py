@@ -13,18 +13,16 @@ import polars as pl
 import pytest
 import torch
 from architectures import battles, recipe, save_base
+from trained_member import Trained
 from workspaces import refusal
 
-from arena_ensemble import backbones, sample
-from arena_ensemble.artifacts import shards
+from arena_ensemble import backbones
 from arena_ensemble.artifacts.cards import AVERAGED, EquivalenceCheck
-from arena_ensemble.artifacts.members import MemberArtifacts
-from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones import between_folds
 from arena_ensemble.backbones.language import adapters, kept
 from arena_ensemble.backbones.language.opening import open_model
 from arena_ensemble.errors import MemberError, RecipeError
-from arena_ensemble.pipeline import equivalence, workflow
+from arena_ensemble.pipeline import equivalence
 from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.pipeline.streaming import predict_shards
 from arena_ensemble.predictions import Floats
@@ -154,51 +152,16 @@ def test_a_base_that_is_dequantised_for_prediction_takes_them() -> None:
     assert chosen.fit_digest() == recipe_from(values).fit_digest()
 
 
-class Trained:
-    """A finished workspace of one member that was trained in 16 bits."""
-
-    def __init__(self, folder: Path) -> None:
-        self.workspace, self.test = folder / "w", folder / "test.csv"
-        base = save_base(folder / "base", "llama")
-        self.text = f"""backbone = "classify"
-base = "{base}"
-[prompt]
-template = "short-1"
-max_tokens = 96
-[train]
-learning_rate = 1e-2
-precision = "bf16"
-[adapter]
-r = 2
-"""
-        for name, content in sample.files(40, 30, seed=3).items():
-            (folder / name).write_text(content)
-        self.recipe = self.workspace / "models" / "mine" / "recipe.toml"
-        self.recipe.parent.mkdir(parents=True)
-        self.recipe.write_text(self.text)
-        run = workflow.train_members(
-            folder / "train.csv", ["mine"], workspace=self.workspace, test=self.test, n_folds=3, jobs=1
-        )
-        workflow.build_ensemble(run)
-
-    @property
-    def member(self) -> MemberArtifacts:
-        return MemberArtifacts(Workspace(self.workspace), "mine")
-
-    def predict(self, more: str = "", **options: Any) -> list[Floats]:
-        self.recipe.write_text(self.text + more)
-        ensemble = Ensemble.load(self.workspace)
-        workflow.predict(ensemble, self.test, workspace=self.workspace, jobs=1, strict=True, **options)
-        return [part.log_probs for part in self.member.load_test()]
-
-    def checks(self) -> dict[str, EquivalenceCheck]:
-        return shards.note_of(self.member.predictions / "test.parquet").checks
+def predict(trained: Trained, more: str = "", **options: Any) -> list[Floats]:
+    """Each fold model's log-probabilities."""
+    trained.predicted(more, **options)
+    return [part.log_probs for part in trained.member.load_test()]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     torch.set_num_threads(1)
-    return Trained(tmp_path_factory.mktemp("merged"))
+    return Trained(tmp_path_factory.mktemp("merged"), test_rows=30, train='precision = "bf16"\n')
 
 
 @pytest.fixture
@@ -213,10 +176,10 @@ def merging(value: str, more: str = "") -> str:
 
 @pytest.mark.parametrize("value", ["true", '"auto"'])
 def test_it_is_measured_in_each_fold_and_noted(trained: Trained, value: str) -> None:
-    plain, files = trained.predict(), sorted(trained.member.models.rglob("*.safetensors"))
+    plain, files = predict(trained), sorted(trained.member.models.rglob("*.safetensors"))
     content = [path.read_bytes() for path in files]
     assert trained.checks() == {}
-    merged = trained.predict(merging(value))
+    merged = predict(trained, merging(value))
     assert all(0 < np.abs(a - b).max() < 0.2 for a, b in zip(merged, plain, strict=True))
     found = trained.checks()
     assert list(found) == ["0", "1", "2"]
@@ -224,15 +187,15 @@ def test_it_is_measured_in_each_fold_and_noted(trained: Trained, value: str) -> 
         assert 0 < one.mean_kl < 0.005
         assert (one.trained["adapters"], one.running["adapters"]) == ("beside the base", "merged in bfloat16")
     assert [path.read_bytes() for path in files] == content, "the fold keeps its adapters"
-    np.testing.assert_array_equal(trained.predict(), plain, "predictions of the other kind are not reused")
+    np.testing.assert_array_equal(predict(trained), plain, "predictions of the other kind are not reused")
 
 
 def test_above_the_tolerance_auto_leaves_them_and_true_is_refused(
     trained: Trained, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    plain = trained.predict()
+    plain = predict(trained)
     with caplog.at_level(logging.INFO, logger="arena_ensemble"):
-        auto = trained.predict(merging('"auto"', "tolerance = 0.0\n"))
+        auto = predict(trained, merging('"auto"', "tolerance = 0.0\n"))
     np.testing.assert_array_equal(auto, plain)
     assert trained.checks() == {}
     left = [line for line in caplog.messages if "adapters stay beside the base" in line]
@@ -284,7 +247,7 @@ def test_predict_proba_and_chunks_are_of_merged_adapters_too(trained: Trained, t
 
 
 def test_an_average_is_measured_unmerged_and_merged_when_it_predicts(trained: Trained) -> None:
-    trained.predict(merging("true"), use_folds="averaged")
+    predict(trained, merging("true"), use_folds="averaged")
     found = trained.checks()
     assert list(found) == ["averaged"]
     assert found["averaged"].running["adapters"] == "merged in bfloat16"

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from architectures import battles, save_base
+from architectures import battles
 from scipy.special import rel_entr
+from trained_member import Trained
 from workspaces import refusal
 
-from arena_ensemble import sample
 from arena_ensemble.artifacts import shards
-from arena_ensemble.artifacts.cards import EquivalenceCheck
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.language.model import MemberModel
@@ -35,50 +34,9 @@ from arena_ensemble.recipes import PredictSettings, recipe_from
 BF16 = '[predict]\nprecision = "bf16"\n'
 
 
-class Trained:
-    """A finished workspace with one member on a tiny Llama."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.workspace = folder, folder / "w"
-        base = save_base(folder / "base", "llama")
-        self.text = f"""backbone = "classify"
-base = "{base}"
-[prompt]
-template = "short-1"
-max_tokens = 96
-[train]
-learning_rate = 1e-2
-[adapter]
-r = 2
-"""
-        for name, content in sample.files(40, 8, seed=3).items():
-            (folder / name).write_text(content)
-        self.test = folder / "test.csv"
-        self.recipe = self.workspace / "models" / "mine" / "recipe.toml"
-        self.recipe.parent.mkdir(parents=True)
-        self.recipe.write_text(self.text)
-        run = workflow.train_members(
-            folder / "train.csv", ["mine"], workspace=self.workspace, test=self.test, n_folds=3, jobs=1
-        )
-        workflow.build_ensemble(run)
-
-    @property
-    def member(self) -> MemberArtifacts:
-        return MemberArtifacts(Workspace(self.workspace), "mine")
-
-    def predict(self, more: str = "", workspace: Path | None = None) -> Floats:
-        place = workspace or self.workspace
-        (place / "models" / "mine" / "recipe.toml").write_text(self.text + more)
-        ensemble = Ensemble.load(place)
-        return workflow.predict(ensemble, self.test, workspace=place, jobs=1, strict=True).log_probs
-
-    def checks(self) -> dict[str, EquivalenceCheck]:
-        return shards.note_of(self.member.predictions / "test.parquet").checks
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return Trained(tmp_path_factory.mktemp("predict"))
+    return Trained(tmp_path_factory.mktemp("predict"), test_rows=8)
 
 
 @pytest.fixture
@@ -90,10 +48,10 @@ def trained(made: Trained) -> Iterator[Trained]:
 def test_another_number_type_is_measured_and_accepted(
     trained: Trained, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plain = trained.predict()
+    plain = trained.predicted().log_probs
     assert trained.checks() == {}, "as it was trained: nothing to measure"
     with caplog.at_level(logging.INFO, logger="arena_ensemble"):
-        rounded = trained.predict(BF16)
+        rounded = trained.predicted(BF16).log_probs
     found = trained.checks()
     assert list(found) == ["0", "1", "2"]
     for fold, one in found.items():
@@ -103,12 +61,14 @@ def test_another_number_type_is_measured_and_accepted(
         assert (one.trained["dtype"], one.running["dtype"]) == ("float32", "bfloat16")
     assert sum("dtype float32 → bfloat16: mean KL" in line for line in caplog.messages) == 3
     assert 0 < np.abs(rounded - plain).max() < 0.2
-    np.testing.assert_array_equal(trained.predict(), plain, "predictions of other settings are not reused")
+    np.testing.assert_array_equal(
+        trained.predicted().log_probs, plain, "predictions of other settings are not reused"
+    )
     assert trained.checks() == {}
 
 
 def test_the_same_figure_as_scipys(trained: Trained) -> None:
-    trained.predict(BF16)
+    trained.predicted(BF16)
     frame = pl.read_parquet(trained.member.models / "fold-1" / "check.parquet")
     before = np.exp(frame.select("log_p_a", "log_p_b", "log_p_tie").to_numpy())
     rng = np.random.default_rng(0)
@@ -202,10 +162,12 @@ def test_the_remedy_is_the_setting_that_differs(tmp_path: Path, change: dict[str
 
 
 def test_adapters_stored_in_half_are_measured(trained: Trained, tmp_path: Path) -> None:
-    plain = trained.predict()
+    plain = trained.predicted().log_probs
     pack_members(Workspace(trained.workspace), tmp_path, bases={})
     packed = MemberArtifacts(Workspace(tmp_path / "workspace"), "mine")
-    np.testing.assert_allclose(trained.predict(workspace=tmp_path / "workspace"), plain, atol=0.01)
+    np.testing.assert_allclose(
+        trained.predicted(workspace=tmp_path / "workspace").log_probs, plain, atol=0.01
+    )
     checks = shards.note_of(packed.predictions / "test.parquet").checks
     assert {one.running["stored"] for one in checks.values()} == {"adapters in float16"}
     assert all(one.mean_kl < 1e-4 for one in checks.values())

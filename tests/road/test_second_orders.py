@@ -16,7 +16,7 @@ from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.deadline import Deadline
 from arena_ensemble.errors import OutOfTime
 from arena_ensemble.io import check_submission
-from arena_ensemble.pipeline import cross_fit, pilot, second_orders, tasks, workflow
+from arena_ensemble.pipeline import pilot, second_orders, tasks, wave, workflow
 from arena_ensemble.pipeline.combining import EnsemblePrediction
 from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.pipeline.executors import Local
@@ -181,7 +181,7 @@ def test_another_machine_s_pace_is_not_measured_here(
         raise AssertionError("the driver may have no card")
 
     assert predicted(whole, tmp_path, clock, 160.0).late
-    monkeypatch.setattr(cross_fit, "time_untimed", refused)
+    monkeypatch.setattr(wave, "time_untimed", refused)
     found = workflow.predict(
         Ensemble.load(tmp_path / "w"), whole / "test.csv", workspace=tmp_path / "w", executor=Elsewhere(),
         hours=Deadline(clock.now + 1e6, clock),
@@ -212,7 +212,7 @@ def test_several_processes_have_one_share(
     """The time that workers needed is divided by their number, and every fold gets the same rows."""
     timed: dict[str, float] = {}
     monkeypatch.setattr(
-        "arena_ensemble.pipeline.cross_fit.second_orders",
+        "arena_ensemble.pipeline.wave.second_orders",
         lambda job, todo, seconds, workers: (
             timed.update(seconds)
             or second_orders.second_orders(job, todo, dict.fromkeys(seconds, 3600.0), workers)

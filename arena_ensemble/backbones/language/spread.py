@@ -54,9 +54,9 @@ def agreed(value: bool) -> bool:
     """What the first process thinks, since clocks differ."""
     if not inside():
         return value
-    told = [value]
-    dist.broadcast_object_list(told, src=0)
-    return bool(told[0])
+    sent = [value]
+    dist.broadcast_object_list(sent, src=0)
+    return bool(sent[0])
 
 
 def share(rows: Index) -> Index:

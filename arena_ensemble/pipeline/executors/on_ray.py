@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -101,7 +101,6 @@ class _Try:
     """as it was given"""
     asks: Needs
     earlier: tuple[str, ...] = ()
-    with_needed: bool = False
     deaths: int = 0
     """by want of memory"""
 
@@ -152,14 +151,7 @@ class _Run:
         running: dict[Any, _Try] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < (self.executor.jobs or 10**9):
-                    one = waiting.pop(0)
-                    if one.task.member in self.lost | self.late:
-                        continue
-                    if self._fetched(one.task):
-                        yield one.task, None
-                        continue
-                    running[self._submit(one, shared, board)] = one
+                yield from self._hand_out(waiting, running, shared, board)
                 done, _ = (
                     ray.wait(list(running), num_returns=1, timeout=_POLL_SECONDS) if running else ([], 0)
                 )
@@ -172,13 +164,8 @@ class _Run:
                     if again is not None:
                         waiting.insert(0, again)
                         continue
-                    if isinstance(error, OutOfTime):  # the others stop by themselves, with a checkpoint
-                        self.late.add(one.task.member)
-                    elif error is not None:
-                        self.lost.add(one.task.member)
-                        for other, queued in running.items():  # spend no more on this member
-                            if queued.task.member in self.lost:
-                                ray.cancel(other)
+                    if error is not None:
+                        self._give_up(one.task.member, error, running)
                     yield one.task, error
         finally:
             for reference in running:
@@ -186,6 +173,27 @@ class _Run:
                     ray.cancel(reference, force=True)
             if board is not None:
                 ray.kill(board)
+
+    def _hand_out(self, waiting: list[_Try], running: dict[Any, _Try], shared: Any, board: Any) -> Finished:
+        """Submit what may run now; yields tasks whose results were there already."""
+        while waiting and len(running) < (self.executor.jobs or 10**9):
+            one = waiting.pop(0)
+            if one.task.member in self.lost | self.late:
+                continue
+            if self._fetched(one.task):
+                yield one.task, None
+                continue
+            running[self._submit(one, shared, board)] = one
+
+    def _give_up(self, member: str, error: Exception, running: Mapping[Any, _Try]) -> None:
+        """Spend no more on a member, or nothing new where it only ran out of time."""
+        if isinstance(error, OutOfTime):  # its other tasks stop by themselves, with a checkpoint
+            self.late.add(member)
+            return
+        self.lost.add(member)
+        for other, queued in running.items():
+            if queued.task.member in self.lost:
+                self.ray.cancel(other)
 
     def _board(self) -> Any:
         """The actor that hears of progress, beside the driver, so that it lives as long."""

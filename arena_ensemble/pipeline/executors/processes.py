@@ -72,8 +72,6 @@ def _in_pool(
         devices.put([(index * width + k) % gpus for k in range(min(width, gpus))])
     split = job.train is None and gpus > 1  # nothing is trained: rows may go to cards that have no fold
     pieces = cut_up(todo, workers) if split else [(task, None) for task in todo]
-    missing = Counter(task.label for task, _ in pieces)
-    ended: set[str] = set()
     before = set(multiprocessing.active_children())
     stop = threading.Event()
     listener = threading.Thread(target=_forward, args=(events, on_event, stop), daemon=True)
@@ -90,27 +88,7 @@ def _in_pool(
                 running: dict[Future[float], tuple[FoldTask, Part | None]] = {
                     pool.submit(worker.work, *piece): piece for piece in pieces
                 }
-            for future in as_completed(running):
-                task, part = running[future]
-                if future.cancelled() or task.label in ended:
-                    continue
-                error = future.exception()
-                if error is not None and not isinstance(error, Exception):
-                    raise error
-                if error is not None and not isinstance(error, BrokenProcessPool):
-                    for other, (queued, _) in running.items():  # this member is lost: spend no more on it
-                        if queued.member == task.member:
-                            other.cancel()
-                if error is None:
-                    missing[task.label] -= 1
-                    if seconds is not None:
-                        seconds[task.label] = seconds.get(task.label, 0.0) + future.result()
-                    if missing[task.label]:
-                        continue
-                    if part is not None:
-                        error = joined(job, task, part.of)
-                ended.add(task.label)
-                yield task, error
+            yield from _as_they_end(job, running, seconds)
         except BaseException:
             end(set(multiprocessing.active_children()) - before)
             raise
@@ -118,6 +96,35 @@ def _in_pool(
             pool.shutdown(wait=True, cancel_futures=True)
             stop.set()
             listener.join(timeout=2)
+
+
+def _as_they_end(
+    job: Job, running: dict[Future[float], tuple[FoldTask, Part | None]], seconds: dict[str, float] | None
+) -> Finished:
+    """Each task when its last part has ended or one has failed; then the rest of its member is cancelled."""
+    missing = Counter(task.label for task, _ in running.values())
+    ended: set[str] = set()
+    for future in as_completed(running):
+        task, part = running[future]
+        if future.cancelled() or task.label in ended:
+            continue
+        error = future.exception()
+        if error is None:
+            missing[task.label] -= 1
+            if seconds is not None:
+                seconds[task.label] = seconds.get(task.label, 0.0) + future.result()
+            if missing[task.label]:
+                continue
+            if part is not None:
+                error = joined(job, task, part.of)
+        elif not isinstance(error, Exception):
+            raise error
+        elif not isinstance(error, BrokenProcessPool):
+            for other, (queued, _) in running.items():
+                if queued.member == task.member:
+                    other.cancel()
+        ended.add(task.label)
+        yield task, error
 
 
 @contextlib.contextmanager
@@ -138,7 +145,7 @@ def threads_per_worker(workers: int) -> Iterator[None]:
 
 
 def _forward(events: Any, on_event: Event | None, stop: threading.Event) -> None:
-    """Hand the workers' progress to the caller's callback until told to stop."""
+    """Hand the workers' progress to the caller's callback until ``stop`` is set."""
     while on_event is not None and not stop.is_set():
         try:
             on_event(*events.get(timeout=0.2))
