@@ -55,7 +55,7 @@ INSIDE = {
     "classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",
     "pipeline": "audit_check guards extra_data starts external_files distillation member_audit orders "
-    "equivalence averaging fitted training_rows tasks finishing parts executors.events executors.slots "
+    "equivalence averaging fitted job training_rows tasks finishing parts executors.events executors.slots "
     "executors.worker executors.processes executors.interface executors.local executors.ray_needs "
     "executors.ray_worker executors.on_ray second_orders pilot run_result wave cross_fit "
     "refusals fallback ensemble build submission "

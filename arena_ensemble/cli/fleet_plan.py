@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..planning.fleet_plan import FleetPlan
     from ..planning.gpus import Gpu
     from ..planning.workload import Workload
-    from .doctor import PlanOptions
+    from .plan_options import PlanOptions
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from .runner import Result
 from .session_plan import plan_sessions
 
 if TYPE_CHECKING:
-    from .doctor import PlanOptions
+    from .plan_options import PlanOptions
 
 log = logging.getLogger(__name__)
 

@@ -31,8 +31,8 @@ from ..predictions import Floats, Predictions
 from . import averaging, equivalence, orders
 from .combining import ByFold
 from .ensemble import Ensemble
+from .job import FoldTask, Job
 from .seen_ids import Keys, id_keys
-from .tasks import FoldTask, Job
 
 COLUMNS: Final = ("id", "winner_model_a", "winner_model_b", "winner_tie")
 GAMMA_ROWS: Final = 2048

@@ -16,10 +16,10 @@ from ..folds import Folds
 from ..recipes import Recipe
 from . import distillation, starts, tasks
 from .executors import PLANNED, Event, Executor, Local
+from .job import Job
 from .recording import Recorder
 from .run_costs import job_costs, with_costs
 from .run_result import RunResult
-from .tasks import Job
 from .wave import Finished, UnplannedError, Wave, planned_tasks
 
 

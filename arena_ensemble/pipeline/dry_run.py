@@ -26,10 +26,10 @@ from . import distillation, schedule, tasks
 from .arguments import one_model, real_workspace
 from .executors import default_jobs
 from .extra_data import ExtraFile, read_extra
+from .job import Job
 from .run_costs import fitting_workers, here, task_seconds
 from .run_inputs import RunInputs, read_inputs
 from .schedule import Work
-from .tasks import Job
 
 log = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from ..recipes import Recipe
 from . import tasks
 from .arguments import EXPERIMENT, check_jobs, names_of, real_workspace
 from .executors import Event, default_jobs, run_tasks, with_label
+from .job import Job
 from .member_recipes import recipes_of
-from .tasks import Job
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from ..errors import ArenaError
 from ..predictions import Predictions
 from . import starts
 from .extra_data import learned_unverified
-from .tasks import FoldTask, Job, versions
+from .job import FoldTask, Job
+from .tasks import versions
 
 
 def finish_member(job: Job, planned: Sequence[FoldTask]) -> MemberCard | None:

@@ -17,7 +17,7 @@ from ..features import Features, extract
 from ..predictions import Floats, Predictions
 from ..recipes import Recipe, load_recipe
 from . import averaging, equivalence, orders, tasks
-from .tasks import Job
+from .job import Job
 
 
 @dataclass(frozen=True)

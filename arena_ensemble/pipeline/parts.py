@@ -23,7 +23,8 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.share_shards import key_of_any_share, load_any_share
 from ..errors import ArenaError, ArtifactError
 from ..predictions import Predictions
-from .tasks import FoldTask, Job, Progress, run_fold
+from .job import FoldTask, Job
+from .tasks import Progress, run_fold
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from ..deadline import Clock
 from ..predictions import Floats
 from ..recipes import Recipe
 from .executors import run_tasks
+from .job import FoldTask, Job
 from .second_orders import with_share
-from .tasks import FoldTask, Job
 
 ROWS: Final = 64
 """less than a minute of a 9B model on a T4; a file of fewer than four times as many rows gets no pilot"""

@@ -15,9 +15,9 @@ from ..planning.here import Machine, this_machine
 from ..planning.lengths import sampled_lengths
 from ..recipes import Recipe
 from . import schedule
+from .job import FoldTask, Job
 from .run_progress import member_and_fold
 from .schedule import Work
-from .tasks import FoldTask, Job
 
 log = logging.getLogger(__name__)
 

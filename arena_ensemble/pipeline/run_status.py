@@ -22,9 +22,9 @@ from ..artifacts.run_log import PROGRESS, log_path, read_log
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..errors import ArenaError, InputError
 from .executors import STACKING
+from .job import label_of
 from .run_progress import RunProgress, TaskProgress
 from .standing import NOTE
-from .tasks import label_of
 
 RUNNING: Final = "running"
 STOPPED: Final = "stopped"

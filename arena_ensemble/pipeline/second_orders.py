@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..artifacts.share_shards import key_of_any_share
-from .tasks import FoldTask, Job
+from .job import FoldTask, Job
 
 STEP: Final = 0.05
 """shares are rounded down to multiples of it"""

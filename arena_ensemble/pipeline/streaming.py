@@ -41,8 +41,8 @@ from .chunk_run import OnRows, ShardedPrediction, over_chunks, tables_of
 from .chunks_on_ray import on_cluster
 from .ensemble import Ensemble, refuse_external
 from .executors import OnRay
+from .job import FoldTask, Job
 from .member_recipes import check_bases, recipes_of
-from .tasks import FoldTask, Job
 
 log = logging.getLogger(__name__)
 

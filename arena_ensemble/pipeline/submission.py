@@ -23,7 +23,7 @@ from . import tasks
 from .combining import EnsemblePrediction, combine_folds
 from .ensemble import Ensemble
 from .guards import check_tests
-from .tasks import Job
+from .job import Job
 
 log = logging.getLogger(__name__)
 

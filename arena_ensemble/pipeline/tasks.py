@@ -11,7 +11,6 @@ import functools
 import importlib.metadata
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,75 +18,17 @@ from .. import backbones
 from ..artifacts.cards import AVERAGED, REFIT, FoldCard, FoldKey, PredictionKey, fold_name
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.share_shards import load_any_share
-from ..artifacts.workspace import Workspace
 from ..backbones.base import Backbone
 from ..battles import Battles
-from ..deadline import Deadline
 from ..errors import ArtifactError, OutOfTime
-from ..folds import Folds
 from ..recipes import Recipe
 from . import averaging, distillation, equivalence, orders, starts
 from . import fitted as fitted_folds
-from .extra_data import ExtraBattles
+from .job import FoldTask, Job
 from .training_rows import training_data
 
 Progress = Callable[[float, float, str], None]
 _LIBRARIES: Final = ("torch", "transformers", "peft", "scikit-learn", "lightgbm", "numpy", "polars")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all tasks of one run share. Without ``train`` the fitted models only predict ``test``."""
-
-    root: Path
-    """the workspace's folder"""
-    train: Battles | None
-    folds: Folds | None
-    test: Battles | None = None
-    extra: ExtraBattles | None = None
-    n_classes: int = 3
-    """2 where no tie can be voted: then no member gives P(tie)"""
-    notes: tuple[str, ...] = ()
-    """what the reader reported of the training file, such as how an order was drawn; for the cards"""
-    use_folds: tuple[int, ...] | None = None
-    """the folds whose models predict ``test`` where there is nothing to train on; None for all"""
-    one_model: int | None = None
-    """`REFIT` or `AVERAGED`: a model that is made after the folds', and alone predicts ``test``"""
-    deadline: Deadline | None = None
-    """when a fold in training must have stopped"""
-
-    @property
-    def workspace(self) -> Workspace:
-        """The workspace that the tasks write to."""
-        return Workspace(self.root)
-
-    def artifacts(self, member: str) -> MemberArtifacts:
-        """A member's artifacts in the workspace."""
-        return MemberArtifacts(self.workspace, member)
-
-
-@dataclass(frozen=True)
-class FoldTask:
-    """One member, one fold, and the keys that its artifacts must carry."""
-
-    member: str
-    recipe: Recipe
-    fold: int
-    fit_key: FoldKey
-    oof_key: PredictionKey
-    test_key: PredictionKey | None
-    earlier_tries: tuple[str, ...] = ()
-    """why those ended that another machine began, such as a lost node; for the card"""
-
-    @property
-    def label(self) -> str:
-        """How a person names the task."""
-        return label_of(self.member, self.fold)
-
-
-def label_of(member: str, fold: int) -> str:
-    """How a person names a member's fold, its model of all rows, or that of averaged weights."""
-    return f"{member} {fold_name(fold) if fold < 0 else f'fold {fold}'}"
 
 
 def versions() -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from ..errors import MemberError
 from ..predictions import Floats
 from . import distillation
 from .extra_data import add_extra_rows
-
-if TYPE_CHECKING:
-    from .tasks import FoldTask, Job
+from .job import FoldTask, Job
 
 
 @dataclass(frozen=True, eq=False)

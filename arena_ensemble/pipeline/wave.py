@@ -12,12 +12,12 @@ from ..recipes import Recipe
 from . import tasks
 from .executors import Executor, Local, with_label
 from .finishing import finish_member, held_out_loss
+from .job import FoldTask, Job
 from .pilot import time_untimed
 from .recording import Recorder
 from .run_costs import fitting_workers, in_order
 from .run_result import RunResult
 from .second_orders import first_orders, second_orders, with_first_order
-from .tasks import FoldTask, Job
 
 T = TypeVar("T")
 Finished = Callable[[Sequence[str]], None]

@@ -44,12 +44,12 @@ from .ensemble import Ensemble
 from .executors import Event, Executor
 from .extra_data import ExtraFile, read_extra
 from .imported import check_imported, is_external
+from .job import Job
 from .member_recipes import check_bases, recipes_of
 from .refusals import raise_if_failed, raise_if_none_finished
 from .run_inputs import read_inputs
 from .run_result import RunResult
 from .standing import StandingSubmission
-from .tasks import Job
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from . import spread
 from .ahead import Ahead
 from .batching import Index
 from .heads import HeadModel
-from .objective import example_loss
+from .objective import SoftLoss, example_loss
 from .out_of_memory import TokenBudget, attempt, random_state, set_random_state
 from .sequences import TrainingSet, collate
 
@@ -65,9 +65,7 @@ class Gradients:
     scaler: torch.amp.GradScaler
     pad_id: int
     packed: bool
-    soft_temperature: float
-    soft_share: float
-    soft_cosine: bool
+    soft: SoftLoss
     parameters: Sequence[torch.nn.Parameter]
     budget: TokenBudget
     recompute: Callable[[], None] | None = None
@@ -205,7 +203,7 @@ class Gradients:
         batch = self._batch(rows)
         labels = _to(torch.from_numpy(training_set.labels[rows]), device)
         weights = _to(torch.from_numpy(training_set.weights[rows] * counts).float(), device)
-        teacher, share = None, torch.tensor(self.soft_share)
+        teacher, share = None, torch.tensor(self.soft.share)
         if training_set.teacher is not None:
             teacher = _to(torch.from_numpy(training_set.teacher[rows]).float(), device)
         if training_set.voted is not None:
@@ -221,9 +219,9 @@ class Gradients:
             logits,
             given.labels,
             given.teacher,
-            temperature=self.soft_temperature,
+            temperature=self.soft.temperature,
             share=given.share,
-            cosine=self.soft_cosine,
+            cosine=self.soft.cosine,
         )
         loss = (each * given.weights).sum() / total
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,16 @@ from torch import nn
 from torch.nn import functional
 
 from .adapters import layer_of, trained_parameters
+
+
+@dataclass(frozen=True)
+class SoftLoss:
+    """How a teacher's probabilities enter the loss of an example, see `example_loss`."""
+
+    temperature: float = 1.0
+    share: float = 0.0
+    """of the loss that the teacher has, where people voted too"""
+    cosine: bool = False
 
 
 def example_loss(

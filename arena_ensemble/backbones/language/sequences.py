@@ -77,8 +77,8 @@ class TrainingSet:
 
     Parameters
     ----------
-    examples
-        The ids.
+    sequences
+        Their token ids.
     labels
         (n,) in {0, 1, 2}, of the order that the example shows.
     weights

@@ -25,7 +25,7 @@ from .adapters import trained_parameters
 from .batching import Index, plan_epoch
 from .gradients import Gradients, fullest
 from .heads import HeadModel
-from .objective import parameter_groups, rate_at
+from .objective import SoftLoss, parameter_groups, rate_at
 from .optimizers import build_optimizer, state_bytes
 from .out_of_memory import TokenBudget, remedied
 from .pace import Pace
@@ -46,9 +46,9 @@ class Trainer:
 
     Parameters
     ----------
-    head model
+    head_model
         On its device, with the parameters to train marked.
-    lessons
+    training_set
         The examples.
     settings
         As :class:`arena_ensemble.recipes.TrainSettings` (any object with its fields).
@@ -56,6 +56,8 @@ class Trainer:
         Needs ``device``, ``context()`` and ``scaled``.
     head
         Names of the head's parameters, which get the head's learning rate.
+    soft
+        How a teacher counts, where the examples have one.
     recompute
         Turns on that layers are computed again in the backward pass; called when memory runs out and smaller
         micro-batches would be inefficient. None where it is on already, or never shall be.
@@ -73,9 +75,7 @@ class Trainer:
         seed: int,
         pad_id: int,
         head: Sequence[str] = (),
-        soft_temperature: float = 1.0,
-        soft_share: float = 0.0,
-        soft_cosine: bool = False,
+        soft: SoftLoss | None = None,
         recompute: Callable[[], None] | None = None,
         name: str = "a member in training",
     ) -> None:
@@ -101,9 +101,7 @@ class Trainer:
             self.scaler,
             pad_id,
             settings.packing,
-            soft_temperature,
-            soft_share,
-            soft_cosine,
+            soft or SoftLoss(),
             self.parameters,
             TokenBudget(settings.batch_tokens, f"training of {name}"),
             recompute,
@@ -167,16 +165,10 @@ class Trainer:
         OutOfTime
             The deadline came first.
         """
-        settings, state = self.settings, self.state
+        settings, state, steps = self.settings, self.state, self.steps
         per_epoch = len(self.plan(0))
-        steps = self.steps
         if resume and checkpoints is not None:
-            _checkpoints.restore(self, checkpoints)
-        budget = self.gradients.budget
-        if state.recomputes:
-            self.gradients.start_recomputing()
-        if state.batch_tokens is not None:
-            budget.tokens, budget.shrunk = state.batch_tokens, True
+            self._restore(checkpoints)
         self.head_model.train()
         if self.policy.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.policy.device)  # an earlier fold's is not this one's
@@ -261,6 +253,14 @@ class Trainer:
         self.watch.add(np.concatenate(found.rows), found.logits)
         self._update()
         return float(found.losses.sum())
+
+    def _restore(self, checkpoints: Path) -> None:
+        """Go on from the newest checkpoint, with its micro-batches."""
+        _checkpoints.restore(self, checkpoints)
+        if self.state.recomputes:
+            self.gradients.start_recomputing()
+        if self.state.batch_tokens is not None:
+            self.gradients.budget.tokens, self.gradients.budget.shrunk = self.state.batch_tokens, True
 
     def _rehearse(self) -> None:
         """Run the fullest micro-batches of all epochs to come once; nothing is changed but the budget."""

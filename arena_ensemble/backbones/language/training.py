@@ -17,6 +17,7 @@ from ..base import Progress
 from . import loading, spread
 from .adapters import unmoved
 from .model import MemberModel
+from .objective import SoftLoss
 from .reporting import reporter
 from .sequences import TrainingSet
 from .trainer import Trainer
@@ -60,9 +61,7 @@ def train_member(
         seed=recipe.seed,
         pad_id=member.encoder.pad_id,
         head=member.head_parameters,
-        soft_temperature=recipe.soft.temperature,
-        soft_share=recipe.soft.weight,
-        soft_cosine=recipe.soft.loss == "kl+cosine",
+        soft=SoftLoss(recipe.soft.temperature, recipe.soft.weight, recipe.soft.loss == "kl+cosine"),
         recompute=recompute,
         name=f"{recipe.name or 'a member'} {fold}",
     )

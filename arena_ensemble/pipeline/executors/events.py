@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from .. import tasks
+from ..job import FoldTask, Job
 from ..parts import Part, run_part
-from ..tasks import FoldTask, Job, Progress
+from ..tasks import Progress
 
 Event = Callable[[str, float, float, str], None]
 """``(task label, done, total, text)``: how far a task is. The first event is PLANNED, without a label and

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ...recipes import Recipe
-from ..tasks import FoldTask, Job
+from ..job import FoldTask, Job
 from .events import Event, Finished
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ...backbones import between_folds
 from ...recipes import Recipe
-from ..tasks import FoldTask, Job
+from ..job import FoldTask, Job
 from .events import Event, Finished, timed_fold, with_label
 from .processes import side_by_side
 from .slots import default_jobs

@@ -20,7 +20,8 @@ from ...artifacts.parcels import pack, unpack
 from ...artifacts.stores import Store
 from ...errors import ArenaError, InputError, MemberError, OutOfTime
 from ...recipes import Recipe
-from ..tasks import FoldTask, Job, is_done
+from ..job import FoldTask, Job
+from ..tasks import is_done
 from . import ray_worker
 from .events import Event, Finished
 from .ray_connection import connected, reason

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from ...backbones.children import end, interrupts_are_ours, script_stays_here
 from ...errors import MemberError
+from ..job import FoldTask, Job
 from ..parts import Part, cut_up, joined
-from ..tasks import FoldTask, Job
 from . import slots, worker
 from .events import Event, Finished
 

@@ -19,7 +19,8 @@ from ...artifacts.stores import Store
 from ...deadline import Deadline
 from ...errors import ArenaError
 from .. import distillation, starts, tasks
-from ..tasks import FoldTask, Job, Progress
+from ..job import FoldTask, Job
+from ..tasks import Progress
 from .events import timed_fold
 
 _EVERY: Final = 0.5

@@ -7,8 +7,8 @@ from typing import Any
 
 from ...backbones import between_folds
 from ...backbones.children import die_with_parent
+from ..job import FoldTask, Job
 from ..parts import Part
-from ..tasks import FoldTask, Job
 from .events import timed_fold, with_label
 
 _worker: dict[str, Any] = {}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from arena_ensemble.backbones.language import adapters, gradients, inference
 from arena_ensemble.backbones.language.ahead import Ahead
 from arena_ensemble.backbones.language.batching import Index
+from arena_ensemble.backbones.language.objective import SoftLoss
 from arena_ensemble.backbones.language.opening import open_model
 from arena_ensemble.backbones.language.trainer import Trainer
 from arena_ensemble.backbones.language.training_data import training_set_of
@@ -95,7 +96,7 @@ def test_training_and_prediction_are_the_same_to_the_bit(
         torch.manual_seed(3)
         trainer = Trainer(
             member.head_model, training_set, member.encoder.recipe.train, policy=member.policy, seed=0,
-            pad_id=member.encoder.pad_id, head=member.head_parameters, soft_share=0.5,
+            pad_id=member.encoder.pad_id, head=member.head_parameters, soft=SoftLoss(share=0.5),
         )  # fmt: skip
         whole = trainer.gradients._prepared
 
