@@ -16,7 +16,7 @@ from ..folds import Folds
 from ..recipes import Recipe
 from . import distillation, starts, tasks
 from .executors import PLANNED, Event, Executor, Local
-from .job import Job
+from .job import Job, label_of
 from .recording import Recorder
 from .run_costs import job_costs, with_costs
 from .run_result import RunResult
@@ -128,7 +128,7 @@ def _tasks_left(job: Job, recipes: Mapping[str, Recipe]) -> list[str]:
             # cannot be planned before its teachers and its start are finished
             alone = tasks.predicts_alone(job.one_model, recipe)
             places = [*range(job.folds.n_folds), *([] if alone is None else [alone])]
-            left += [tasks.label_of(name, fold) for fold in places]
+            left += [label_of(name, fold) for fold in places]
         else:
             with contextlib.suppress(UnplannedError):  # named when its turn comes
                 left += [

@@ -26,7 +26,7 @@ from . import distillation, schedule, tasks
 from .arguments import one_model, real_workspace
 from .executors import default_jobs
 from .extra_data import ExtraFile, read_extra
-from .job import Job
+from .job import Job, label_of
 from .run_costs import fitting_workers, here, task_seconds
 from .run_inputs import RunInputs, read_inputs
 from .schedule import Work
@@ -233,7 +233,7 @@ def _task(
     alone: int | None,
     test: Battles | None,
 ) -> TaskPlan:
-    label = tasks.label_of(name, fold)
+    label = label_of(name, fold)
     state, missing = states.get(label, (LEFT, ("held-out", "test")))
     on_test = test is not None and (alone is None or fold == alone)
     predicts = (*(["held-out"] if fold >= 0 else []), *(["test"] if on_test else []))
