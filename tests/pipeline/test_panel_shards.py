@@ -19,6 +19,7 @@ from arena_ensemble.artifacts.shard_folder import digest_file
 from arena_ensemble.deadline import Deadline
 from arena_ensemble.errors import InputError, OutOfTime, StaleError
 from arena_ensemble.io.judgement_chunks import PairChunks, exchanged, open_judgements
+from arena_ensemble.pipeline.panel import read_panel_data
 from arena_ensemble.pipeline.panel_prediction import predict_panel
 from arena_ensemble.pipeline.panel_shards import predict_panel_shards
 from arena_ensemble.sample import JUDGES
