@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ..errors import InputError
 from ..judgements import AnswerScores
-from ..judgements.known import Known
+from ..judgements.known import Known, known_judge
 from .answer_rows import name_of, scores_of
 from .cells import is_missing
 from .column_names import Columns
@@ -69,7 +69,9 @@ def item_rows(
                 f"{table.name}: {value} is one number a row, of which answer it does not say; add a column "
                 "answer"
             )
-        return _lists_or_choices(table, [(name_of(one), str(two), cell) for one, two, cell in rows], value)
+        return _lists_or_choices(
+            table, [(name_of(one), str(two), cell) for one, two, cell in rows], value, known
+        )
     asked = [
         one
         for one in table.columns
@@ -89,11 +91,11 @@ def item_rows(
         )
     rows = [row for batch in table.batches([item, *asked]) for row in batch]
     cells = [(name_of(row[0]), name, cell) for row in rows for name, cell in zip(asked, row[1:], strict=True)]
-    return _lists_or_choices(table, cells, "a judge's cell")
+    return _lists_or_choices(table, cells, "a judge's cell", known)
 
 
 def _lists_or_choices(
-    table: Table, rows: Sequence[tuple[str, str, Any]], value: str
+    table: Table, rows: Sequence[tuple[str, str, Any]], value: str, known: Known
 ) -> tuple[AnswerScores, list[str]]:
     listed = [_list(cell) for *_, cell in rows]
     filled = [found for (*_, cell), found in zip(rows, listed, strict=True) if not is_missing(cell)]
@@ -101,7 +103,7 @@ def _lists_or_choices(
         raise InputError(f"{table.name}: {value} is empty throughout; fill it in")
     if all(found is not None for found in filled):
         return _from_lists(table, rows, listed, value)
-    return _from_choices(table, rows, value)
+    return _from_choices(table, rows, value, known)
 
 
 def _list(cell: Any) -> list[Any] | None:
@@ -166,7 +168,7 @@ def _columns(table: Table, item: str, numbered: dict[str, dict[str, str]]) -> tu
 
 
 def _from_choices(
-    table: Table, rows: Sequence[tuple[str, str, Any]], value: str
+    table: Table, rows: Sequence[tuple[str, str, Any]], value: str, known: Known
 ) -> tuple[AnswerScores, list[str]]:
     texts = ["" if is_missing(cell) else name_of(cell).strip() for *_, cell in rows]
     filled = [text for text in texts if text]
@@ -177,6 +179,9 @@ def _from_choices(
         answers = [chr(code) for code in range(ord("A"), ord(max(letters)) + 1)]
     elif 2 * len(numbers) > len(filled) and max(numbers) < _MOST:
         answers = [str(one) for one in range(min(1, *numbers), max(numbers) + 1)]
+    told = known_judge(known, rows[0][1])
+    if told is not None and set(answers) <= set(told.answers):
+        answers = list(told.answers)
     if len(answers) < 2:
         example = next((text for text in filled if not _INTEGER.match(text)), filled[0])
         raise InputError(

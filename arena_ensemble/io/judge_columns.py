@@ -58,7 +58,7 @@ ABOUT_ANSWERS: Final = frozenset(
 
 
 _FACT: Final = re.compile(
-    r"(n|num|number_of|count)_.+|.*_(tokens?|words?|chars?|characters|length|len|count|lines|sentences|"
+    r"(unnamed(_.*)?|level_0|.*_id|)\Z|(n|num|number_of|count)_.+|.*_(tokens?|words?|chars?|characters|length|len|count|lines|sentences|"
     r"turns|seconds|ms|latency|time|cost|price|rank|elo|perplexity|ppl)\Z|(tokens|words|chars|length|len)_.+"
 )
 """Names that count or measure an answer"""

@@ -200,14 +200,16 @@ def _verdicts(
             folded[stem] = own
         else:
             folded |= {one: (one,) for one in own if fits([one]) or _gives_verdicts(one, known)}
-    waiting = {
-        one: (one,) for one in heads if not heads[one] and not any(one in own for own in folded.values())
-    }
+    others = [one for one in heads if not any(one in own for own in folded.values())]
     ordered: dict[str, tuple[tuple[str, First | None], ...]] = {}
-    for judge, both in both_orders([*folded, *waiting], known).items():
-        if any(stem in folded for stem, _ in both):
+    for judge, both in both_orders([*folded, *others], known).items():
+        spoken = [stem for stem, _ in both if stem in folded]
+        silent = [stem for stem, _ in both if stem not in folded]
+        if spoken and (_gives_verdicts(judge, known) or not any(heads[one] for one in silent)):
             ordered[judge] = both
-            folded |= {stem: waiting[stem] for stem, _ in both if stem in waiting}
+            folded |= {one: (one,) for one in silent}
+        else:
+            ordered |= {one: ((one, None),) for one in spoken}
     return folded, ordered
 
 

@@ -177,8 +177,7 @@ def probability_column(
     found = np.full((n, 3, 3), np.nan)
     table = np.array(cells, dtype=np.float64)
     if table.shape[1] == 1:  # A's alone: the rest is B's
-        rest = np.where((table > 1) & (table <= _PERCENT), _PERCENT, 1.0) - table
-        table = np.hstack([table, rest])
+        table = np.hstack([table, 1.0 - table])
     if table.shape[1] == 2:
         table = np.column_stack([table, np.where(np.isnan(table).any(axis=1), np.nan, 0.0)])
     table[np.isnan(table).any(axis=1)] = np.nan

@@ -66,6 +66,18 @@ class AnswerScores:
         counts = np.isnan(self.mean).sum(axis=0)
         return {name: int(count) for name, count in zip(self.judges, counts, strict=True)}
 
+    @property
+    def same_answers(self) -> tuple[str, ...]:
+        """The names of every item's answers, where they are the same throughout; empty where they are not."""
+        sets = {tuple(sorted(names)) for names in self._by_item().values()}
+        return sets.pop() if len(sets) == 1 else ()
+
+    def _by_item(self) -> dict[Any, list[str]]:
+        found: dict[Any, list[str]] = {}
+        for item, answer in zip(self.items.to_list(), self.answers.to_list(), strict=True):
+            found.setdefault(item, []).append(str(answer))
+        return found
+
     @classmethod
     def joined(cls, parts: Sequence[AnswerScores]) -> AnswerScores:
         """Several tables of different judges as one, on the union of their answers, items standing together.

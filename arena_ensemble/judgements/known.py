@@ -14,6 +14,8 @@ class KnownJudge:
     """of its column: ``verdicts``, ``scores`` or ``log_probs``"""
     numbers: str | None = None
     """what numbers meant as its verdicts, ``120`` or ``012``; None where it gave none"""
+    answers: tuple[str, ...] = ()
+    """the answers of every item, where these had the same names throughout"""
 
 
 Known = Collection[str] | Mapping[str, KnownJudge]

@@ -77,6 +77,8 @@ class BestOfN(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         Out-of-fold log-probability of each answer; NaN in items without a vote.
     candidate_oof_ : dict
         Row of the table → the same of that way to choose.
+    answers_ : tuple of str
+        Names of every item's answers, where they are the same throughout; else empty.
     weights_ : dict
         Judge → weights of its score and of the saturated one.
     """
@@ -140,6 +142,7 @@ class BestOfN(BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
         self.candidate_oof_ = {name: _spread(out[:, k], rows, len(scores)) for k, name in enumerate(names)}
         self.oof_log_proba_ = self.candidate_oof_[PANEL]
         self.judges_ = scores.judges
+        self.answers_ = scores.same_answers
         self.scales_ = scales(part, codes)
         x = features(part, self.scales_, codes)
         self.ridge_ = chosen_ridge(x, codes, share, keys, self.random_state)

@@ -34,6 +34,7 @@ class ChoiceState(FrozenState):
     scales: list[PositiveFloat]
     coef: list[FiniteFloat]
     ridge: PositiveFloat
+    answers: tuple[str, ...] = ()
 
 
 def is_best_of_n(folder: Path) -> bool:
@@ -70,6 +71,7 @@ def save(model: BestOfN, scores: AnswerScores, out: Path) -> ChoiceCard:
         scales=model.scales_.tolist(),
         coef=model.coef_.tolist(),
         ridge=model.ridge_,
+        answers=model.answers_,
     )
     card = ChoiceCard(
         judges=list(model.judges_),
@@ -171,6 +173,6 @@ def load(folder: Path) -> BestOfN:
     count = len(state.judges)
     if len(state.scales) != count or len(state.coef) != 2 * count + 1:
         raise ArtifactError(f"{folder / MAIN} holds weights of other judges; {_REMEDY}")
-    model.judges_ = tuple(state.judges)
+    model.judges_, model.answers_ = tuple(state.judges), state.answers
     model.scales_, model.coef_, model.ridge_ = np.array(state.scales), np.array(state.coef), state.ridge
     return model

@@ -16,7 +16,7 @@ from ..artifacts.files import parquet_bytes
 from ..errors import InputError
 from ..io import BestVotes, read_best_votes, read_columns
 from ..io.judgements import LoadedJudgements, load_all
-from ..judgements import AnswerScores
+from ..judgements import AnswerScores, KnownJudge, Scores
 from ..panels import choice_files
 from ..panels.best_of_n import BestOfN
 from ..predictions import Floats
@@ -153,7 +153,8 @@ def predict_best(folder: Path, judgements: Sequence[Path], *, format: str | None
         A file of the panel is truncated or edited.
     """
     model = choice_files.load(folder)
-    scores = _joined(load_all(judgements, format=format, known=model.judges_))
+    known = {name: KnownJudge(Scores.kind, answers=model.answers_) for name in model.judges_}
+    scores = _joined(load_all(judgements, format=format, known=known))
     if unknown := [name for name in scores.judges if name not in model.judges_]:
         raise InputError(
             f"the panel does not know the judge {unknown[0]!r} (it has {', '.join(model.judges_[:8])}); "
