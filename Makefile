@@ -1,4 +1,4 @@
-# arena-ensemble: the river, thin over the verbs of the command line.
+# arena-ensemble: the usual ways, thin over the verbs of the command line.
 #
 #   make submission                                    the sample arena, end to end
 #   make submission DATA=train.csv TEST=test.csv       your files (Kaggle's format and others)
@@ -37,6 +37,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; $(PYTHON) is older. Set PYTHON=python3.11" >&2; exit 1; }
+	@echo "installing PyTorch and the rest into $(VENV): 2 to 3 GB, some minutes, in silence; it is done once"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'

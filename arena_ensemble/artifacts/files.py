@@ -6,11 +6,12 @@ import hashlib
 import io
 import json
 from pathlib import Path
-from typing import Any, Final
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import ArtifactError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _MAX_JSON_BYTES: Final = 16 * 1024 * 1024
 _MAX_ROWS: Final = 50_000_000
@@ -84,6 +85,8 @@ def read_table(path: Path, content: bytes) -> pl.DataFrame:
     ArtifactError
         It is no whole parquet file, or claims absurdly many rows.
     """
+    import polars as pl  # cards alone, which `status` reads, need none
+
     try:
         rows = pl.scan_parquet(io.BytesIO(content)).select(pl.len()).collect().item()
         if rows > _MAX_ROWS:

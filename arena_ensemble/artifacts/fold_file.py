@@ -17,12 +17,11 @@ from . import atomic
 from .cards import stale
 from .files import digest_bytes, parquet_bytes, read_content, read_json, read_table
 from .scratch import ScratchPrompts
-from .workspace import Workspace
+from .workspace import FOLDS_CARD, Workspace
 
 log = logging.getLogger(__name__)
 
 FOLDS_FILE: Final = "folds.parquet"
-FOLDS_CARD: Final = "folds.json"
 
 
 def ensure_folds(

@@ -18,6 +18,9 @@ from . import atomic
 from .cards import CARD, NAME
 
 ENSEMBLE: Final = "ensemble"
+FOLDS_CARD: Final = "folds.json"
+SUBMISSION_NOTE: Final = "submission.json"
+"""in ``oof/``: which members the submission on disk was made from"""
 _LOCK: Final = ".arena-lock"
 
 

@@ -35,8 +35,8 @@ def audit(
     workspace: WorkspaceOption = Path(),
 ) -> Result:
     """Look for leaks: folds, members, canary, template, stacker."""
-    from ..artifacts.fold_file import FOLDS_CARD, FOLDS_FILE, read_folds
-    from ..artifacts.workspace import Workspace
+    from ..artifacts.fold_file import FOLDS_FILE, read_folds
+    from ..artifacts.workspace import FOLDS_CARD, Workspace
     from ..folds import Folds, make_folds
     from ..io import read_battles, read_columns
     from ..pipeline import leak_audit

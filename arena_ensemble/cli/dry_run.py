@@ -25,6 +25,7 @@ def dry_run(
     place: ExecutorOptions,
     sample_submission: Path | None = None,
     *,
+    truth: Path | None = None,
     stacks: bool = True,
 ) -> Result:
     """The plan of a verb that trains.
@@ -43,13 +44,14 @@ def dry_run(
         o.names(training.models) or None,
         test=test,
         sample_submission=sample_submission,
+        truth=truth,
         **training_arguments(training),
     )
     return Result(plan.facts(), _text(plan, test, stacks=stacks))
 
 
 def _text(plan: RunPlan, test: Path | None, *, stacks: bool) -> str:
-    from .progress import clock
+    from ..pipeline.run_progress import clock
     from .tables import rendered
 
     title = (
@@ -79,15 +81,15 @@ def _text(plan: RunPlan, test: Path | None, *, stacks: bool) -> str:
         )
     else:
         lines.append("nothing is left to train or to predict")
-    if stacks:
-        lines.append(
-            f"then stacking, about {clock(plan.stack_seconds)}, unless these members are stacked already"
-        )
+    if stacks and plan.stacked:
+        lines.append("the ensemble of these members is there: nothing is left to combine")
+    elif stacks:
+        lines.append(f"then stacking, about {clock(plan.stack_seconds)}")
     return "\n".join([*lines, *plan.notes])
 
 
 def _cells(tasks: list[TaskPlan]) -> list[str]:
-    from .progress import clock
+    from ..pipeline.run_progress import clock
 
     left = [one for one in tasks if one.start is not None]
     trained = f"{sum(_is_trained(one) for one in tasks)} of {len(tasks)}"

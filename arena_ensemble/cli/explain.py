@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from ..errors import InputError
 from . import options as o
 from .runner import Result, WorkspaceOption
-from .terminal import WIDTH
+from .terminal import WIDTH, Terminal
 
 if TYPE_CHECKING:
     from ..battles import Battles
@@ -47,39 +48,45 @@ def explain(
         raise InputError(f"--neighbours {neighbours}: expected a number from 0 to 100")
     from ..io import read_battles
     from ..pipeline.ensemble import Ensemble
+    from ..pipeline.kept_explanation import explain_test
+    from ..pipeline.neighbours import TrainingPrompts
 
     ensemble = Ensemble.load(workspace)
     train = None if data is None else read_battles(data, format=format)
     if test is not None:
-        battle = _chosen(read_battles(test, format=format), id, test)
-        found = ensemble.explain(battle, train=train if neighbours else None, neighbours=neighbours)
+        battles = read_battles(test, format=format)
+        row = _row(battles, id, test)
+        prompts = TrainingPrompts(train) if train is not None and neighbours else None
+        found = explain_test(ensemble, battles, row, train=prompts, neighbours=neighbours)
     else:
         assert train is not None
         if id is None:
             raise typer.BadParameter("give --id ID: which of the training battles to explain")
         found = ensemble.explain_training(train, id, neighbours=neighbours)
-    return Result(found.to_dict(), text_of(found))
+    return Result(found.to_dict(), text_of(found, Terminal.of_stdout().width))
 
 
-def _chosen(battles: Battles, id: str | None, path: Path) -> Battles:
+def _row(battles: Battles, id: str | None, path: Path) -> int:
+    """The row of the battle that is meant."""
     if id is None:
         if len(battles) != 1:
             raise InputError(f"{path} holds {len(battles):,} battles; choose one with --id ID")
-        return battles
+        return 0
     rows = [row for row, name in enumerate(battles.ids) if str(name) == id]
     if not rows:
         raise InputError(
             f"{path} holds no battle with the id {id!r}; choose one of its ids, such as {battles.ids[0]}"
         )
-    return battles.take(rows)
+    return rows[0]
 
 
-def text_of(found: Explanation) -> str:
-    """The explanation for a terminal."""
+def text_of(found: Explanation, width: int = WIDTH) -> str:
+    """The explanation for a terminal of so many characters a line."""
     from .tables import plain_table
 
     how = {
         "fold models": "a new battle, by the average of the fold models",
+        "kept predictions": "a test battle, by what the fold models predicted of its file",
         "out of fold": "a training battle, by members that never saw it",
     }
     vote = "" if found.vote is None else f"; the vote was {found.vote}"
@@ -113,17 +120,24 @@ def text_of(found: Explanation) -> str:
         "",
         plain_table(header, rows),
         "",
-        *_word_lines(found),
-        *_feature_lines(found),
+        *(_wrapped(line, width) for line in [*_word_lines(found), *_feature_lines(found)]),
         f"at equal length and format: {_percent(found.level)}",
-        _exchange_line(found),
+        _wrapped(_exchange_line(found), width),
     ]
     if found.nearest:
         nearest: list[Cells] = [
             (str(one.id), f"{one.similarity:.2f}", one.vote or "none", one.prompt) for one in found.nearest
         ]
-        lines += ["", plain_table(("nearest training battle", "similarity", "vote", "prompt"), nearest)]
-    return "\n".join(lines)
+        columns = ("nearest training battle", "similarity", "vote", "prompt")
+        lines += ["", plain_table(columns, nearest, width=width)]
+    # texts of battles must not steer the terminal
+    return "\n".join(lines).replace("\x1b", "\N{SYMBOL FOR ESCAPE}")
+
+
+def _wrapped(line: str, width: int) -> str:
+    return textwrap.fill(
+        line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _verdict(chances: Chances) -> str:
@@ -139,14 +153,14 @@ def _numbers(part: Part | MemberPart) -> tuple[str, str]:
 
 
 def _word_lines(found: Explanation) -> list[str]:
-    """The words of each member that is a sum over words, in lines that fit."""
+    """The words of each member that is a sum over words."""
     lines = []
     for member in found.members:
         for side, sign in (("A", 1), ("B", -1)):
             words = [one for one in member.words if one.delta * sign >= 0.01][:_TOP_WORDS]
             if words:
-                said = ", ".join(f"{one.term} {one.delta:+.2f}" for one in words)
-                lines.append(f"{member.name}, words that count for {side}: {said}"[:WIDTH])
+                said = ", ".join(f"'{one.term}' {one.delta:+.2f}" for one in words)
+                lines.append(f"{member.name}, words that count for {side}: {said}")
     return lines
 
 
@@ -159,7 +173,9 @@ def _feature_lines(found: Explanation) -> list[str]:
 
 def _exchange_line(found: Explanation) -> str:
     if found.exchanged is None:
-        return "with the answers exchanged: not known, a member predicted one order only"
+        alone = ", ".join(one.name for one in found.members if one.position_bias is None)
+        ask = "; a file of this battle alone asks its models" if found.source == "kept predictions" else ""
+        return f"with the answers exchanged: not known, {alone or 'a member'} predicted one order only{ask}"
     pairs = zip(vars(found.chances).values(), vars(found.exchanged).values(), strict=True)
     apart = max(abs(one - other) for one, other in pairs)
     if apart < 5e-4:

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InputError
+from ..pipeline.run_progress import clock
 from ..recipes import Recipe
 from . import tables
-from .progress import clock
 from .runner import Result
 
 if TYPE_CHECKING:

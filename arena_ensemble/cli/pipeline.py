@@ -83,7 +83,7 @@ def stack(
 
     _check_folds(training.folds)
     if training.dry_run:
-        return dry_run(data, Path(test[0]) if test else None, training, place)
+        return dry_run(data, Path(test[0]) if test else None, training, place, truth=truth)
     run = _train(data, Path(test[0]) if test else None, training, place)
     if run.result.late:
         return _out_of_time(run)
@@ -112,7 +112,7 @@ def submission(
     _check_folds(training.folds)
     o.check_target(out)
     if training.dry_run:
-        return dry_run(data, test, training, place, sample_submission)
+        return dry_run(data, test, training, place, sample_submission, truth=truth)
     target = out or training.workspace / "submission.csv"
     run = _train(data, test, training, place, sample_submission, early=target)
     if run.result.late:

@@ -11,10 +11,10 @@ from rich.text import Text
 from ..artifacts.workspace import Workspace
 from ..errors import ArenaError, InputError
 from ..io import read_battles
+from ..pipeline.run_progress import clock
 from ..recipes import Recipe, load_recipe, packaged_names
 from . import tables
 from .fleet_plan import PAIRS, plan_fleets
-from .progress import clock
 from .runner import Result
 from .session_plan import plan_sessions
 

@@ -11,10 +11,18 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..pipeline.executors import DONE, FAILED, PLANNED, STACKING
-from ..pipeline.run_progress import RunProgress, TaskProgress, clock, loss_of, member_and_fold
-
-__all__ = ["Bars", "Count", "clock"]
+from ..pipeline.run_progress import (
+    DONE,
+    ENOUGH,
+    FAILED,
+    PLANNED,
+    STACKING,
+    RunProgress,
+    TaskProgress,
+    clock,
+    loss_of,
+    member_and_fold,
+)
 
 log = logging.getLogger(__name__)
 _EVERY: Final = 30.0
@@ -50,7 +58,7 @@ class Bars:
         self._losses: dict[str, list[float]] = {}
         self._bars: dict[str, TaskID] = {}
         self._spoken = seconds()
-        self._stacking = TaskProgress(STACKING)
+        self._stacking = TaskProgress(STACKING, enough=ENOUGH)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -142,6 +150,8 @@ class Bars:
 
     def _standing(self, now: float) -> str:
         run = self._run
+        if run.done == len(run.tasks):  # what comes then, such as stacking, has a bar and lines of its own
+            return f"{run.done} of {run.done}"
         left = run.left(now)
         words = f"{run.done} of {len(run.tasks)}, {run.share():.0%} of the work"
         return words if left is None else f"{words}, about {clock(left)} left"

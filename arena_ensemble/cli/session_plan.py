@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from ..pipeline.run_progress import clock
 from ..recipes import Recipe
 from . import tables
-from .progress import clock
 from .runner import Result
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ def status_text(found: RunStatus, line: str) -> str:
 
 def summary_line(found: RunStatus) -> str:
     """The status in one line."""
-    from .progress import clock
+    from ..pipeline.run_progress import clock
 
     parts = [f"arena-ensemble {found.what or 'workspace'} {found.state}"]
     if found.tasks:
@@ -90,7 +90,7 @@ def _member_words(one: MemberStatus) -> str:
 
 
 def _task_words(one: TaskStatus) -> str:
-    from .progress import clock
+    from ..pipeline.run_progress import clock
 
     loss = "" if one.loss is None else f", training loss {one.loss:.3f}"
     left = "" if one.left is None else f", about {clock(one.left)} left"
@@ -98,7 +98,7 @@ def _task_words(one: TaskStatus) -> str:
 
 
 def _stacking_words(one: StackingStatus) -> str:
-    from .progress import clock
+    from ..pipeline.run_progress import clock
 
     left = "" if one.left is None else f", about {clock(one.left)} left"
     return f"stacking, {one.share:.0%}, {one.text}, {clock(one.seconds)} so far{left}"

@@ -10,10 +10,10 @@ from typing import Any, Final
 from ..artifacts.members import MemberArtifacts
 from ..pipeline.combining import EnsemblePrediction
 from ..pipeline.ensemble import Ensemble
+from ..pipeline.run_progress import clock
 from ..pipeline.run_result import RunResult
 from ..pipeline.workflow import TrainingRun
 from . import ladder, tables, typed
-from .progress import clock
 from .runner import OUT_OF_TIME, PARTLY
 from .terminal import Terminal
 

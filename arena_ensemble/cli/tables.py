@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..metrics import ScoreRow
-from ..panels.best_of_n import ChoiceRow
 from ..report import tables as layout
 from .terminal import WIDTH
+
+if TYPE_CHECKING:
+    from ..metrics import ScoreRow
+    from ..panels.best_of_n import ChoiceRow
 
 _GAP: Final = 2
 """blanks between two columns (rich pads each cell by one at both sides)"""
@@ -113,15 +115,16 @@ def wide_table(header: Cells, rows: Sequence[Cells], *, title: str) -> str:
     return f"{title}\n{rendered(table, width=_WIDEST)}"
 
 
-def plain_table(header: Cells, rows: Sequence[Cells]) -> str:
-    """A table of ready texts, numbers to the right; the last column is cut to fit the line."""
+def plain_table(header: Cells, rows: Sequence[Cells], *, width: int = WIDTH) -> str:
+    """A table of ready texts, numbers to the right; the last column wraps to fit the line."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    widths[-1] = max(WIDTH - sum(widths[:-1]) - _GAP * len(widths[:-1]), _REMARK)
+    widths[-1] = max(width - sum(widths[:-1]) - _GAP * len(widths[:-1]), _REMARK)
     table = Table(box=None, pad_edge=False)
     for place, name in enumerate(header):
         numeric = all(_is_number(row[place]) for row in rows)
         justify: Literal["left", "right"] = "right" if numeric else "left"
-        table.add_column(Text(name), justify=justify, no_wrap=True, max_width=widths[place])
+        whole = place < len(header) - 1
+        table.add_column(Text(name), justify=justify, no_wrap=whole, overflow="fold", max_width=widths[place])
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return rendered(table, width=sum(widths) + _GAP * len(widths))

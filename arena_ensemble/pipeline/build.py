@@ -74,17 +74,7 @@ def build(
         A member was made with another fold file.
     """
     loaded = _load_members(workspace, battles, folds, members, n_classes=n_classes)
-    key = EnsembleKey(
-        data=battles.digest(),
-        folds=folds.digest,
-        members=loaded.hashes,
-        seed=seed,
-        truth=truth is not None,
-        n_classes=n_classes,
-        versions=versions(),
-        stacker_format=STACKER_FORMAT,
-        one_order=[name for name in loaded.external if name in loaded.one_order],
-    )
+    key = _key(loaded, battles, folds, seed=seed, truth=truth is not None, n_classes=n_classes)
     kept = _kept(workspace, key)
     if kept is not None:
         return kept
@@ -123,6 +113,45 @@ def build(
         new = write_folder(workspace.oof / ENSEMBLE, honest, stacker, table, new, fallback)
         recorder.ended(choice=new.choice, loss=new.log_loss, seconds=new.seconds)
     return Ensemble(stacker, table, new, workspace, fallback)
+
+
+def is_stacked(
+    workspace: Workspace,
+    battles: Battles,
+    folds: Folds,
+    members: Sequence[str],
+    *,
+    seed: int = 0,
+    truth: bool = False,
+    n_classes: int = 3,
+) -> bool:
+    """Whether `build` would find its ensemble on disk; ``truth`` is whether the true probabilities are given.
+
+    Raises
+    ------
+    InputError, StaleError
+        As `build`.
+    """
+    loaded = _load_members(workspace, battles, folds, members, n_classes=n_classes)
+    key = _key(loaded, battles, folds, seed=seed, truth=truth, n_classes=n_classes)
+    return _kept_card(workspace, key) is not None
+
+
+def _key(
+    loaded: _Loaded, battles: Battles, folds: Folds, *, seed: int, truth: bool, n_classes: int
+) -> EnsembleKey:
+    """What the ensemble of these members is made from."""
+    return EnsembleKey(
+        data=battles.digest(),
+        folds=folds.digest,
+        members=loaded.hashes,
+        seed=seed,
+        truth=truth,
+        n_classes=n_classes,
+        versions=versions(),
+        stacker_format=STACKER_FORMAT,
+        one_order=[name for name in loaded.external if name in loaded.one_order],
+    )
 
 
 @dataclass(frozen=True)
@@ -174,16 +203,21 @@ def saw_one_order(card: MemberCard, predictions: Predictions) -> bool:
 
 def _kept(workspace: Workspace, key: EnsembleKey) -> Ensemble | None:
     """The ensemble on disk, if it was made from exactly this."""
-    folder = workspace.oof / ENSEMBLE
+    card = _kept_card(workspace, key)
+    if card is None:
+        return None
+    return dataclasses.replace(restore(workspace.oof / ENSEMBLE, card), workspace=workspace)
+
+
+def _kept_card(workspace: Workspace, key: EnsembleKey) -> EnsembleCard | None:
+    """The card of the ensemble on disk, if it was made from exactly this."""
     try:
-        card = cards.read_card(folder, EnsembleCard)
+        card = cards.read_card(workspace.oof / ENSEMBLE, EnsembleCard)
     except VersionError:
         return None  # it costs seconds to make it anew
     if card is None or card.key != key or list(card.members) != list(key.members):
         return None
-    if FALLBACK not in card.files:  # of an earlier version
-        return None
-    return dataclasses.replace(restore(folder, card), workspace=workspace)
+    return card if FALLBACK in card.files else None  # one without is of an earlier version
 
 
 def ensemble_card(

@@ -16,9 +16,10 @@ from ..folds import Folds
 from ..recipes import Recipe
 from . import distillation, starts, tasks
 from .executors import PLANNED, Event, Executor, Local
-from .job import Job, label_of
+from .job import Job
 from .recording import Recorder
 from .run_costs import job_costs, with_costs
+from .run_progress import label_of
 from .run_result import RunResult
 from .wave import Finished, UnplannedError, Wave, planned_tasks
 

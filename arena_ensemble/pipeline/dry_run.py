@@ -5,6 +5,7 @@ The same inputs are read and checked as by the run itself, so that its errors ar
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..artifacts.cards import AVERAGED, fold_name
-from ..artifacts.fold_file import FOLDS_CARD, ensure_folds
-from ..artifacts.workspace import Workspace
+from ..artifacts.fold_file import ensure_folds
+from ..artifacts.workspace import FOLDS_CARD, Workspace
 from ..battles import Battles
 from ..deadline import Deadline
 from ..errors import ArenaError, InputError, StaleError
@@ -24,11 +25,13 @@ from ..planning.here import Machine
 from ..planning.lengths import sampled_lengths
 from . import distillation, schedule, tasks
 from .arguments import one_model, real_workspace
+from .build import is_stacked
 from .executors import default_jobs
 from .extra_data import ExtraFile, read_extra
-from .job import Job, label_of
+from .job import Job
 from .run_costs import fitting_workers, here, task_seconds
 from .run_inputs import RunInputs, read_inputs
+from .run_progress import label_of
 from .schedule import Work
 
 log = logging.getLogger(__name__)
@@ -86,6 +89,9 @@ class RunPlan:
     makespan: float
     """seconds until the last task ends"""
     stack_seconds: float
+    """an estimate of what combining the members takes"""
+    stacked: bool
+    """whether the ensemble of exactly these members is there, so that nothing is left to combine"""
     auto: dict[str, Any] | None
     notes: tuple[str, ...]
 
@@ -114,12 +120,15 @@ def plan_run(
     hours: float | Deadline | None = None,
     refit: bool = False,
     average_folds: bool = False,
+    truth: str | Path | None = None,
     machine: Machine | None = None,
 ) -> RunPlan:
     """What `train_members` would do with the same arguments; nothing is written.
 
     Parameters
     ----------
+    truth
+        The file of true probabilities, where `build_ensemble` is to be given one.
     machine
         Another than this one.
 
@@ -160,7 +169,8 @@ def plan_run(
         for slot in schedule.timeline(schedule.ordered(works, workers), workers):
             slots.append(_placed(todo[slot.task], begin + slot.start, begin + slot.end))
         begin = max([begin, *(one.end for one in slots if one.end is not None)])
-    stacked = len(given.recipes) + len(given.external)
+    count = len(given.recipes) + len(given.external)
+    trained = not given.anew and all(set(one.left) <= {"test"} for one in slots)
     return RunPlan(
         workspace=str(place.root),
         machine=str(machine),
@@ -172,10 +182,21 @@ def plan_run(
         external=tuple(given.external),
         tasks=(*done, *slots),
         makespan=round(begin, 1),
-        stack_seconds=round(max(STACK_LEAST, STACK_SECONDS * len(given.train) * stacked), 1),
+        stack_seconds=round(max(STACK_LEAST, STACK_SECONDS * len(given.train) * count), 1),
+        stacked=trained and _is_stacked(place, given, folds, seed=seed, truth=truth is not None),
         auto=None if given.auto is None else given.auto.facts(),
         notes=tuple(_notes(given, costs, texts, folds)),
     )
+
+
+def _is_stacked(place: Workspace, given: RunInputs, folds: Folds | None, *, seed: int, truth: bool) -> bool:
+    """Whether the run would find its ensemble; one with a member that it would refuse is not there."""
+    if folds is None:
+        return False
+    members, n_classes = [*given.recipes, *given.external], given.n_classes
+    with contextlib.suppress(ArenaError):
+        return is_stacked(place, given.train, folds, members, seed=seed, truth=truth, n_classes=n_classes)
+    return False
 
 
 def _states(

@@ -18,9 +18,9 @@ import numpy as np
 
 from .. import metrics
 from ..artifacts import atomic
-from ..artifacts.fold_file import FOLDS_CARD, ensure_folds
+from ..artifacts.fold_file import ensure_folds
 from ..artifacts.members import MemberArtifacts
-from ..artifacts.workspace import Workspace
+from ..artifacts.workspace import FOLDS_CARD, Workspace
 from ..battles import Battles
 from ..errors import ArenaError, InputError
 from ..folds import NEAR_DUPLICATES, Folds, make_folds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ..predictions import Floats, Predictions, average_folds, delta_tau
 from ..stacking.parts import Parts
 from . import fold_models
 from .combining import EnsemblePrediction, averaged, combine_folds
-from .explanation import Chances, Explanation, FeaturePart, Kind, MemberPart, Part, WordPart
+from .explanation import Chances, Explanation, FeaturePart, Kind, MemberPart, Part, Source, WordPart
 from .fold_models import FoldModel, HeldMember
 from .neighbours import VOTES, Neighbour, TrainingPrompts
 
@@ -89,15 +89,47 @@ def oof_view(workspace: Workspace, name: str, battle: Battles, *, n_classes: int
     predictions, card = MemberArtifacts(workspace, name).load()
     mine = predictions.aligned_to(battle.ids, name=f"member {name!r}")
     mine = mine.without_ties() if n_classes == 2 else mine
-    equivariant = not card.is_external and head_of(card.backbone).swap_equivariant
-    fold, level, said = int(mine.fold[0]), [], []
-    if not card.is_external and MemberArtifacts(workspace, name).fold_folder(fold).is_dir():
-        for model in fold_models.load(workspace, name, n_classes=n_classes, only_fold=fold):
-            said.append(model.word_parts(battle))
-            if (one := model.predict_level(battle)) is not None:
-                level.append(one)
-    whole = equivariant or mine.swap_log_probs is not None
-    return View([mine], [mine.swapped()] if whole else None, level or None, equivariant, _mean(said))
+    backbone, fold = None if card.is_external else card.backbone, int(mine.fold[0])
+    reasons = reasons_of(workspace, name, backbone, battle, n_classes=n_classes, only_fold=fold)
+    whole = reasons.equivariant or mine.swap_log_probs is not None
+    swapped = [mine.swapped()] if whole else None
+    return View([mine], swapped, reasons.level, reasons.equivariant, reasons.words)
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What a member's fold models say of a battle beside its probabilities, as in `View`."""
+
+    level: Sequence[Predictions] | None
+    equivariant: bool
+    words: Mapping[str, float]
+
+
+def reasons_of(
+    workspace: Workspace,
+    name: str,
+    backbone: str | None,
+    battle: Battles,
+    *,
+    n_classes: int,
+    only_fold: int | None = None,
+) -> Reasons:
+    """What the fold models of a member say, those that lie here; ``backbone`` None is another tool's.
+
+    A language model names no words and reads its texts as they are: to load one to hear that takes seconds.
+    """
+    if backbone is None:
+        return Reasons(None, False, {})
+    head, artifacts = head_of(backbone), MemberArtifacts(workspace, name)
+    here = only_fold is None or artifacts.fold_folder(only_fold).is_dir()
+    if head.needs_base or not here:
+        return Reasons(None, head.swap_equivariant, {})
+    level, said = [], []
+    for model in fold_models.load(workspace, name, n_classes=n_classes, only_fold=only_fold):
+        said.append(model.word_parts(battle))
+        if (one := model.predict_level(battle)) is not None:
+            level.append(one)
+    return Reasons(level or None, head.swap_equivariant, _mean(said))
 
 
 def explain(
@@ -106,7 +138,7 @@ def explain(
     views: Mapping[str, View],
     gammas: Mapping[str, float],
     *,
-    source: Literal["fold models", "out of fold"],
+    source: Source,
     train: TrainingPrompts | None,
     neighbours: int,
 ) -> Explanation:

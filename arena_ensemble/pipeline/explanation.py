@@ -9,6 +9,7 @@ from typing import Any, Literal
 from .neighbours import Neighbour
 
 Kind = Literal["length", "format", "prompt"]
+Source = Literal["fold models", "kept predictions", "out of fold"]
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ class Explanation:
     """
 
     id: int | str
-    source: Literal["fold models", "out of fold"]
-    """``out of fold``: members' predictions by the fold model that never saw the battle"""
+    source: Source
+    """``kept predictions``: what the fold models predicted of its test file before; ``out of fold``: members'
+    predictions by the fold model that never saw the battle"""
     chances: Chances
     delta: float
     tau: float | None

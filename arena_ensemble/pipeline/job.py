@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..artifacts.cards import FoldKey, PredictionKey, fold_name
+from ..artifacts.cards import FoldKey, PredictionKey
 from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
 from ..battles import Battles
@@ -13,6 +13,7 @@ from ..deadline import Deadline
 from ..folds import Folds
 from ..recipes import Recipe
 from .extra_data import ExtraBattles
+from .run_progress import label_of
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,3 @@ class FoldTask:
     def label(self) -> str:
         """How a person names the task."""
         return label_of(self.member, self.fold)
-
-
-def label_of(member: str, fold: int) -> str:
-    """How a person names a member's fold, its model of all rows, or that of averaged weights."""
-    return f"{member} {fold_name(fold) if fold < 0 else f'fold {fold}'}"

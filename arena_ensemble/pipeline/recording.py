@@ -19,7 +19,7 @@ from ..artifacts.run_log import PROGRESS, RunLog, log_path
 from ..artifacts.workspace import Workspace
 from ..errors import OutOfTime
 from .executors import DONE, FAILED, PLANNED, STACKING, Event
-from .run_progress import RunProgress, TaskProgress, member_and_fold
+from .run_progress import ENOUGH, RunProgress, TaskProgress, member_and_fold
 
 EVERY: Final = 10.0
 """seconds between two lines of progress of one task, after the first half minute"""
@@ -202,7 +202,7 @@ class StackingRecorder:
     ) -> None:
         self._log = RunLog(log_path(workspace))
         self._shown, self._clock = shown, clock
-        self._task = TaskProgress(STACKING)
+        self._task = TaskProgress(STACKING, enough=ENOUGH)
         self._last: float | None = None
 
     def __enter__(self) -> Self:

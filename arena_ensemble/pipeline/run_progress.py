@@ -10,12 +10,28 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..artifacts.cards import fold_name
+
+PLANNED: Final = "[planned]"
+STACKING: Final = "stacking"
+"""the label of what combines the members; its texts name the candidate that is fitted"""
+DONE: Final = "[done]"
+FAILED: Final = "[failed]"
+
 _LABEL: Final = re.compile(r"(\S+) (?:fold (\d+)|(refit|averaged))\Z")
 _LOSS: Final = re.compile(r"loss (-?\d+\.\d+|inf|nan)\b")
 _MOST: Final = 0.99
 """the share of a task that has not said that it is done"""
+ENOUGH: Final = 0.05
+"""the share of a stacking that must be done before its pace tells anything: at first fits are at work on all
+threads, and few have ended"""
 FIT_SHARE: Final = 0.9
 """of a task's time that training takes, where nothing is known: what follows is prediction"""
+
+
+def label_of(member: str, fold: int) -> str:
+    """How a person names a member's fold, its model of all rows, or that of averaged weights."""
+    return f"{member} {fold_name(fold) if fold < 0 else f'fold {fold}'}"
 
 
 def member_and_fold(label: str) -> tuple[str, int | str | None]:
@@ -57,6 +73,8 @@ class TaskProgress:
     """the last training loss, or in the end the log-loss of the fold's held-out rows"""
     seconds: float | None = None
     """how long it took, once it has ended"""
+    enough: float = 0.0
+    """the share that must be done before its pace tells how long the rest takes"""
 
     def move(self, done: float, total: float, text: str, now: float) -> None:
         """One event of progress. The share never falls, though each stage counts from zero."""
@@ -75,8 +93,8 @@ class TaskProgress:
         self.share = max(self.share, min(share, _MOST))
 
     def left(self, now: float) -> float | None:
-        """Seconds until it ends, by its own pace; None before anything of it is done."""
-        if self.started is None or not self.share or now <= self.started:
+        """Seconds until it ends, by its own pace; None before `enough` of it is done."""
+        if self.started is None or self.share <= self.enough or now <= self.started:
             return None
         return (now - self.started) * (1 - self.share) / self.share
 

@@ -1,6 +1,7 @@
 """What a workspace's run is doing, from its event log and its cards; nothing is written and no lock is taken.
 
-The log says what runs and how far it is; the cards say what is finished, whoever finished it.
+The log says what runs and how far it is; the cards say what is finished, whoever finished it. Nothing that
+predicts or combines is imported: a look from another terminal takes no core from the run.
 """
 
 from __future__ import annotations
@@ -14,17 +15,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ..artifacts.cards import CARD, EnsembleCard, read_card
+from ..artifacts.cards import CARD, EnsembleCard, MemberCard, read_card
 from ..artifacts.files import read_json
-from ..artifacts.fold_file import FOLDS_CARD
-from ..artifacts.members import MemberArtifacts
 from ..artifacts.run_log import PROGRESS, log_path, read_log
-from ..artifacts.workspace import ENSEMBLE, Workspace
+from ..artifacts.workspace import ENSEMBLE, FOLDS_CARD, SUBMISSION_NOTE, Workspace, check_name
 from ..errors import ArenaError, InputError
-from .executors import STACKING
-from .job import label_of
-from .run_progress import RunProgress, TaskProgress
-from .standing import NOTE
+from .run_progress import STACKING, RunProgress, TaskProgress, label_of
 
 RUNNING: Final = "running"
 STOPPED: Final = "stopped"
@@ -279,13 +275,12 @@ def _members(
     for name in [*named, *(other for other in place.member_names() if other not in named)]:
         card = None
         try:
-            artifacts = MemberArtifacts(place, name)
-            card = artifacts.card()
+            card = read_card(place.oof / check_name(name), MemberCard, remedy=_anew(name))
         except ArenaError as error:
             notes.append(str(error))
             continue
         tasks = [task for label, task in progress.tasks.items() if label.rpartition(" fold ")[0] == name]
-        there = len(list(artifacts.models.glob(f"fold-[0-9]*/{CARD}")))
+        there = len(list((place.models / name).glob(f"fold-[0-9]*/{CARD}")))
         ended = sum(task.seconds is not None for task in tasks)
         done = max(there, ended) if start.get("what") == "training" else len(tasks) and ended
         if name in errors:
@@ -300,6 +295,10 @@ def _members(
             scores = (card.log_loss, card.standard_error, card.prior_log_loss)
         found.append(MemberStatus(name, state, done, folds, losses.get(name, {}), *scores, errors.get(name)))
     return found
+
+
+def _anew(name: str) -> str:
+    return f"make the member anew with --retrain {name}, or import it again"
 
 
 def _folds(place: Workspace) -> int | None:
@@ -339,4 +338,4 @@ def _ensemble(place: Workspace, notes: list[str]) -> dict[str, Any] | None:
 
 def _submission(place: Workspace) -> str | None:
     path = place.root / "submission.csv"
-    return str(path) if path.is_file() and (place.oof / NOTE).is_file() else None
+    return str(path) if path.is_file() and (place.oof / SUBMISSION_NOTE).is_file() else None

@@ -10,14 +10,13 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..artifacts import atomic
 from ..artifacts.files import digest_file
 from ..artifacts.members import MemberArtifacts
-from ..artifacts.workspace import Workspace
+from ..artifacts.workspace import SUBMISSION_NOTE, Workspace
 from ..battles import Battles
 from ..errors import ArenaError, InputError
 from ..io import WINNER_COLUMNS, check_sample, check_submission
@@ -28,8 +27,6 @@ from .fallback import Fallback, fit_pool, outcome_shares
 from .submission import load_begun, load_test_predictions, write
 
 log = logging.getLogger(__name__)
-
-NOTE: Final = "submission.json"
 
 Make = Callable[[Sequence[str]], EnsemblePrediction]
 """the prediction from these members alone; of none, the prior"""
@@ -69,7 +66,7 @@ class StandingSubmission:
     def _count(self) -> int:
         """How many members the file on disk is from; -1 where there is none of ours for these battles."""
         try:
-            note = StandingNote.model_validate_json((self.workspace.oof / NOTE).read_bytes())
+            note = StandingNote.model_validate_json((self.workspace.oof / SUBMISSION_NOTE).read_bytes())
             ours = note.test == self.test.digest(outcomes=False) and note.sha256 == digest_file(self.path)
         except (OSError, ValidationError):
             return -1
@@ -92,7 +89,7 @@ class StandingSubmission:
 def note(workspace: Workspace, path: Path, test: str, members: Sequence[str]) -> None:
     """Keep which members the submission on disk was made from, and the digest of its battles."""
     kept = StandingNote(sha256=digest_file(path), test=test, members=sorted(members))
-    atomic.write_json(workspace.oof / NOTE, kept.model_dump())
+    atomic.write_json(workspace.oof / SUBMISSION_NOTE, kept.model_dump())
 
 
 def from_votes(

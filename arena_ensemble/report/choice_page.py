@@ -82,7 +82,7 @@ def _summary(rows: Sequence[ChoiceRow], card: ChoiceCard) -> dict[str, Any]:
         ),
         "comparisons": [
             {"what": what, "name": "" if row is chance else row.name, "loss": f"{row.log_loss:.4f}",
-             "gain": _against(row)}
+             "gain": f"panel {_against(row)}"}
             for what, row in (("chance", chance), ("best judge", best))
         ],
         "facts": [

@@ -11,6 +11,8 @@ from ..stacking.score_table import ENSEMBLE_ROW, PRIOR_ROW, TEMPERED
 FEATURES_ONLY: Final = "features only"
 _MEMBERS: Final = 4
 """members shown, the best ones"""
+_PARTS: Final = 4
+"""candidates that are named"""
 
 
 class Rung(NamedTuple):
@@ -40,8 +42,13 @@ def rungs(rows: Sequence[ScoreRow], *, member: str = "member") -> list[Rung]:
     shown = [Rung(named[PRIOR_ROW], PRIOR_ROW, "class frequencies")] if PRIOR_ROW in named else []
     shown += between
     if ENSEMBLE_ROW in named:
-        shown.append(Rung(named[ENSEMBLE_ROW], ENSEMBLE_ROW))
+        shown.append(Rung(named[ENSEMBLE_ROW], whole_of(member)))
     return shown + [Rung(row, row.name, row.note) for row in rows if row.kind == "bayes"]
+
+
+def whole_of(member: str) -> str:
+    """What the members together are called: judges are a panel."""
+    return "panel" if member == "judge" else ENSEMBLE_ROW
 
 
 def _after(row: ScoreRow) -> str:
@@ -49,9 +56,11 @@ def _after(row: ScoreRow) -> str:
 
 
 def made_of(rows: Sequence[ScoreRow]) -> str:
-    """Which candidates the ensemble is, with their weights; empty where that is not noted."""
+    """Which candidates the ensemble is, the largest weights first; empty where that is not noted."""
     note = next((row.note for row in rows if row.kind == "choice"), "")
-    return f"The ensemble is {note.replace('; ', ', ')}." if note else ""
+    parts = note.split("; ")
+    shown = parts if len(parts) <= _PARTS + 1 else [*parts[:_PARTS], f"{len(parts) - _PARTS} others"]
+    return f"It combines them by {', '.join(shown)}." if note else ""
 
 
 def headline(
@@ -61,7 +70,7 @@ def headline(
     ensemble = next(row for row in rows if row.kind == "choice")
     prior = next(row for row in rows if row.kind == "baseline")
     text = (
-        f"The ensemble scores {ensemble.log_loss:.4f} ± {ensemble.se:.4f} on {unseen}, "
+        f"The {whole_of(member)} scores {ensemble.log_loss:.4f} ± {ensemble.se:.4f} on {unseen}, "
         f"{against(prior)} the prior"
     )
     best = best_member(rows)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ..metrics import ScoreRow
+if TYPE_CHECKING:
+    from ..metrics import ScoreRow
 
 
 @dataclass(frozen=True)

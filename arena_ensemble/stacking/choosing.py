@@ -37,7 +37,7 @@ def choose(
             return found
     count, again = rows.n_folds, repeats_for(len(rows)) - 1
     times = fits_per_candidate(count, pairs=settings.honest) + again * fits_per_candidate(count, pairs=False)
-    progress.expect(candidates.candidates, times)
+    progress.expect(candidates.candidates, times, len(rows))
 
     def cross_fit(folds: Codes, seed: int, *, pairs: bool) -> dict[str, OofPath]:
         return cross_fit_paths(

@@ -59,10 +59,18 @@ class EvidenceModel:
     offset: float
     """of |mean delta|, its square / 4, and 1 in tau"""
 
-    def winner_parts(self, design: Design) -> Floats:
-        """(n, M) what each member adds to the delta that is predicted."""
+    def winner_parts(self, design: Design, *, moderated: bool = True) -> Floats:
+        """(n, M) what each member adds to the delta that is predicted, or to what it is before moderation."""
         delta = _clipped(design.delta)
-        return np.asarray(delta * self.weights * self.factor(delta)[:, None], dtype=np.float64)
+        factor = self.factor(delta)[:, None] if moderated else 1.0
+        return np.asarray(delta * self.weights * factor, dtype=np.float64)
+
+    def tie_parts(self, design: Design) -> Floats:
+        """(n, M) what each member adds to the tie; the size of the mean delta is divided as that is."""
+        delta, tau = _clipped(design.delta), _clipped(design.tau)
+        centre = delta.mean(axis=1, keepdims=True)
+        slope = self.size * np.sign(centre) + self.square * centre / 4
+        return np.asarray(tau * self.tie_weights + slope * delta / delta.shape[1], dtype=np.float64)
 
     def factor(self, delta: Floats) -> Floats:
         """(n,) in (0, 1]: what moderates delta, ``1 / sqrt(1 + pi v / 8)``, v being its variance."""

@@ -6,7 +6,7 @@
   decomposition (Ang 2004, Energy Policy 32:1131-1139), additive and odd as it stands.
 - Boosted trees: TreeSHAP (Lundberg et al. 2020, Nature Machine Intelligence 2:56-67) as LightGBM computes it;
   the winner model's two orders are subtracted, so that its parts are odd too.
-- The logistic stacker by evidence: its delta is a sum, which one factor a row moderates; the rest as below.
+- The logistic stacker by evidence is a sum too, whose delta one factor a row moderates.
 - Any other model: by difference, a member's part being what its replacement by an undecided one takes away.
 
 Temperatures, blends and averages of candidates are linear in (delta, tau), and so are the parts.
@@ -98,11 +98,9 @@ def model_parts(model: Model, design: Design, index: PathIndex) -> tuple[Floats,
         return _of_logistic(model, design, index)
     if isinstance(model, BoostedTrees):
         return _of_trees(model, design, index)
-    found = _by_difference(model, design, index)
     if isinstance(model, EvidenceModel):
-        found[0][:] = 0.0
-        found[0][:, : len(design.members)] = model.winner_parts(design)
-    return found
+        return _of_evidence(model, design)
+    return _by_difference(model, design, index)
 
 
 def _empty(design: Design) -> tuple[Floats, Floats]:
@@ -151,6 +149,16 @@ def _of_logistic(model: LogisticModel, design: Design, index: PathIndex) -> tupl
     tau = (even * for_tie[k:-1]) @ owners[1]
     tau[:, -2] += for_tie[-1]
     return delta, tau
+
+
+def _of_evidence(model: EvidenceModel, design: Design) -> tuple[Floats, Floats]:
+    """Delta, and the logit of a tie."""
+    count = len(design.members)
+    (delta, tie), (plain, _) = _empty(design), _empty(design)
+    plain[:, :count] = model.winner_parts(design, moderated=False)
+    tie[:, :count], tie[:, -2] = model.tie_parts(design), model.offset
+    delta[:, :count] = model.winner_parts(design)
+    return delta, _tau_from_tie_logit(plain, tie, sign=-1.0)[1]
 
 
 def _of_trees(model: BoostedTrees, design: Design, index: PathIndex) -> tuple[Floats, Floats]:

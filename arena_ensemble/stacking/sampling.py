@@ -85,7 +85,9 @@ def select(
     if places is None:
         return None
     sample = rows.take(places)
-    progress.expect(candidates.candidates, fits_per_candidate(rows.n_folds, pairs=settings.honest))
+    progress.expect(
+        candidates.candidates, fits_per_candidate(rows.n_folds, pairs=settings.honest), len(sample)
+    )
     paths = cross_fit_paths(
         candidates.candidates,
         design.take(places),

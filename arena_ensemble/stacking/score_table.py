@@ -43,7 +43,8 @@ def score_entries(
         if name != PRIOR_ROW:
             yield ScoreEntry(name, "candidate", log_probs, rank.get(name), honest)
     frequency = found.decision.selection_frequency
-    note = "; ".join(f"{name} {share:.0%}" for name, share in frequency.items())
+    largest = sorted(frequency.items(), key=lambda one: -one[1])
+    note = "; ".join(f"{name} {share:.0%}" for name, share in largest)
     yield ScoreEntry(ENSEMBLE_ROW, "choice", found.log_probs, None, honest, note)
 
 

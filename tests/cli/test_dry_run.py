@@ -94,6 +94,40 @@ def test_what_is_done_is_seen_and_the_run_does_the_rest_in_that_order(
     assert "nothing is left to train" in capsys.readouterr().out
 
 
+def test_what_is_stacked_is_seen(arena: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says that nothing is left to combine exactly where the run would then combine nothing."""
+    truth = ["--truth", str(arena / "truth.csv")]
+
+    def planned(members: str, *more: str) -> tuple[bool, str]:
+        capsys.readouterr()
+        assert cli.run(["stack", *options(arena, members), *more, "--dry-run"]) == 0
+        text = capsys.readouterr().out
+        assert cli.run(["stack", *options(arena, members), *more, "--dry-run", "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["stacked"], text
+
+    def stackings() -> int:
+        lines = read_log(arena / "w" / "oof" / LOG)
+        return sum((one.get("kind"), one.get("outcome")) == ("ensemble", "started") for one in lines)
+
+    stacked, text = planned("mine")
+    assert not stacked
+    assert "then stacking, about" in text
+    assert cli.run(["stack", *options(arena, "mine")]) in (0, 4)
+    stacked, text = planned("mine")
+    assert stacked
+    assert "nothing is left to combine" in text
+    assert "then stacking" not in text
+    for members, more in (("mine,other", []), ("mine", truth), ("mine", ["--retrain", "mine"])):
+        assert not planned(members, *more)[0], (members, more)
+    assert stackings() == 1
+    assert cli.run(["stack", *options(arena, "mine")]) in (0, 4)
+    assert stackings() == 1, "what was said to be there was used"
+    assert cli.run(["stack", *options(arena, "mine"), *truth]) in (0, 4)
+    assert stackings() == 2
+    assert planned("mine", *truth)[0]
+    assert not planned("mine")[0]
+
+
 def test_more_workers_end_sooner_and_no_two_tasks_share_one(arena: Path) -> None:
     place: dict[str, Any] = {"workspace": arena / "w", "n_folds": 5}
     names = ["mine", "other"]

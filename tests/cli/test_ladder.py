@@ -81,7 +81,12 @@ def test_the_headline_compares_with_the_line_that_is_marked(losses: list[tuple[f
     assert best.row.log_loss == min(min(pair) for pair in losses)
     assert f"{best.row.difference:+.4f}".lstrip("+-") in headline(rows)
     assert f"the best member, {best.name}" in headline(rows)
-    assert made_of(rows) == "The ensemble is a 60%, b 40%."
+    assert made_of(rows) == "It combines them by a 60%, b 40%."
+    note = "; ".join(f"{name} 10%" for name in "abcdefghij")
+    assert (
+        made_of([dataclasses.replace(rows[-1], kind="choice", note=note)])
+        == "It combines them by a 10%, b 10%, c 10%, d 10%, 6 others."
+    )
 
 
 def test_the_headline_names_both_differences_and_their_errors() -> None:

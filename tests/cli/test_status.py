@@ -80,6 +80,23 @@ def test_a_finished_run_and_its_ensemble(tmp_path: Path, capsys: pytest.CaptureF
     assert (folder / "w" / "oof" / LOG).read_bytes() == before
 
 
+def test_a_look_loads_nothing_that_computes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From another terminal, while all cores are at work: it is there at once."""
+    folder = arena(tmp_path)
+    assert cli.run(command(folder, "stack", "mine")) in (0, 4)
+    capsys.readouterr()
+    code = (
+        "import sys; from arena_ensemble.cli import run; run(['status', '--workspace', sys.argv[1]]); "
+        "heavy = {'torch', 'transformers', 'sklearn', 'scipy', 'lightgbm', 'polars', 'numpy'}; "
+        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder / "w")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ensemble of 1 members" in done.stdout
+
+
 def test_a_run_at_work_and_after_its_kill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = arena(tmp_path)
     run = subprocess.Popen(

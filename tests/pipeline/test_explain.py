@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 from pathlib import Path
 
@@ -13,11 +15,15 @@ from arena_ensemble import Battles, Ensemble, build_ensemble, predict, predict_t
 from arena_ensemble.artifacts import atomic
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
+from arena_ensemble.backbones.registry import HEADS
 from arena_ensemble.cli import run
+from arena_ensemble.cli.explain import text_of
 from arena_ensemble.errors import ArtifactError, InputError
 from arena_ensemble.io import read_battles
-from arena_ensemble.pipeline.explaining import View, _member, kind_of, view_of
+from arena_ensemble.pipeline import fold_models
+from arena_ensemble.pipeline.explaining import View, _member, kind_of, reasons_of, view_of
 from arena_ensemble.pipeline.explanation import Explanation
+from arena_ensemble.pipeline.kept_explanation import explain_test
 from arena_ensemble.pipeline.neighbours import TrainingPrompts
 from arena_ensemble.predictions import Predictions, average_folds, from_delta_tau
 
@@ -150,6 +156,50 @@ def test_a_training_battle_is_explained_out_of_fold(work: Path) -> None:
         ensemble.explain(train)
 
 
+def test_a_row_of_the_test_file_is_explained_from_what_is_kept_of_it(work: Path, test: Battles) -> None:
+    """The same explanation as the fold models give, without asking one; it is of the submission's row."""
+    ensemble, train = Ensemble.load(work), read_battles(work / "train.csv")
+    run_again = predict(ensemble, test, jobs=1)
+    for row in (0, 11):
+        kept = explain_test(ensemble, test, row, train=TrainingPrompts(train), neighbours=3)
+        asked = ensemble.explain(test.take([row]), train=train, neighbours=3)
+        assert kept.source == "kept predictions"
+        mine = np.log([kept.chances.a, kept.chances.b, kept.chances.tie])
+        np.testing.assert_allclose(mine, run_again.log_probs[row], atol=1e-9)
+        assert close(kept.to_dict() | {"source": ""}, asked.to_dict() | {"source": ""})
+    other = sample.make_arena(30, seed=9).battles.without_outcomes()
+    assert explain_test(ensemble, other, 2).source == "fold models", "of another file nothing is kept"
+    assert explain_test(ensemble, test.take([3]), 0).source == "fold models"
+    with pytest.raises(InputError, match="without a workspace"):
+        explain_test(dataclasses.replace(ensemble, workspace=None), test, 0)
+
+
+def close(one: object, other: object) -> bool:
+    """Whether nested values are the same but for rounding."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(close(one[name], other[name]) for name in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(close, one, other))
+    return one == (pytest.approx(other, abs=1e-9) if isinstance(other, float) else other)
+
+
+def test_a_language_model_is_not_loaded_to_hear_that_it_names_no_words(
+    work: Path, test: Battles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(fold_models, "load", loaded)
+    place, battle = Workspace(work), test.take([0])
+    for name, head in HEADS.items():
+        if head.needs_base:
+            module = importlib.import_module(head.module)
+            assert not {"predict_level", "word_parts"} & set(dir(module)), name
+            found = reasons_of(place, "one", name, battle, n_classes=3)
+            assert (found.level, found.words, found.equivariant) == (None, {}, head.swap_equivariant)
+    assert reasons_of(place, "one", None, battle, n_classes=3).level is None
+
+
 def test_at_equal_length_only_words_are_left(ensemble: Ensemble) -> None:
     text = "The same words stand here."
     longer = {"prompt": "Why?", "response_a": text, "response_b": "\n\n".join([text] * 3)}
@@ -253,7 +303,9 @@ def test_the_verb(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(capsys.readouterr().out)
     assert facts["id"] == test.ids[0]
     assert facts["nearest"] == []
-    assert facts["chances"]["a"] == Ensemble.load(work).predict_proba(test.take([0]))[0, 0]
+    assert facts["source"] == "kept predictions"
+    alone = Ensemble.load(work).predict_proba(test.take([0]))[0, 0]
+    assert facts["chances"]["a"] == pytest.approx(alone, abs=1e-9)
     for wrong, message in (
         ([*arguments], "24 battles; choose one with --id"),
         ([*arguments, "--id", "nobody"], "no battle with the id 'nobody'; choose"),
@@ -261,3 +313,21 @@ def test_the_verb(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(wrong) == 1
         assert message in capsys.readouterr().err
     assert run(["explain", *place]) == 2
+
+
+def test_nothing_is_cut_in_a_narrow_terminal(work: Path) -> None:
+    ensemble, test = Ensemble.load(work), read_battles(work / "test.csv")
+    found = ensemble.explain(test.take([0]), train=work / "train.csv")
+    nearest = [dataclasses.replace(found.nearest[0], prompt="word " * 40 + "\x1b[31mlast")]
+    found = dataclasses.replace(found, nearest=nearest)
+    for width in (60, 80, 118):
+        text = text_of(found, width)
+        words = text.split()  # of the prompt, whose column wraps
+        assert words.count("word") == 40
+        assert any(word.endswith("last") for word in words)
+        assert "\x1b" not in text
+        for member in found.members:
+            shown = [one for one in member.words if one.delta >= 0.01][:6]
+            assert all(f"{one.delta:+.2f}" in text for one in shown)
+        tail = text.splitlines()[text.splitlines().index("") :]
+        assert max(len(line) for line in tail if "words that count" in line or line[:4] == "    ") <= 118

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena_ensemble.pipeline.run_progress import RunProgress, loss_of, member_and_fold
+from arena_ensemble.pipeline.run_progress import RunProgress, TaskProgress, loss_of, member_and_fold
 
 seconds = st.floats(0.5, 500)
 
@@ -75,3 +75,15 @@ def test_nothing_is_promised_before_anything_is_known() -> None:
     run.plan("a fold 0", None)
     assert run.left(0.0) is None
     assert RunProgress().left(0.0) == 0.0
+
+
+@given(share=st.floats(0, 1), enough=st.floats(0, 0.5))
+def test_no_time_is_promised_before_enough_is_done(share: float, enough: float) -> None:
+    task = TaskProgress("stacking", enough=enough)
+    task.move(0, 1, "x", 0.0)
+    task.move(share, 1, "x", 10.0)
+    left = task.left(10.0)
+    if task.share <= enough:
+        assert left is None
+    else:
+        assert left == pytest.approx(10.0 * (1 - task.share) / task.share)

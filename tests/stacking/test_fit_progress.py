@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from arena_ensemble.features import extract
 from arena_ensemble.predictions import from_delta_tau
+from arena_ensemble.sample import make_arena
 from arena_ensemble.stacking import Stacker, sampling
 from arena_ensemble.stacking.candidates import candidates_for
 from arena_ensemble.stacking.design import make_design
+from arena_ensemble.stacking.fit_progress import cost
 
 
 def votes(n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -63,3 +66,21 @@ def test_an_interrupt_does_not_wait_for_the_fits_that_have_not_begun() -> None:
     with pytest.raises(KeyboardInterrupt):
         Stacker().fit(members, y, on_progress=interrupt)
     assert len(heard) == 3
+
+
+@pytest.mark.parametrize("rows", [1, 320, 24_000, sampling.PLENTY_ROWS])
+def test_every_candidate_has_a_cost_and_trees_cost_most(rows: int) -> None:
+    members, _ = votes(400)
+    design = make_design(members, extract(make_arena(400, seed=1).battles), one_order=("one",))
+    costs = {one.name: cost(one, rows) for one in candidates_for(design).candidates}
+    assert all(0 < value < float("inf") for value in costs.values())
+    assert max(costs, key=lambda name: costs[name]).startswith("trees")
+    pools = costs["geometric pool"]
+    assert costs["logistic with features"] > max(costs["logistic"], pools)
+
+
+def test_more_rows_take_longer() -> None:
+    members, _ = votes(400)
+    for one in candidates_for(make_design(members, None)).candidates:
+        few, many, more = (cost(one, rows) for rows in (300, 3_000, 30_000))
+        assert few < many < more

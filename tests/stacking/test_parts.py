@@ -38,6 +38,7 @@ LINEAR = [
     "geometric pool",
     "shrunk pool, 30 rows",
     "logistic",
+    "logistic by evidence",
     "rich logistic",
     "features only",
     "length only",

@@ -1,6 +1,7 @@
 """Where the (member, fold) tasks run: on this machine, or on a Ray cluster."""
 
-from .events import DONE, FAILED, PLANNED, STACKING, Event, Finished, with_label
+from ..run_progress import DONE, FAILED, PLANNED, STACKING
+from .events import Event, Finished, with_label
 from .interface import Executor
 from .local import Local, run_tasks
 from .on_ray import OnRay

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from .. import tasks
 from ..job import FoldTask, Job
@@ -13,13 +12,7 @@ from ..tasks import Progress
 
 Event = Callable[[str, float, float, str], None]
 """``(task label, done, total, text)``: how far a task is. The first event is PLANNED, without a label and
-with the number of tasks as total; a task's last is FAILED, or DONE and where it ran."""
-
-PLANNED: Final = "[planned]"
-STACKING: Final = "stacking"
-"""the label of what combines the members; its texts name the candidate that is fitted"""
-DONE: Final = "[done]"
-FAILED: Final = "[failed]"
+with the number of tasks as total; a task's last is FAILED, or DONE and where it ran; see `run_progress`."""
 
 Finished = Iterator[tuple[FoldTask, Exception | None]]
 """Each task with its error or None, as it ends."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 from ...artifacts.cards import EnsembleCard, MemberCard
 from ...metrics import ScoreRow
 from ...stacking.score_table import ENSEMBLE_ROW, TEMPERED
-from ..rungs import FEATURES_ONLY, against, best_member, headline
+from ..rungs import FEATURES_ONLY, against, best_member, headline, whole_of
 from ..tables import percent
 
 _PARTS: Final = 4
@@ -53,7 +53,7 @@ def _comparisons(rows: Sequence[ScoreRow], *, member: str) -> list[dict[str, str
             "what": what,
             "name": "" if row.name == what else row.name.removesuffix(TEMPERED),
             "loss": f"{row.log_loss:.4f}",
-            "gain": against(row).removesuffix(" than"),
+            "gain": f"{whole_of(member)} {against(row).removesuffix(' than')}",
         }
         for what, row in found
         if row is not None and row.name != ENSEMBLE_ROW

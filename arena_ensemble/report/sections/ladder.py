@@ -7,7 +7,7 @@ from typing import Final
 
 from ...metrics import ScoreRow
 from ..intervals import DrawnTable, Line, drawn_table
-from ..rungs import Rung, rungs
+from ..rungs import Rung, rungs, whole_of
 from ..tables import Column, percent
 from .section import Section
 
@@ -16,22 +16,28 @@ _ALL: Final = ("baseline", "member", "candidate", "choice", "bayes")
 
 def ladder(rows: Sequence[ScoreRow], *, member: str) -> Section:
     """The rows that matter first, and every row behind a fold."""
-    few = _table(rungs(rows, member=member), caption="The rows that matter first")
+    whole = whole_of(member)
+    few = _table(rungs(rows, member=member), whole, caption="The rows that matter first")
     every = [Rung(row, row.name, "chosen" if row.chosen else row.note) for row in rows]
     return Section(
         "ladder",
-        "From the prior to the ensemble",
-        {"few": few, "every": _table(every, caption="Every row of the score table"), "member": member},
+        f"From the prior to the {whole}",
+        {
+            "few": few,
+            "every": _table(every, whole, caption="Every row of the score table"),
+            "member": member,
+            "whole": whole,
+        },
     )
 
 
-def _table(found: Sequence[Rung], *, caption: str) -> DrawnTable:
+def _table(found: Sequence[Rung], whole: str, *, caption: str) -> DrawnTable:
     gaps = any(rung.row.gap_closed is not None for rung in found)
     columns = [
         Column("log-loss"),
         Column("± s.e."),
         Column("accuracy"),
-        Column("vs ensemble"),
+        Column(f"vs {whole}"),
         Column("± s.e."),
     ]
     columns += [Column("gap closed")] if gaps else []
