@@ -153,7 +153,7 @@ def _text_table(layouts: Sequence[_Layout], items: Sequence[Any], emphasised: Se
 
 
 def _position_bias(bias: float | None) -> str:
-    return "one order only" if bias is None else f"{bias:+.3f}"
+    return "not measured" if bias is None else f"{bias:+.3f}"
 
 
 def _advice(row: Mapping[str, Any]) -> str:

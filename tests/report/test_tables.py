@@ -43,7 +43,7 @@ def test_a_column_of_which_nothing_is_known_is_left_out() -> None:
         "0.0020",
         "0.98",
         "-0.030",
-        "one order only",
+        "not measured",
         "0.50",
         "no gain seen",
     )
