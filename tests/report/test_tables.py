@@ -97,9 +97,8 @@ def test_a_long_name_cuts_no_figure() -> None:
         "0.0020",
         "0.98",
         "-0.030",
-        "one",
-        "order",
-        "only",
+        "not",
+        "measured",
         "1.25",
         "keep",
     ]
