@@ -156,19 +156,18 @@ def plan_run(
     workers = jobs or fitting_workers(wanted, given.recipes, costs, machine)
     one_beside = one_model(refit, average_folds, given.test)
     states = _states(place, given, folds, extra, n_folds, one_beside)
-    done, slots = list[TaskPlan](), list[TaskPlan]()
-    begin = 0.0
+    done, waves = list[TaskPlan](), list[list[Work[TaskPlan]]]()
     for wave in distillation.in_teaching_order(given.recipes):
-        todo: list[TaskPlan] = []
+        waves.append([])
         for name in wave:
             alone = tasks.predicts_alone(one_beside, given.recipes[name])
             for fold in [*range(n_folds), *([] if alone is None else [alone])]:
                 task = _task(name, fold, states, costs.get(name), n_folds, alone, given.test)
-                (done if task.state == DONE else todo).append(task)
-        works = [Work(k, one.member, one.seconds or 0.0) for k, one in enumerate(todo)]
-        for slot in schedule.timeline(schedule.ordered(works, workers), workers):
-            slots.append(_placed(todo[slot.task], begin + slot.start, begin + slot.end))
-        begin = max([begin, *(one.end for one in slots if one.end is not None)])
+                if task.state == DONE:
+                    done.append(task)
+                else:
+                    waves[-1].append(Work(task, name, task.seconds or 0.0))
+    slots = [_placed(one.task, one.start, one.end) for one in schedule.in_waves(waves, workers)]
     count = len(given.recipes) + len(given.external)
     trained = not given.anew and all(set(one.left) <= {"test"} for one in slots)
     return RunPlan(
@@ -181,7 +180,7 @@ def plan_run(
         members=tuple(given.recipes),
         external=tuple(given.external),
         tasks=(*done, *slots),
-        makespan=round(begin, 1),
+        makespan=max([0.0, *(one.end for one in slots if one.end is not None)]),
         stack_seconds=round(max(STACK_LEAST, STACK_SECONDS * len(given.train) * count), 1),
         stacked=trained and _is_stacked(place, given, folds, seed=seed, truth=truth is not None),
         auto=None if given.auto is None else given.auto.facts(),
