@@ -161,14 +161,14 @@ def scores_of(keys: Sequence[tuple[str, str]], by_judge: dict[str, list[tuple[in
     return AnswerScores(items, answers, tuple(by_judge), mean, spread)
 
 
-def sides_of_pairs(scores: AnswerScores) -> Judgements | None:
-    """Scores of pairs, whose ids are the items, where all answers are named a and b; else None."""
+def sides_of_pairs(scores: AnswerScores, names: Sequence[str] = _SIDES) -> Judgements | None:
+    """Scores of pairs, whose ids are the items, where all answers have the names of A and B; else None."""
     sides = scores.answers.str.to_lowercase().str.strip_prefix("model_").str.strip_prefix("response_")
-    if not sides.is_in(_SIDES).all():
+    if not sides.is_in(names).all():
         return None
     items = scores.items.unique(maintain_order=True)
     whole = items.str.contains(r"\A-?(0|[1-9]\d{0,17})\z").all()
     ids = items.cast(pl.Int64) if whole else items
     plain = AnswerScores(scores.items, sides, scores.judges, scores.mean, scores.spread)
-    one, two = (pl.Series("answer", [side] * len(items)) for side in _SIDES)
+    one, two = (pl.Series("answer", [side] * len(items)) for side in names)
     return plain.pairs(ids.alias("id"), items, one, two)

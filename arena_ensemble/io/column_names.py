@@ -27,6 +27,7 @@ ALIASES: Final[dict[str, tuple[str, ...]]] = {
         "candidate_index", "completion_id", "completion_index",
     ),
     "judge": ("judge_model", "judge_name", "judge_id"),
+    "score": ("reward", "rating", "grade"),
 }  # fmt: skip
 """Field → names under which it is also found."""
 QUESTIONS: Final = (
@@ -50,6 +51,7 @@ class Columns:
 
     def __init__(self, names: Sequence[str], *, file: str) -> None:
         self.names, self.file = tuple(names), file
+        self._taken: dict[str, str] = {}
         self._by_name: dict[str, list[str]] = {}
         for name in names:
             self._by_name.setdefault(canonical(name), []).append(name)
@@ -62,6 +64,8 @@ class Columns:
         InputError
             Two columns differ in case only, and neither is spelled as the field is.
         """
+        if field in self._taken:
+            return self._taken[field]
         for name in (field, *ALIASES.get(field, ())):
             found = self._by_name.get(name, [])
             if len(found) > 1 and name not in found:
@@ -72,6 +76,12 @@ class Columns:
             if found:
                 return name if name in found else found[0]
         return None
+
+    def taking(self, field: str, name: str) -> Columns:
+        """The same, where the column ``name`` holds a field."""
+        found = Columns(self.names, file=self.file)
+        found._taken = {**self._taken, field: name}
+        return found
 
     def __contains__(self, field: str) -> bool:
         return self.find(field) is not None

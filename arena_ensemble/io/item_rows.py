@@ -13,9 +13,10 @@ from ..judgements.known import Known, known_judge
 from .answer_rows import name_of, scores_of
 from .cells import is_missing
 from .column_names import Columns
-from .judge_columns import is_fact, is_no_judge, numeric_columns
+from .judge_columns import HEAD_ROWS, holds_verdicts, is_fact, is_no_judge, numeric_columns
 from .judgement_rows import number
 from .tables import Table
+from .wide_columns import stated
 
 _SCORES: Final = ("scores", "score", "ratings", "rating", "rewards", "reward", "grades")
 _CHOICES: Final = (
@@ -77,6 +78,8 @@ def item_rows(
         for one in table.columns
         if one != item and (one in known or not (is_no_judge(one) or is_fact(one)))
     ]
+    if "id" in columns:  # a file of lists: texts and what else there is are no judges
+        asked = [one for one in asked if all(map(_list_or_missing, table.head([one], HEAD_ROWS)))]
     numbered: dict[str, dict[str, str]] = {}
     for name in asked:
         match = _NUMBERED.match(name)
@@ -104,6 +107,11 @@ def _lists_or_choices(
     if all(found is not None for found in filled):
         return _from_lists(table, rows, listed, value)
     return _from_choices(table, rows, value, known)
+
+
+def _list_or_missing(row: Sequence[Any]) -> bool:
+    found = _list(row[0])
+    return is_missing(row[0]) or (found is not None and not any(isinstance(one, str) for one in found))
 
 
 def _list(cell: Any) -> list[Any] | None:
@@ -218,6 +226,28 @@ def _from_choices(
 def is_of_items(table: Table, columns: Columns) -> str | None:
     """The column of items of a file that has a row an item, or a row an item and judge; else None."""
     item = columns.find("item")
+    if item is None and "answer" not in columns:
+        return _id_of_lists(table, columns)
     if item is None or "id" in columns or "pair_id" in columns or "answer" in columns:
         return None
     return item
+
+
+def _id_of_lists(table: Table, columns: Columns) -> str | None:
+    """The column ``id`` of a file whose judges give lists of numbers that are no verdicts: those of items."""
+    item = columns.find("id") or columns.find("question_id")
+    if item is None or "verdict" in columns or stated(table.columns):
+        return None
+    values = [one for one in map(columns.find, _SCORES) if one is not None]
+    if "judge" not in columns:
+        values = [one for one in table.columns if one != item and not (is_no_judge(one) or is_fact(one))]
+    for name in values:
+        cells = [row[0] for row in table.head([name], HEAD_ROWS) if not is_missing(row[0])]
+        found = [listed for cell in cells if (listed := _list(cell)) is not None and len(listed) > 1]
+        parts = [
+            one for listed in found for cell in listed for one in (cell if isinstance(cell, list) else [cell])
+        ]
+        numbers = bool(parts) and all(is_missing(one) or isinstance(one, (int, float)) for one in parts)
+        if cells and len(found) == len(cells) and numbers and not holds_verdicts(parts):
+            return item
+    return None

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from .cells import is_missing
-from .column_names import QUESTIONS, canonical
+from .column_names import QUESTIONS, Columns, canonical
 from .judge_cells import spread_out
 from .tables import Table
 from .verdict_words import LOST, NUMBERED, verdict_of
@@ -42,6 +42,8 @@ HEAD_ROWS: Final = 200
 """filled cells by which a column is judged"""
 _VERDICTS: Final = 0.2
 """share of verdicts that makes a column a judge's: the rest are refusals and texts that nobody parsed"""
+_JUDGES: Final = ("llm", "evaluator", "evaluator_model", "reward_model", "grader", "scorer", "judging_model")
+"""names of a column that names the judge of a row"""
 _STEPS, _MOST = 21, 10.0
 """distinct numbers, and the largest of them, that a column of ratings has at most"""
 
@@ -59,7 +61,7 @@ ABOUT_ANSWERS: Final = frozenset(
 
 _FACT: Final = re.compile(
     r"(unnamed(_.*)?|level_0|.*_id|)\Z|(n|num|number_of|count)_.+|.*_(tokens?|words?|chars?|characters|length|len|count|lines|sentences|"
-    r"turns|seconds|ms|latency|time|cost|price|rank|elo|perplexity|ppl)\Z|(tokens|words|chars|length|len)_.+"
+    r"turns|seconds|ms|latency|time|cost|price|rank|elo|perplexity|ppl|confidence|certainty)\Z|(tokens|words|chars|length|len)_.+"
 )
 """Names that count or measure an answer"""
 
@@ -198,6 +200,20 @@ def _is_number(cell: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def with_judge(table: Table, columns: Columns) -> Columns:
+    """The columns with that of the judges' names, where it has another name: ``llm``, ``reward_model`` ….
+
+    Such a column holds neither numbers nor verdicts, which would be a judge's own.
+    """
+    if "judge" in columns:
+        return columns
+    for name in filter(None, map(columns.find, _JUDGES)):
+        cells = filled_heads(table, [name])[name]
+        if cells and not any(map(_is_number, cells)) and not holds_verdicts(cells):
+            return columns.taking("judge", name)
+    return columns
 
 
 def holds_verdicts(cells: Sequence[Any]) -> bool:

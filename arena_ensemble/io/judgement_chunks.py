@@ -25,6 +25,7 @@ from .column_names import Columns
 from .detection import HEAD_ROWS
 from .ids import ids_of_part, whole_ids
 from .item_rows import is_of_items
+from .judge_columns import with_judge
 from .judgement_layout import check_numbers, id_name, shape_of
 from .judgement_rows import Words
 from .judgement_shapes import LongShape, WideShape
@@ -113,7 +114,7 @@ def open_judgements(
         scores of answers, which are read whole.
     """
     table = open_table(Path(path))
-    columns = Columns(table.columns, file=table.name)
+    columns = with_judge(table, Columns(table.columns, file=table.name))
     check_numbers(numbers)
     results = format or result_format(table)
     answers = answer_columns(table, columns) or is_of_items(table, columns)

@@ -12,6 +12,7 @@ from ..judgements.known import Known, known_judge
 from .column_names import WINNERS, Columns, canonical
 from .judge_cells import label_masses
 from .judge_columns import (
+    HEAD_ROWS,
     filled_heads,
     holds_verdicts,
     is_no_judge,
@@ -31,6 +32,8 @@ _VERDICTS: Final = (
     "prediction", "label", "outcome",
 )  # fmt: skip
 """Columns that hold a judge's verdict beside a column ``judge``, where there is no ``verdict``."""
+_OUTPUTS: Final = ("raw_output", "output", "response", "completion", "raw", "raw_response", "text", "answer")
+"""Columns of a judge's whole answer, beside a column ``judge``, where nothing else is there."""
 _LABELS: Final = (
     "probs", "probabilities", "label_probs", "label_probabilities", "distribution", "logprobs",
     "label_logprobs", "top_logprobs",
@@ -75,6 +78,11 @@ def shape_of(
     InputError
         It has judges without verdicts, scores or probabilities, or no judge, or an order that is not clear.
     """
+    if "judge" not in columns and (model := columns.find("model")) is not None:
+        # of two sides and with ids that repeat, the models are those that judged
+        ids = [row[0] for row in table.head([name], HEAD_ROWS)]
+        if len({*ids}) < len(ids) and ("verdict" in columns or _nameless(table, table.columns)):
+            columns = columns.taking("judge", model)
     if "judge" in columns:
         return _long(table, columns, name, numbers, first)
     return _wide(table, columns, name, numbers, first, known)
@@ -90,8 +98,14 @@ def _long(table: Table, columns: Columns, name: str, numbers: str | None, first:
     beside = (*(one for own in numeric for one in own.names), *labels)
     if verdict is None and not beside:
         verdict = next((one for one in map(columns.find, _VERDICTS) if one is not None), None)
+    notes: tuple[str, ...] = ()
+    if verdict is None and not beside:
+        texts = [one for one in map(columns.find, _OUTPUTS) if one is not None]
+        verdict = next(
+            (one for one, head in filled_heads(table, texts).items() if holds_verdicts(head)), None
+        )
+        notes = () if verdict is None else (f"verdicts are read from the texts of {verdict}",)
     if verdict is not None:
-        notes: tuple[str, ...] = ()
         if beside:
             notes = (f"not read beside {verdict}: {', '.join(beside)}; leave out {verdict} to read them",)
         return LongShape(table.name, lead, (verdict,), "verdicts", numbers, first, order, notes, sample)

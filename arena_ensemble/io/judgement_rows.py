@@ -65,6 +65,11 @@ class Words:
                 f"{file}: the verdicts of {judge!r} are 1 and -1, of which -1 may be B or a failure; write "
                 "model_a, model_b, tie, and leave failures empty"
             )
+        if {"0.5", ".5"} & {*self.beyond} and self.digits <= {"0", "1"}:
+            raise InputError(
+                f"{file}: the verdicts of {judge!r} are shares, 0, 0.5 and 1, of which answer they do not "
+                "say; write model_a, tie, model_b, or the share as NAME_prob_a"
+            )
         if coding is None and self.digits and self.digits <= {"0", "1"}:
             raise InputError(
                 f"{file}: the verdicts of {judge!r} are {' and '.join(sorted(self.digits))} alone, of which "

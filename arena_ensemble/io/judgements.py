@@ -19,6 +19,7 @@ from .cells import is_missing
 from .column_names import Columns
 from .ids import id_column
 from .item_rows import is_of_items, item_rows
+from .judge_columns import with_judge
 from .judgement_layout import check_numbers, id_name, shape_of
 from .judgement_rows import Words, number
 from .judgement_shapes import SHAPES, WideShape, coding_of
@@ -131,7 +132,7 @@ def load_judgements(
 ) -> LoadedJudgements:
     """Read one file; parameters and errors as for :func:`read_judgements`."""
     table = open_table(Path(path))
-    columns = Columns(table.columns, file=table.name)
+    columns = with_judge(table, Columns(table.columns, file=table.name))
     check_numbers(numbers)
     unread: dict[str, Unread] = {}
     results = read_results(table, format, unread)
@@ -146,6 +147,9 @@ def load_judgements(
         return _loaded(answers, "scores of answers", unread, *notes, named=True)
     if (item := is_of_items(table, columns)) is not None:
         answers, notes = item_rows(table, columns, item, known=known)
+        pairs = sides_of_pairs(answers, ("0", "1")) if item == columns.find("id") else None
+        if pairs is not None:
+            return _loaded(pairs, "a list of A's and B's score a judge", unread)
         return _loaded(answers, "judges of several answers, a row an item", unread, *notes, named=True)
     name = id_name(table, columns)
     layout = shape_of(table, columns, name, numbers, first, known)

@@ -16,7 +16,9 @@ Kind = Literal["scores", "probabilities", "logs"]
 _WORDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("score", "scores", "reward", "rewards", "rating", "grade", "points"), "scores"),
     **dict.fromkeys(("p", "prob", "probs", "probability", "winner"), "probabilities"),
-    **dict.fromkeys(("logp", "log_p", "logprob", "log_prob", "logprobs", "log_probs", "lp"), "logs"),
+    **dict.fromkeys(
+        ("logp", "log_p", "logprob", "log_prob", "logprobs", "log_probs", "lp", "logit", "logits"), "logs"
+    ),
 }
 _SIDES: Final = {"a": "a", "b": "b", "tie": "tie", "c": "tie", "draw": "tie", "1": "a", "2": "b"}
 _WORD: Final = "|".join(sorted(_WORDS, key=len, reverse=True))

@@ -520,3 +520,69 @@ def test_a_sample_that_always_failed_is_still_one(tmp_path: Path) -> None:
     answers = load_judgements(write(tmp_path / "a.csv", {**flat, **scores})).answers
     assert answers is not None
     assert answers.judges == ("x",)
+
+
+@pytest.mark.parametrize("column", ["llm", "evaluator", "model", "judge_model"])
+def test_the_judges_column_under_another_name(tmp_path: Path, column: str) -> None:
+    names = ["x"] * N + ["y"] * N
+    path = write(
+        tmp_path / "l.csv",
+        {
+            "id": IDS * 2,
+            column: names,
+            **{f"prob_{side}": [*PROBS[:, k]] * 2 for k, side in enumerate("ABC")},
+        },
+    )
+    assert read_judgements(path).judges == ("x", "y")
+    words = write(tmp_path / "v.csv", {"id": IDS * 2, column: names, "verdict": ABC * 2})
+    assert read_judgements(words).judges == ("x", "y")
+    own = write(tmp_path / "o.csv", {"id": IDS, "llm": ABC})
+    assert read_judgements(own).judges == ("llm",)
+
+
+def test_a_reward_models_rows_are_not_samples_of_one(tmp_path: Path) -> None:
+    each = [(item, answer, model) for item in ("q0", "q1") for answer in "pq" for model in ("sky", "urm")]
+    columns = {
+        "prompt_id": [one for one, _, _ in each], "completion_id": [one for _, one, _ in each],
+        "reward_model": [one for _, _, one in each], "reward": list(range(8)),
+    }  # fmt: skip
+    found = load_judgements(write(tmp_path / "r.csv", columns)).answers
+    assert found is not None
+    assert found.judges == ("sky", "urm")
+    assert found.mean.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_logits_are_scaled_like_logarithms(tmp_path: Path) -> None:
+    columns = {f"x_logit_{side}": np.log(PROBS[:, k]) + 3 for k, side in enumerate("ABC")}
+    np.testing.assert_allclose(probabilities(write(tmp_path / "w.csv", {"id": IDS, **columns}), "x"), PROBS)
+
+
+def test_shares_and_whole_answers(tmp_path: Path) -> None:
+    shares = write(tmp_path / "s.csv", {"id": IDS, "x": [(1.0, 0.0, 0.5)[code] for code in CODES]})
+    for numbers in (None, "120", "012"):
+        with pytest.raises(InputError, match=r"are shares, 0, 0.5 and 1, .* write model_a, tie, model_b"):
+            read_judgements(shares, numbers=numbers)
+    columns = {"id": IDS, "judge": ["x"] * N, "raw_output": [f"I think so. [[{word}]]" for word in ABC]}
+    loaded = load_judgements(write(tmp_path / "o.csv", columns))
+    assert loaded.judgements is not None
+    assert loaded.judgements.columns["x"].verdicts.tolist() == CODES.tolist()
+    assert "verdicts are read from the texts of raw_output" in loaded.notes
+
+
+def test_lists_of_an_ids_scores_are_of_its_answers(tmp_path: Path) -> None:
+    ids = [f"q{k}" for k in range(10)]
+    long = {"id": ids, "prompt": ["why"] * 10, "judge": ["x"] * 10, "scores": QUALITY.tolist()}
+    wide = {
+        "id": ids,
+        "prompt": ["why"] * 10,
+        "responses": [["a", "b", "c", "d"]] * 10,
+        "x": QUALITY[..., 0].tolist(),
+    }
+    for name, columns, depth in (("long", long, 8), ("wide", wide, 1)):
+        found = load_judgements(write(tmp_path / f"{name}.jsonl", columns)).answers
+        assert found is not None
+        assert found.judges == ("x",)
+        np.testing.assert_allclose(found.mean[:, 0], QUALITY[..., :depth].mean(axis=2).ravel())
+    pairs = read_judgements(write(tmp_path / "pairs.jsonl", {"id": IDS, "x": SCORES.tolist()}))
+    assert pairs.ids.to_list() == IDS
+    np.testing.assert_allclose(pairs.columns["x"].margins[:, First.UNKNOWN], SCORES[:, 0] - SCORES[:, 1])
