@@ -75,6 +75,11 @@ def view_of(models: HeldMember | Iterable[FoldModel], battle: Battles) -> View:
     return View(shown, other, known or None, equivariant, _mean(said))
 
 
+def in_both_orders(one: Predictions) -> bool:
+    """Whether a model predicted its one battle in both orders; a row of one order holds the same twice."""
+    return one.swap_log_probs is not None and not np.array_equal(one.log_probs, one.swap_log_probs)
+
+
 def _mean(said: Sequence[Mapping[str, float] | None]) -> dict[str, float]:
     """Each term's mean over the fold models."""
     total: dict[str, float] = {}
@@ -91,8 +96,7 @@ def oof_view(workspace: Workspace, name: str, battle: Battles, *, n_classes: int
     mine = mine.without_ties() if n_classes == 2 else mine
     backbone, fold = None if card.is_external else card.backbone, int(mine.fold[0])
     reasons = reasons_of(workspace, name, backbone, battle, n_classes=n_classes, only_fold=fold)
-    whole = reasons.equivariant or mine.swap_log_probs is not None
-    swapped = [mine.swapped()] if whole else None
+    swapped = [mine.swapped()] if reasons.equivariant or in_both_orders(mine) else None
     return View([mine], swapped, reasons.level, reasons.equivariant, reasons.words)
 
 
@@ -223,7 +227,9 @@ def _features(parts: Parts, deltas: Floats, taus: Floats) -> tuple[dict[Kind, Pa
 
 
 def _member(name: str, view: View, delta: float, tau: float) -> MemberPart:
-    biases = [bias[0] for one in view.shown if (bias := one.position_bias()) is not None]
+    biases = [
+        bias[0] for one in view.shown if in_both_orders(one) and (bias := one.position_bias()) is not None
+    ]
     return MemberPart(
         name,
         delta,

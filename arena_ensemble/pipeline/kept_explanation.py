@@ -78,7 +78,7 @@ def _kept_views(
         external = card is not None and card.is_external
         backbone = None if external else load_recipe(place.recipe_path(name)).backbone
         reasons = explaining.reasons_of(place, name, backbone, battle, n_classes=n_classes)
-        both = reasons.equivariant or all(one.swap_log_probs is not None for one in shown)
+        both = reasons.equivariant or all(map(explaining.in_both_orders, shown))
         swapped = [one.swapped() for one in shown] if both else None
         views[name] = View(shown, swapped, reasons.level, reasons.equivariant, reasons.words)
     return views

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,15 +14,17 @@ import pytest
 
 from arena_ensemble import Battles, Ensemble, build_ensemble, predict, predict_test, sample, train_members
 from arena_ensemble.artifacts import atomic
+from arena_ensemble.artifacts.cards import PredictionKey
 from arena_ensemble.artifacts.members import MemberArtifacts
+from arena_ensemble.artifacts.share_shards import load_any_share
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.registry import HEADS
 from arena_ensemble.cli import run
 from arena_ensemble.cli.explain import text_of
 from arena_ensemble.errors import ArtifactError, InputError
 from arena_ensemble.io import read_battles
-from arena_ensemble.pipeline import fold_models
-from arena_ensemble.pipeline.explaining import View, _member, kind_of, reasons_of, view_of
+from arena_ensemble.pipeline import explaining, fold_models, submission
+from arena_ensemble.pipeline.explaining import Reasons, View, _member, kind_of, reasons_of, view_of
 from arena_ensemble.pipeline.explanation import Explanation
 from arena_ensemble.pipeline.kept_explanation import explain_test
 from arena_ensemble.pipeline.neighbours import TrainingPrompts
@@ -227,6 +230,30 @@ def test_position_bias_is_the_mean_over_fold_models_and_unknown_of_one_order() -
     alone = [Predictions(ids, parts[0].log_probs, np.zeros(1, dtype=np.int64))]
     assert _member("m", View(alone, None, None, False, {}), 0, 0).position_bias is None
     assert _member("m", View(alone, None, None, True, {}), 0, 0).position_bias == 0
+    twice = [dataclasses.replace(one, swap_log_probs=one.log_probs) for one in alone]
+    assert _member("m", View(twice, None, None, False, {}), 0, 0).position_bias is None
+
+
+def test_a_row_outside_the_share_of_the_second_order_is_known_in_one_order(
+    work: Path, test: Battles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a row holds its one order twice: nobody knows what exchanged answers would give."""
+    ensemble, train = Ensemble.load(work), read_battles(work / "train.csv")
+    predict(ensemble, test, jobs=1)
+
+    def one_order(*given: Any, **named: Any) -> Reasons:
+        return dataclasses.replace(reasons_of(*given, **named), equivariant=False)
+
+    def twice(of: MemberArtifacts, key: PredictionKey) -> Predictions | None:
+        found = load_any_share(of, key)
+        return None if found is None else dataclasses.replace(found, swap_log_probs=found.log_probs)
+
+    monkeypatch.setattr(explaining, "reasons_of", one_order)
+    monkeypatch.setattr(submission, "load_any_share", twice)
+    for found in (explain_test(ensemble, test, 0), ensemble.explain_training(train, train.ids[7])):
+        assert found.source != "fold models"
+        assert found.exchanged is None
+        assert {one.position_bias for one in found.members} == {None}
 
 
 def test_words_sum_to_what_a_lexical_member_says_at_equal_length(ensemble: Ensemble, test: Battles) -> None:
