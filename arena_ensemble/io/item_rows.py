@@ -14,6 +14,7 @@ from .answer_rows import name_of, scores_of
 from .cells import is_missing
 from .column_names import Columns
 from .judge_columns import HEAD_ROWS, holds_verdicts, is_fact, is_no_judge, numeric_columns
+from .judgement_layout import own_columns
 from .judgement_rows import number
 from .tables import Table
 from .wide_columns import stated
@@ -62,7 +63,7 @@ def item_rows(
         if value is None:
             raise InputError(
                 f"{table.name} has judges of items, but neither scores nor choice; its columns are "
-                f"{columns.shown}; name them so"
+                f"{columns.shown}; name them so, or name {item} id where a row is about a pair"
             )
         rows = [row for batch in table.batches([item, judge, value]) for row in batch]
         if columns.find(value) in map(columns.find, _SCORES) and not any(_list(row[2]) for row in rows):
@@ -195,7 +196,7 @@ def _from_choices(
         raise InputError(
             f"{table.name}: {value} is {example[:30]!r}, which does not say what else the judge chose among; "
             "give a row for each answer, item, answer, judge, score, with score 1 for the chosen one and 0 "
-            "for the others"
+            "for the others; where a row is about a pair, name the column of its ids id"
         )
     items = dict.fromkeys(item for item, _, _ in rows)
     keys = {
@@ -241,6 +242,10 @@ def _id_of_lists(table: Table, columns: Columns) -> str | None:
     values = [one for one in map(columns.find, _SCORES) if one is not None]
     if "judge" not in columns:
         values = [one for one in table.columns if one != item and not (is_no_judge(one) or is_fact(one))]
+        heads = zip(values, zip(*table.head(values, HEAD_ROWS), strict=True), strict=False)
+        plain = [one for one, cells in heads if not any(_list(cell) for cell in cells)]
+        if own_columns(table, columns, plain):  # lists beside a column a judge are about something else
+            return None
     for name in values:
         cells = [row[0] for row in table.head([name], HEAD_ROWS) if not is_missing(row[0])]
         found = [listed for cell in cells if (listed := _list(cell)) is not None and len(listed) > 1]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from .cells import is_missing
-from .column_names import QUESTIONS, Columns, canonical
+from .column_names import QUESTIONS, canonical
 from .judge_cells import spread_out
 from .tables import Table
 from .verdict_words import LOST, NUMBERED, verdict_of
@@ -42,8 +42,6 @@ HEAD_ROWS: Final = 200
 """filled cells by which a column is judged"""
 _VERDICTS: Final = 0.2
 """share of verdicts that makes a column a judge's: the rest are refusals and texts that nobody parsed"""
-_JUDGES: Final = ("llm", "evaluator", "evaluator_model", "reward_model", "grader", "scorer", "judging_model")
-"""names of a column that names the judge of a row"""
 _STEPS, _MOST = 21, 10.0
 """distinct numbers, and the largest of them, that a column of ratings has at most"""
 
@@ -125,7 +123,7 @@ def filled_heads(table: Table, names: Sequence[str]) -> dict[str, list[Any]]:
 def numeric_columns(table: Table, names: Sequence[str]) -> bool:
     """Whether the first filled cells are numbers."""
     cells = [cell for own in filled_heads(table, names).values() for cell in own]
-    return bool(cells) and all(map(_is_number, cells))
+    return bool(cells) and all(map(is_number, cells))
 
 
 def unread_note(heads: Mapping[str, Sequence[Any]]) -> list[str]:
@@ -138,7 +136,7 @@ def unread_note(heads: Mapping[str, Sequence[Any]]) -> list[str]:
     """
     scales, words, flags, signed = [], [], [], []
     for name, cells in heads.items():
-        if cells and all(map(_is_number, cells)):
+        if cells and all(map(is_number, cells)):
             values = {float(cell) for cell in cells}
             if 2 < len(values) <= _STEPS and min(values) >= -_MOST and max(values) <= _MOST:
                 scales.append(f"{name} ({min(values):g} to {max(values):g})")
@@ -183,7 +181,7 @@ def names_note(table: Table, names: Sequence[str]) -> list[str]:
     found = []
     for place, name in enumerate(told):
         cells = [cell for cell in spread_out(head, [row[place] for row in head])[1] if not is_missing(cell)]
-        words = [cell for cell in cells if not _is_number(cell)]
+        words = [cell for cell in cells if not is_number(cell)]
         if 2 * len(words) >= len(cells) and holds_verdicts(words):
             found.append(name)
     if not found:
@@ -194,26 +192,13 @@ def names_note(table: Table, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _is_number(cell: Any) -> bool:
+def is_number(cell: Any) -> bool:
+    """Whether a cell is a number, or the text of one."""
     try:
         float(cell)
     except (TypeError, ValueError):
         return False
     return True
-
-
-def with_judge(table: Table, columns: Columns) -> Columns:
-    """The columns with that of the judges' names, where it has another name: ``llm``, ``reward_model`` ….
-
-    Such a column holds neither numbers nor verdicts, which would be a judge's own.
-    """
-    if "judge" in columns:
-        return columns
-    for name in filter(None, map(columns.find, _JUDGES)):
-        cells = filled_heads(table, [name])[name]
-        if cells and not any(map(_is_number, cells)) and not holds_verdicts(cells):
-            return columns.taking("judge", name)
-    return columns
 
 
 def holds_verdicts(cells: Sequence[Any]) -> bool:

@@ -25,8 +25,7 @@ from .column_names import Columns
 from .detection import HEAD_ROWS
 from .ids import ids_of_part, whole_ids
 from .item_rows import is_of_items
-from .judge_columns import with_judge
-from .judgement_layout import check_numbers, id_name, shape_of
+from .judgement_layout import check_numbers, id_name, shape_of, with_judge
 from .judgement_rows import Words
 from .judgement_shapes import LongShape, WideShape
 from .result_files import result_format

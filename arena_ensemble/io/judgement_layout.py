@@ -16,6 +16,7 @@ from .judge_columns import (
     filled_heads,
     holds_verdicts,
     is_no_judge,
+    is_number,
     names_note,
     numeric_columns,
     unread_note,
@@ -34,6 +35,8 @@ _VERDICTS: Final = (
 """Columns that hold a judge's verdict beside a column ``judge``, where there is no ``verdict``."""
 _OUTPUTS: Final = ("raw_output", "output", "response", "completion", "raw", "raw_response", "text", "answer")
 """Columns of a judge's whole answer, beside a column ``judge``, where nothing else is there."""
+_JUDGES: Final = ("llm", "evaluator", "evaluator_model", "reward_model", "grader", "scorer", "judging_model")
+"""Columns that may name the judge of a row, where there is no ``judge``."""
 _LABELS: Final = (
     "probs", "probabilities", "label_probs", "label_probabilities", "distribution", "logprobs",
     "label_logprobs", "top_logprobs",
@@ -61,6 +64,54 @@ def id_name(table: Table, columns: Columns) -> str:
     if name is None:
         raise InputError(f"{table.name} lacks the column id; its columns are {columns.shown}; give {SHAPES}")
     return name
+
+
+def with_judge(table: Table, columns: Columns) -> Columns:
+    """The columns with that of the judges' names, where it has another name: ``llm``, ``reward_model`` ….
+
+    Such a column holds neither numbers nor verdicts, which would be a judge's own. Beside columns of judges
+    it is about the row (``evaluator``: who voted), and so is ``llm`` beside answers, which wrote them; but
+    not where a pair or an answer has several rows.
+    """
+    if "judge" in columns:
+        return columns
+    for name in filter(None, map(columns.find, _JUDGES)):
+        cells = filled_heads(table, [name])[name]
+        if not cells or any(map(is_number, cells)) or holds_verdicts(cells):
+            continue
+        wrote = canonical(name) == "llm" and "answer" in columns
+        if _repeats(table, columns) or not (wrote or own_columns(table, columns, table.columns)):
+            return columns.taking("judge", name)
+    return columns
+
+
+def _repeats(table: Table, columns: Columns) -> bool:
+    """Whether the first rows name a pair, or an answer of an item, more than once."""
+    found = columns.find("item") or next(filter(None, map(columns.find, _IDS)), None)
+    names = [one for one in (found, columns.find("answer")) if one is not None]
+    rows = [tuple(map(str, row)) for row in table.head(names, HEAD_ROWS)] if found else []
+    return len({*rows}) < len(rows)
+
+
+def own_columns(table: Table, columns: Columns, names: Sequence[str]) -> list[str]:
+    """Columns that are a named judge's: of verdicts, or of numbers about both sides or a margin.
+
+    Names of a row's one verdict (``verdict``, ``preference`` …) and of its order are none.
+    """
+    nameless = {one for own in stated(names) for one in own.names}
+    found = [
+        own.names
+        for own in (*sided(names).values(), *margins(names).values())
+        if not nameless & {*own.names} and numeric_columns(table, own.names)
+    ]
+    order = order_column(table, columns)
+    beside = {*nameless, columns.find("verdict"), None if order is None else order.name}
+    beside |= {one for own in found for one in own}
+    words = {*_VERDICTS, *_OUTPUTS, *_LABELS, *_IDS, *WINNERS, *WORD_COLUMNS, "item", "answer", "sample"}
+    asked = [one for one in names if one not in beside and canonical(one) not in words]
+    asked = [one for one in asked if not is_no_judge(one)]
+    spoken = [one for one, head in filled_heads(table, asked).items() if holds_verdicts(head)]
+    return [*(one for own in found for one in own), *spoken]
 
 
 def shape_of(
@@ -126,7 +177,7 @@ def _long(table: Table, columns: Columns, name: str, numbers: str | None, first:
 
 def _alone(found: Mapping[str, Sided]) -> tuple[str, ...]:
     """A note on probabilities of A without those of B."""
-    names = [one.names[0] for one in found.values() if len(one.names) == 1]
+    names = [one.names[0] for one in found.values() if len(one.names) == 1 and one.kind == "probabilities"]
     if not names:
         return ()
     return (f"P(A) alone is given ({', '.join(names[:3])}): P(B) is taken as the rest, without ties",)
@@ -152,17 +203,25 @@ def _wide(
     numeric = {judge: own for judge, own in numeric.items() if not _verdicts_of_two(own, known)}
     numeric |= {
         judge: own
-        for judge, own in margins(open_to).items()
+        for judge, own in margins(open_to, known).items()
         if judge not in numeric and own.names[0] not in known and numeric_columns(table, own.names)
     }
-    lone = _nameless(table, open_to)
+    lone, alone_notes = _nameless(table, open_to), tuple[str, ...]()
     if lone:  # of the file's one judge, who has no other name
         shared = {one for own in lone for one in own.names}
         numeric = {
             judge: own for judge, own in numeric.items() if judge in known or not shared & {*own.names}
         }
         if not any(shared & {*own.names} for own in numeric.values()):
-            numeric[_file_name(table)] = lone[0]
+            named_else = _vague(lone[0]) and _file_name(table) not in known
+            judged = [one for one in open_to if one in known] or own_columns(table, columns, open_to)
+            if named_else and judged:
+                alone_notes = (
+                    f"not read beside columns of judges: {', '.join(lone[0].names)}; if a judge's, write its "
+                    f"name before, NAME_{lone[0].names[0]}",
+                )
+            else:
+                numeric[_file_name(table)] = lone[0]
     taken = {one for own in numeric.values() for one in own.names}
     asked = [one for one in open_to if one not in taken]
     heads = filled_heads(table, [one for one in asked if one in known or not is_no_judge(one)])
@@ -190,7 +249,15 @@ def _wide(
     }
     judges |= {judge: Wide("labels", (((judge,), None),)) for judge in labels}
     rest = {one: head for one, head in heads.items() if one not in verdicts and one not in labels}
-    notes = (*named, *unread_note(rest), *samples_note(folded), *orders_note(ordered), *_alone(numeric))
+    rest = {one: head for one, head in rest.items() if not (alone_notes and one in lone[0].names)}
+    notes = (
+        *named,
+        *alone_notes,
+        *unread_note(rest),
+        *samples_note(folded),
+        *orders_note(ordered),
+        *_alone(numeric),
+    )
     lead = (name, *([order.name] if order else []))
     return WideShape(table.name, lead, judges, numbers, first, order, notes)
 
@@ -225,6 +292,11 @@ def _verdicts(
         else:
             ordered |= {one: ((one, None),) for one in spoken}
     return folded, ordered
+
+
+def _vague(own: Sided) -> bool:
+    """Whether names without a judge say little: ``margin``, ``p_a`` without B's, ``A`` and ``B``."""
+    return len(own.names) == 1 or len(canonical(own.names[0])) == 1
 
 
 def _file_name(table: Table) -> str:

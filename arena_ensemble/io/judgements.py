@@ -19,8 +19,7 @@ from .cells import is_missing
 from .column_names import Columns
 from .ids import id_column
 from .item_rows import is_of_items, item_rows
-from .judge_columns import with_judge
-from .judgement_layout import check_numbers, id_name, shape_of
+from .judgement_layout import check_numbers, id_name, shape_of, with_judge
 from .judgement_rows import Words, number
 from .judgement_shapes import SHAPES, WideShape, coding_of
 from .result_files import read_results, result_format

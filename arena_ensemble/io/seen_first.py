@@ -13,8 +13,11 @@ from .column_names import Columns
 from .judge_columns import filled_heads
 from .tables import Table
 
-_NAMES: Final = ("first", "shown_first", "seen_first", "first_shown", "first_answer", "first_response")
-_ORDERS: Final = ("order", "presentation_order", "answer_order", "response_order", "position", "presentation")
+_NAMES: Final = ("first", "shown_first", "seen_first", "first_shown")
+_ORDERS: Final = (
+    "first_answer", "first_response", "order", "presentation_order", "answer_order", "response_order",
+    "position", "presentation",
+)  # fmt: skip
 _FLAGS: Final = (
     "swapped", "is_swapped", "swap", "flipped", "is_flipped", "flip", "reversed", "is_reversed", "exchanged",
     "swapped_order", "order_swapped",
@@ -72,7 +75,7 @@ def order_column(table: Table, columns: Columns) -> OrderColumn | None:
     """The column of a file that says what was seen first; None where there is none.
 
     A column ``first`` always does; ``order``, ``position`` and the like do where their first filled cells can
-    be read so, and do not where they hold many numbers, as a row's number does.
+    be read so, and do not where they hold other numbers than 0, 1 and 2, as a row's number is, or many texts.
 
     Raises
     ------
@@ -88,12 +91,20 @@ def order_column(table: Table, columns: Columns) -> OrderColumn | None:
             if cells and all(_first(cell, flag=flag) is not None for cell in cells):
                 return OrderColumn(name, flag)
             values = sorted({str(cell).strip() for cell in cells})
-            if 0 < len(values) <= 2:
+            if 0 < len(values) <= 2 and not any(_counts(one) for one in values):
                 raise InputError(
                     f"{table.name}: {name} is {' or '.join(one[:20] for one in values)}, which does not say "
                     "which answer the judge saw first; write a column first with a or b, or leave it out"
                 )
     return None
+
+
+def _counts(text: str) -> bool:
+    """Whether this is a number that cannot mean one of two answers."""
+    try:
+        return float(text) not in (0, 1, 2)
+    except ValueError:
+        return False
 
 
 def _first(cell: Any, *, flag: bool) -> First | None:

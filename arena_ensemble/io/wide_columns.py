@@ -10,7 +10,7 @@ from typing import Final, Literal
 from ..judgements import First
 from ..judgements.known import Known, known_judge
 from .column_names import canonical
-from .judge_columns import ABOUT_ANSWERS, ABOUT_PAIRS, TRUTH, is_fact
+from .judge_columns import ABOUT_ANSWERS, ABOUT_PAIRS, ANNOTATORS, TRUTH, is_fact, is_no_judge
 
 Kind = Literal["scores", "probabilities", "logs"]
 _WORDS: Final[dict[str, Kind]] = {
@@ -22,14 +22,14 @@ _WORDS: Final[dict[str, Kind]] = {
 }
 _SIDES: Final = {"a": "a", "b": "b", "tie": "tie", "c": "tie", "draw": "tie", "1": "a", "2": "b"}
 _WORD: Final = "|".join(sorted(_WORDS, key=len, reverse=True))
+_OF: Final = r"(?:(?:model|response|answer|assistant)_)?"
 _AFTER: Final = re.compile(
-    rf"(?:(?P<judge>.*?)(?P<sep>[_:. -]))?(?:(?P<what>{_WORD})[_ .-]?)?(?P<side>a|b|tie|c|draw|1|2)\Z",
+    rf"(?:(?P<judge>.*?)(?P<sep>[_:. -]))?(?:(?P<what>{_WORD})[_ .-]?{_OF})?(?P<side>a|b|tie|c|draw|1|2)\Z",
     re.IGNORECASE,
 )
 _BEFORE: Final = re.compile(
     rf"(?P<what>{_WORD})[_ .-]?(?P<side>a|b|tie|c|draw)[_:. -](?P<judge>.+)\Z", re.IGNORECASE
 )
-_OF: Final = r"(?:(?:model|response|answer|assistant)_)?"
 _ALONE: Final = re.compile(
     rf"(?:(?P<what>{_WORD})_{_OF}(?P<side>a|b|tie|c|draw|1|2)|{_OF}(?P<left>a|b)_(?P<right>{_WORD}))\Z"
 )
@@ -89,6 +89,9 @@ def sided(columns: Sequence[str], known: Known = ()) -> dict[str, Sided]:
             vague = canonical(judge) in ABOUT_ANSWERS or judge in columns or not judge
             if vague or full.lower() in _WORDS or (full in known and judge not in known):
                 judge = full
+            whole = name[: match.start("side")].rstrip("_:. -")  # gpt_winner_model
+            if whole in known and judge not in known:
+                judge = whole
         kind = kind or _WORDS.get(judge.lower())
         if judge not in known and (canonical(judge) in ABOUT_PAIRS | TRUTH or is_fact(judge)):
             continue
@@ -96,7 +99,7 @@ def sided(columns: Sequence[str], known: Known = ()) -> dict[str, Sided]:
         found.setdefault((judge, kind), {}).setdefault(side, name)
     judges: dict[str, Sided] = {}
     for (judge, kind), sides in found.items():
-        if "a" not in sides or ("b" not in sides and kind != "probabilities"):
+        if "a" not in sides or ("b" not in sides and not _alone(judge, sides["a"], kind, known)):
             continue
         names = tuple(
             sides[side]
@@ -110,6 +113,14 @@ def sided(columns: Sequence[str], known: Known = ()) -> dict[str, Sided]:
         if judge not in judges or judges[judge].kind is None:
             judges[judge] = Sided(names, "scores" if scores else kind)
     return judges
+
+
+def _alone(judge: str, name: str, kind: Kind | None, known: Known) -> bool:
+    """Whether a column of A's numbers is enough: ``gpt_prob_a``, not ``human_prob_a`` or ``is_winner_a``."""
+    if kind != "probabilities":
+        return False
+    plain = canonical(name)
+    return judge in known or not (plain[-1:] == "1" or "winner" in plain or ANNOTATORS.match(judge))
 
 
 def both_orders(columns: Sequence[str], known: Known = ()) -> dict[str, tuple[tuple[str, First | None], ...]]:
@@ -210,15 +221,23 @@ def stated(columns: Sequence[str]) -> list[Sided]:
     return judges or [Sided((one,), "scores") for one in margins[:1]]
 
 
-def margins(columns: Sequence[str]) -> dict[str, Sided]:
-    """Judge → its column ``NAME_margin`` (or ``margin_NAME``): the score of A minus that of B."""
+def margins(columns: Sequence[str], known: Known = ()) -> dict[str, Sided]:
+    """Judge → its column ``NAME_margin`` (or ``margin_NAME``): the score of A minus that of B.
+
+    Margins of people, votes and facts about answers (``vote_margin``, ``length_margin``) are no judge's.
+    """
     found: dict[str, Sided] = {}
     for name in columns:
         short = name.lower()
         for word in sorted(_MARGINS, key=len, reverse=True):
             judge = name[: -len(word) - 1] if short.endswith(f"_{word}") else ""
             judge = judge or (name[len(word) + 1 :] if short.startswith(f"{word}_") else "")
-            if judge:
+            if judge and (judge in known or not _of_no_judge(judge)):
                 found.setdefault(judge, Sided((name,), "scores"))
                 break
     return found
+
+
+def _of_no_judge(name: str) -> bool:
+    plain = canonical(name)
+    return is_no_judge(name) or plain in ("votes", "winner_votes") or plain.startswith("of_")
