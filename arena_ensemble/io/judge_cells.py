@@ -81,9 +81,9 @@ def label_masses(cell: Any) -> tuple[float, float, float] | None:
 
 def from_logs(values: Sequence[float]) -> tuple[float, float, float]:
     """Log-probabilities (A, B[, tie]) as probabilities that sum to one; NaN where one is missing."""
-    if any(math.isnan(value) for value in values):
-        return (math.nan,) * 3
     top = max(values)
+    if any(math.isnan(value) for value in values) or math.isinf(top):
+        return (math.nan,) * 3
     masses = [math.exp(value - top) for value in values]
     return scaled([*masses, *[0.0] * (3 - len(masses))])
 

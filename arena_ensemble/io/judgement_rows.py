@@ -209,8 +209,8 @@ def probability_column(
     return LogProbs(found)
 
 
-def number(cell: Any, where: str) -> float:
-    """A finite number, NaN where the cell is empty.
+def number(cell: Any, where: str, *, logs: bool = False) -> float:
+    """A finite number, or of logarithms that of 0; NaN where the cell is empty.
 
     Raises
     ------
@@ -223,27 +223,31 @@ def number(cell: Any, where: str) -> float:
         value = float(cell)
     except (TypeError, ValueError):
         value = math.inf
-    if math.isinf(value):
+    if math.isinf(value) and not (logs and value < 0):
         raise InputError(f"{where} is {str(cell)[:30]!r}, expected a number; leave a missing one empty")
     return value
 
 
-def number_rows(cells: Sequence[Any], wheres: Sequence[str]) -> list[tuple[float, ...]]:
+def number_rows(
+    cells: Sequence[Any], wheres: Sequence[str], *, logs: bool = False
+) -> list[tuple[float, ...]]:
     """Numbers of a row's cells, a tuple for each sample where a cell is a list; NaN where one has fewer.
 
     Parameters
     ----------
     wheres
         For each cell where it stands, for the error.
+    logs
+        Whether they are logarithms, of which that of 0 is a number.
     """
     lists = [listed(cell) for cell in cells]
     if all(one is None for one in lists):
-        return [tuple(number(cell, where) for cell, where in zip(cells, wheres, strict=True))]
+        return [tuple(number(cell, where, logs=logs) for cell, where in zip(cells, wheres, strict=True))]
     columns = [[cell] if one is None else one for cell, one in zip(cells, lists, strict=True)]
     depth = max(1, *map(len, columns))
     return [
         tuple(
-            number(column[k], where) if k < len(column) else math.nan
+            number(column[k], where, logs=logs) if k < len(column) else math.nan
             for column, where in zip(columns, wheres, strict=True)
         )
         for k in range(depth)

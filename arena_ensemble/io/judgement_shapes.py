@@ -90,7 +90,7 @@ def column_of(
         if kind == "labels":
             found = [_labels(row[0], f"{where}: {values[0]}")]
         else:
-            found = number_rows(row, [f"{where}: {column}" for column in values])
+            found = number_rows(row, [f"{where}: {column}" for column in values], logs=kind == "logs")
             if kind == "logs":
                 found = [from_logs(one) for one in found]
         places += [place] * len(found)

@@ -156,3 +156,19 @@ def test_pairs_under_a_name_of_items_are_told_how_to_be_read(tmp_path: Path) -> 
     for columns in ({"judge": ["x"] * N, "score_a": SHARES}, {"gpt": WORDS}):
         with pytest.raises(InputError, match="about a pair"):
             load(tmp_path, {"prompt_id": IDS, **columns})
+
+
+@pytest.mark.parametrize("names", [("logp_a", "logp_b", "logp_tie"), ("m_logp_a", "m_logp_b", "m_logp_tie")])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_the_logarithm_of_nothing_is_no_chance(tmp_path: Path, names: tuple[str, ...], suffix: str) -> None:
+    """A panel of votes without ties gives minus infinity for them."""
+    path = tmp_path / f"m{suffix}"
+    logs = [np.log(SHARES), np.log1p(-np.array(SHARES)), np.full(N, -np.inf)]
+    frame = pl.DataFrame({"id": IDS, **dict(zip(names, logs, strict=True))})
+    _ = frame.write_csv(path) if suffix == ".csv" else frame.write_parquet(path)
+    column = load_judgements(path).as_pairs().columns["m"]
+    assert isinstance(column, LogProbs)
+    np.testing.assert_allclose(np.exp(column.log_probs[:, First.A]), np.exp(np.column_stack(logs)))
+    pl.DataFrame({"id": [1], **{name: [np.inf] for name in names}}).write_csv(path.with_suffix(".csv"))
+    with pytest.raises(InputError, match="expected a number"):
+        load_judgements(path.with_suffix(".csv"))
