@@ -40,9 +40,23 @@ SWAP: Final = (1, 0, 2)
 """Column order after the two responses are exchanged: ``probs[:, SWAP]``. An involution."""
 
 
-def _as_turns(value: Any, name: str) -> Any:
-    """A plain text as a list of one turn; polars would make it null without a word."""
-    return [value] if name in TEXTS and isinstance(value, str) else value
+def _as_turns(value: Any, name: str, number: int) -> Any:
+    """A plain text as a list of one turn; what is no text is refused, which polars would make null."""
+    if name not in TEXTS or value is None:
+        return value
+    turns = value.tolist() if hasattr(value, "tolist") else value
+    turns = [turns] if isinstance(turns, str) else turns
+    if isinstance(turns, list | tuple):
+        other = [turn for turn in turns if not isinstance(turn, str | None)]
+        if not other:
+            return list(turns)
+        kind = f"a list with {type(other[0]).__name__}"
+    else:
+        kind = type(value).__name__
+    raise InputError(
+        f"row {number} of the battles: {name} is {kind}; give a text, or a list of turns, each a text or "
+        "None (of chat messages their content)"
+    )
 
 
 def match_rows(ids: pl.Series, wanted: pl.Series) -> npt.NDArray[np.int64]:
@@ -136,7 +150,7 @@ class Battles:
         Raises
         ------
         InputError
-            A row lacks its id or a text, or as for the class.
+            A row lacks its id or a text, a text is something else, or as for the class.
         """
         for number, row in enumerate(rows, start=1):
             lacks = [name for name in ("id", *TEXTS) if name not in row]
@@ -148,7 +162,10 @@ class Battles:
         kind = pl.Int64 if all(isinstance(row["id"], int) for row in rows) else pl.String
         schema: dict[str, Any] = {"id": kind, **_REQUIRED}
         schema.update({name: dtype for name, dtype in _OPTIONAL.items() if any(name in r for r in rows)})
-        records = [{name: _as_turns(row.get(name), name) for name in schema} for row in rows]
+        records = [
+            {name: _as_turns(row.get(name), name, number) for name in schema}
+            for number, row in enumerate(rows, start=1)
+        ]
         return cls(pl.DataFrame(records, schema=schema))
 
     def __len__(self) -> int:

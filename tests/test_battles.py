@@ -141,6 +141,31 @@ def test_a_missing_outcome_is_named() -> None:
     assert one().outcomes().dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (3, "int"),
+        (float("nan"), "float"),
+        (b"x", "bytes"),
+        ({"role": "user", "content": "x"}, "dict"),
+        ([{"role": "user", "content": "x"}], "a list with dict"),
+        (["x", 3], "a list with int"),
+        ([["x"]], "a list with list"),
+    ],
+)
+def test_what_is_no_text_is_refused_and_never_made_null_or_written_out(value: object, kind: str) -> None:
+    row = {"id": 1, "prompt": "q", "response_a": "a", "response_b": "b"}
+    with pytest.raises(InputError, match=f"row 2 of the battles: response_b is {kind}; give a text"):
+        Battles.from_rows([row, {**row, "id": 2, "response_b": value}])
+
+
+def test_turns_may_be_any_sequence_of_texts() -> None:
+    for turns in (["x", None], ("x", None), np.array(["x", None], dtype=object)):
+        assert one(response_a=turns).frame["response_a"].to_list() == [["x", None]]
+    assert one(response_a=np.str_("x")).frame["response_a"].to_list() == [["x"]]
+    assert one(response_a=None).frame["response_a"].to_list() == [None]
+
+
 def test_a_plain_text_in_a_row_is_one_turn() -> None:
     plain = Battles.from_rows([{"id": 1, "prompt": "q", "response_a": "a", "response_b": "b"}])
     assert plain.frame.rows() == [(1, ["q"], ["a"], ["b"], None)]

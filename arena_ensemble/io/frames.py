@@ -13,6 +13,7 @@ import polars as pl
 from ..battles import Battles
 from ..errors import InputError
 from .battles import read_battles
+from .ids import replaced_surrogates
 
 
 class PandasLike(Protocol):
@@ -65,8 +66,15 @@ def as_battles(battles: BattlesLike, *, format: str | None = None) -> Battles:
 
 def _from_rows(rows: Sequence[Mapping[str, Any]]) -> Battles:
     _refuse_none(rows)
-    numbered = [{"id": number, **row} for number, row in enumerate(rows, start=1)]
-    return Battles.from_rows(numbered)
+    numbered = ({"id": number, **row} for number, row in enumerate(rows, start=1))
+    return Battles.from_rows([{name: _writable(value) for name, value in row.items()} for row in numbered])
+
+
+def _writable(value: Any) -> Any:
+    """Texts with lone surrogates replaced, as in files."""
+    if isinstance(value, list | tuple):
+        return [_writable(one) for one in value]
+    return replaced_surrogates(value) if isinstance(value, str) else value
 
 
 def _from_frame(rows: list[dict[str, Any]], format: str | None) -> Battles:

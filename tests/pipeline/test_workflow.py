@@ -85,6 +85,9 @@ def test_battles_in_memory_are_read_like_a_file(finished: tuple[Path, TrainingRu
     np.testing.assert_array_equal(predict(ensemble, frame).log_probs, ensemble.predict_log_proba(battles))
     plain = {"prompt": "Give JSON", "response_a": '["x", "y"]', "response_b": "Nobody knows."}
     assert ensemble.predict_proba([plain]).shape == ensemble.predict_proba(plain).shape == (1, 3)
+    surrogate = {**plain, "prompt": ["\ud800", None], "response_b": "\ud83d\ude00 \udfff"}
+    replaced = {**plain, "prompt": ["\ufffd", None], "response_b": "😀 \ufffd"}
+    np.testing.assert_array_equal(ensemble.predict_proba(surrogate), ensemble.predict_proba(replaced))
     with pytest.raises(InputError, match="no battles: give at least one row"):
         ensemble.predict_proba([])
     with pytest.raises(InputError, match="response_b"):
