@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ..errors import InputError
-from ..judgements import AnswerScores
+from ..judgements import AnswerScores, Scores
 from ..judgements.known import Known, known_judge
 from .answer_rows import name_of, scores_of
 from .cells import is_missing
@@ -224,18 +224,21 @@ def _from_choices(
     return scores_of(list(keys), by_judge), notes
 
 
-def is_of_items(table: Table, columns: Columns) -> str | None:
+def is_of_items(table: Table, columns: Columns, known: Known = ()) -> str | None:
     """The column of items of a file that has a row an item, or a row an item and judge; else None."""
     item = columns.find("item")
     if item is None and "answer" not in columns:
-        return _id_of_lists(table, columns)
+        return _id_of_lists(table, columns, known)
     if item is None or "id" in columns or "pair_id" in columns or "answer" in columns:
         return None
     return item
 
 
-def _id_of_lists(table: Table, columns: Columns) -> str | None:
-    """The column ``id`` of a file whose judges give lists of numbers that are no verdicts: those of items."""
+def _id_of_lists(table: Table, columns: Columns, known: Known) -> str | None:
+    """The column ``id`` of a file whose judges give lists of numbers that are no verdicts: those of items.
+
+    1 and 2 are scores where the column is called so, or is that of a judge who is known to give scores.
+    """
     item = columns.find("id") or columns.find("question_id")
     if item is None or "verdict" in columns or stated(table.columns):
         return None
@@ -244,7 +247,9 @@ def _id_of_lists(table: Table, columns: Columns) -> str | None:
         values = [one for one in table.columns if one != item and not (is_no_judge(one) or is_fact(one))]
         heads = zip(values, zip(*table.head(values, HEAD_ROWS), strict=True), strict=False)
         plain = [one for one, cells in heads if not any(_list(cell) for cell in cells)]
-        if own_columns(table, columns, plain):  # lists beside a column a judge are about something else
+        if any(one in known for one in plain) or own_columns(
+            table, columns, plain
+        ):  # lists beside a column a judge are about something else
             return None
     for name in values:
         cells = [row[0] for row in table.head([name], HEAD_ROWS) if not is_missing(row[0])]
@@ -253,6 +258,8 @@ def _id_of_lists(table: Table, columns: Columns) -> str | None:
             one for listed in found for cell in listed for one in (cell if isinstance(cell, list) else [cell])
         ]
         numbers = bool(parts) and all(is_missing(one) or isinstance(one, (int, float)) for one in parts)
-        if cells and len(found) == len(cells) and numbers and not holds_verdicts(parts):
+        told = known_judge(known, name)
+        scores = "judge" in columns or (told is not None and told.kind == Scores.kind)
+        if cells and len(found) == len(cells) and numbers and (scores or not holds_verdicts(parts)):
             return item
     return None

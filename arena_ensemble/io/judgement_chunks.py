@@ -116,7 +116,7 @@ def open_judgements(
     columns = with_judge(table, Columns(table.columns, file=table.name))
     check_numbers(numbers)
     results = format or result_format(table)
-    answers = answer_columns(table, columns) or is_of_items(table, columns)
+    answers = answer_columns(table, columns) or is_of_items(table, columns, known)
     if results is not None or answers is not None:
         what = f"a result file of {results}" if results is not None else "scores of answers"
         raise InputError(

@@ -223,6 +223,7 @@ def _wide(
             else:
                 numeric[_file_name(table)] = lone[0]
     taken = {one for own in numeric.values() for one in own.names}
+    taken |= {*lone[0].names} if alone_notes else set()
     asked = [one for one in open_to if one not in taken]
     heads = filled_heads(table, [one for one in asked if one in known or not is_no_judge(one)])
     named = names_note(table, [one for one in asked if one not in heads])
@@ -249,7 +250,6 @@ def _wide(
     }
     judges |= {judge: Wide("labels", (((judge,), None),)) for judge in labels}
     rest = {one: head for one, head in heads.items() if one not in verdicts and one not in labels}
-    rest = {one: head for one, head in rest.items() if not (alone_notes and one in lone[0].names)}
     notes = (
         *named,
         *alone_notes,

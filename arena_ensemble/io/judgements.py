@@ -144,7 +144,7 @@ def load_judgements(
         if pairs is not None:
             return _loaded(pairs, "a row an answer of a pair", unread, *notes)
         return _loaded(answers, "scores of answers", unread, *notes, named=True)
-    if (item := is_of_items(table, columns)) is not None:
+    if (item := is_of_items(table, columns, known)) is not None:
         answers, notes = item_rows(table, columns, item, known=known)
         pairs = sides_of_pairs(answers, ("0", "1")) if item == columns.find("id") else None
         if pairs is not None:

@@ -13,7 +13,7 @@ import pytest
 
 from arena_ensemble.errors import InputError
 from arena_ensemble.io.judgements import LoadedJudgements, load_judgements
-from arena_ensemble.judgements import First, LogProbs, Scores
+from arena_ensemble.judgements import First, KnownJudge, LogProbs, Scores
 
 N = 30
 IDS = list(range(N))
@@ -89,6 +89,10 @@ def test_numbers_without_a_judges_name_are_a_judge_only_alone(
     assert any("beside columns of judges" in note and columns[0] in note for note in beside.notes)
     assert judges(load(tmp_path, {"id": IDS, **numbers})) == ("judged",)
     assert set(judges(load(tmp_path, {**GPT, **numbers}, known=("gpt", "judged")))) == {"gpt", "judged"}
+    digits = {name: [0, 1, 2] * 10 for name in columns}  # that could be verdicts
+    sided = {"rm_prob_a": SHARES, "rm_prob_b": [1 - one for one in SHARES]}
+    if len(columns) == 1:
+        assert judges(load(tmp_path, {"id": IDS, **sided, **digits})) == ("rm",)
     silent = {"id": IDS, "gpt": [None] * N, **numbers}  # the panel's judge, which failed throughout
     assert judges(load(tmp_path, silent, known=("gpt",))) == ("gpt",)
 
@@ -172,3 +176,23 @@ def test_the_logarithm_of_nothing_is_no_chance(tmp_path: Path, names: tuple[str,
     pl.DataFrame({"id": [1], **{name: [np.inf] for name in names}}).write_csv(path.with_suffix(".csv"))
     with pytest.raises(InputError, match="expected a number"):
         load_judgements(path.with_suffix(".csv"))
+
+
+def test_a_list_of_low_scores_is_what_the_panel_learned(tmp_path: Path) -> None:
+    """Scores of A and B in a list, of which a later file holds 1 and 2 alone."""
+    known = {"gpt": KnownJudge(Scores.kind)}
+    wide = {"id": IDS, "gpt": [[1 + k % 2, 2] for k in IDS]}
+    for rows in (1, N):
+        some = {name: values[:rows] for name, values in wide.items()}
+        path = tmp_path / "wide.jsonl"
+        path.write_text(
+            "\n".join(
+                json.dumps(dict(zip(some, row, strict=True))) for row in zip(*some.values(), strict=True)
+            )
+        )
+        column = load_judgements(path, known=known).as_pairs().columns["gpt"]
+        assert isinstance(column, Scores)
+        np.testing.assert_array_equal(column.mean[:, First.UNKNOWN], np.array(some["gpt"]))
+    assert judges(load(tmp_path, {**wide, "judge": ["gpt"] * N, "scores": wide["gpt"]})) == ("gpt",)
+    samples = load(tmp_path, wide, known=("gpt",)).as_pairs().columns["gpt"]  # of a judge of verdicts
+    assert not isinstance(samples, Scores)
