@@ -176,7 +176,8 @@ def names_note(table: Table, names: Sequence[str]) -> list[str]:
     Numbers are passed over: a column ``turn`` of 1 and 2 is what its name says. So are texts of the pairs,
     whose columns are not opened.
     """
-    told = [one for one in names if canonical(one) in ABOUT_PAIRS | TRUTH or ANNOTATORS.match(one)]
+    known_so = ABOUT_PAIRS | TRUTH | ABOUT_ANSWERS
+    told = [one for one in names if canonical(one) in known_so or ANNOTATORS.match(one)]
     head = table.head(told, HEAD_ROWS) if told else []
     found = []
     for place, name in enumerate(told):

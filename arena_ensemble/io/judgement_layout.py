@@ -35,6 +35,9 @@ _VERDICTS: Final = (
 """Columns that hold a judge's verdict beside a column ``judge``, where there is no ``verdict``."""
 _OUTPUTS: Final = ("raw_output", "output", "response", "completion", "raw", "raw_response", "text", "answer")
 """Columns of a judge's whole answer, beside a column ``judge``, where nothing else is there."""
+_ALONE: Final = ("verdict", *_VERDICTS[1:6], *_OUTPUTS)
+"""Columns of a file's one judge, where no other column is one's."""
+_OF_VOTES: Final = (*WINNERS, "winner")
 _JUDGES: Final = ("llm", "evaluator", "evaluator_model", "reward_model", "grader", "scorer", "judging_model")
 """Columns that may name the judge of a row, where there is no ``judge``."""
 _LABELS: Final = (
@@ -232,13 +235,16 @@ def _wide(
     folded, ordered = _verdicts(spoken, known)
     verdicts = [one for own in folded.values() for one in own]
     if not (verdicts or numeric or labels):
-        alone = next(
-            (one for one in map(columns.find, ("verdict", *_VERDICTS[1:6])) if one is not None), None
-        )
-        if alone is not None and holds_verdicts(filled_heads(table, [alone])[alone]):
+        cells = filled_heads(table, [one for one in map(columns.find, _ALONE) if one is not None])
+        alone = next((one for one, head in cells.items() if holds_verdicts(head)), None)
+        if alone is not None:
             lead = (name, *([order.name] if order else []))
             judges = {_file_name(table): Wide("verdicts", (((alone,), None),))}
-            return WideShape(table.name, lead, judges, numbers, first, order, tuple(named))
+            notes = names_note(table, [one for one in asked if one not in heads and one != alone])
+            return WideShape(table.name, lead, judges, numbers, first, order, tuple(notes))
+        votes = [one for one in table.columns if one not in open_to and canonical(one) in _OF_VOTES]
+        if votes:
+            named = [*named, f"{', '.join(votes)}: as of votes; write a judge's name before, NAME_{votes[0]}"]
         why = "".join(f" ({note})" for note in named)
         raise InputError(f"{table.name} holds no judge{why}; its columns are {columns.shown}; give {SHAPES}")
     judges = {

@@ -196,3 +196,22 @@ def test_a_list_of_low_scores_is_what_the_panel_learned(tmp_path: Path) -> None:
     assert judges(load(tmp_path, {**wide, "judge": ["gpt"] * N, "scores": wide["gpt"]})) == ("gpt",)
     samples = load(tmp_path, wide, known=("gpt",)).as_pairs().columns["gpt"]  # of a judge of verdicts
     assert not isinstance(samples, Scores)
+
+
+@pytest.mark.parametrize("column", ["response", "output", "completion", "answer"])
+def test_one_judges_answers_are_read_alone_and_noted_beside_others(tmp_path: Path, column: str) -> None:
+    texts = ["I think [[A]]", "[[B]]", "It is hard to say. [[C]]"] * 10
+    assert judges(load(tmp_path, {"id": IDS, column: texts})) == ("judged",)
+    assert judges(load(tmp_path, {"id": IDS, column: texts}, known=(column,))) == (column,)
+    beside = load(tmp_path, {**GPT, column: texts})
+    assert judges(beside) == ("gpt",)
+    assert any("not read" in note and column in note for note in beside.notes)
+
+
+@pytest.mark.parametrize("column", ["winner", "winner_model_a"])
+def test_a_column_of_votes_is_told_how_to_be_a_judges(tmp_path: Path, column: str) -> None:
+    values = WORDS if column == "winner" else SHARES
+    with pytest.raises(InputError, match=f"NAME_{column}"):
+        load(tmp_path, {"id": IDS, column: values})
+    named = {f"gpt_{column}": values, "gpt_winner_model_b": [1 - one for one in SHARES]}
+    assert len(judges(load(tmp_path, {"id": IDS, **named}))) == 1
