@@ -240,8 +240,8 @@ def _wide(
         if alone is not None:
             lead = (name, *([order.name] if order else []))
             judges = {_file_name(table): Wide("verdicts", (((alone,), None),))}
-            notes = names_note(table, [one for one in asked if one not in heads and one != alone])
-            return WideShape(table.name, lead, judges, numbers, first, order, tuple(notes))
+            rest_notes = names_note(table, [one for one in asked if one not in heads and one != alone])
+            return WideShape(table.name, lead, judges, numbers, first, order, tuple(rest_notes))
         votes = [one for one in table.columns if one not in open_to and canonical(one) in _OF_VOTES]
         if votes:
             named = [*named, f"{', '.join(votes)}: as of votes; write a judge's name before, NAME_{votes[0]}"]
