@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -46,7 +46,10 @@ class TaskStatus:
 
 @dataclass(frozen=True)
 class MemberStatus:
-    """One member: ``done``, ``failed``, ``running``, ``preparing`` (its token ids) or ``waiting``."""
+    """One member: ``done``, ``failed``, ``running``, ``preparing`` (its token ids) or ``waiting``.
+
+    ``unfinished`` is what was running in a run that has ended.
+    """
 
     name: str
     state: str
@@ -132,10 +135,12 @@ def run_status(workspace: str | Path | Workspace) -> RunStatus:
     last = (_moment(run[-1]) or 0.0) if run else 0.0
     stacking, notes = _stacking(place, records)
     state = _state(place, start, end)
-    preparing = preparing if state in (RUNNING, UNKNOWN) else None
-    members = _members(place, start, progress, losses, errors, preparing, notes)
-    going = [_task(task, last) for task in progress.running()] if state in (RUNNING, UNKNOWN) else []
-    left = progress.left(last) if state in (RUNNING, UNKNOWN) else None
+    at_work = state in (RUNNING, UNKNOWN)
+    members = _members(place, start, progress, losses, errors, preparing if at_work else None, notes)
+    if not at_work:
+        members = [replace(one, state="unfinished") if one.state == RUNNING else one for one in members]
+    going = [_task(task, last) for task in progress.running()] if at_work else []
+    left = progress.left(last) if at_work else None
     left = left if stacking is None else stacking.left
     return RunStatus(
         workspace=str(place.root),

@@ -128,7 +128,7 @@ def test_a_run_at_work_and_after_its_kill(tmp_path: Path, capsys: pytest.Capture
         stream.write(b'{"kind": "ta')
     found = told(folder, capsys)
     assert (found["state"], found["left"], found["running"]) == ("stopped", None, [])
-    assert {one["name"]: one["state"] for one in found["members"]}["mine"] == "done"
+    assert {one["name"]: one["state"] for one in found["members"]} == {"mine": "done", "long": "unfinished"}
 
 
 def test_a_member_that_fails_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
