@@ -247,6 +247,8 @@ def _id_of_lists(table: Table, columns: Columns, known: Known) -> str | None:
         values = [one for one in table.columns if one != item and not (is_no_judge(one) or is_fact(one))]
         heads = zip(values, zip(*table.head(values, HEAD_ROWS), strict=True), strict=False)
         plain = [one for one, cells in heads if not any(_list(cell) for cell in cells)]
+        if len(plain) == len(values):
+            return None
         if any(one in known for one in plain) or own_columns(
             table, columns, plain
         ):  # lists beside a column a judge are about something else
