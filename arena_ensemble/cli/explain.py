@@ -11,7 +11,7 @@ import typer
 from ..errors import InputError
 from . import options as o
 from .runner import Result, WorkspaceOption
-from .terminal import WIDTH, Terminal
+from .terminal import WIDTH, Terminal, harmless
 
 if TYPE_CHECKING:
     from ..battles import Battles
@@ -130,8 +130,7 @@ def text_of(found: Explanation, width: int = WIDTH) -> str:
         ]
         columns = ("nearest training battle", "similarity", "vote", "prompt")
         lines += ["", plain_table(columns, nearest, width=width)]
-    # texts of battles must not steer the terminal
-    return "\n".join(lines).replace("\x1b", "\N{SYMBOL FOR ESCAPE}")
+    return harmless("\n".join(lines))
 
 
 def _wrapped(line: str, width: int) -> str:

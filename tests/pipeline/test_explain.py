@@ -345,14 +345,14 @@ def test_the_verb(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_nothing_is_cut_in_a_narrow_terminal(work: Path) -> None:
     ensemble, test = Ensemble.load(work), read_battles(work / "test.csv")
     found = ensemble.explain(test.take([0]), train=work / "train.csv")
-    nearest = [dataclasses.replace(found.nearest[0], prompt="word " * 40 + "\x1b[31mlast")]
+    nearest = [dataclasses.replace(found.nearest[0], prompt="word " * 40 + "\x9b31m\u202e\x1b[31mlast")]
     found = dataclasses.replace(found, nearest=nearest)
     for width in (60, 80, 118):
         text = text_of(found, width)
         words = text.split()  # of the prompt, whose column wraps
         assert words.count("word") == 40
         assert any(word.endswith("last") for word in words)
-        assert "\x1b" not in text
+        assert not {"\x1b", "\x9b", "\u202e", "\x7f"} & set(text)
         for member in found.members:
             shown = [one for one in member.words if one.delta >= 0.01][:6]
             assert all(f"{one.delta:+.2f}" in text for one in shown)
