@@ -35,6 +35,8 @@ def listed(cell: Any) -> list[Any] | None:
 
 def spread_out(places: Sequence[Place], cells: Sequence[Any]) -> tuple[list[Place], list[Any]]:
     """Each sample of a listed cell as a cell of its own, at the cell's place; an empty list is missing."""
+    if not any(isinstance(one, (list, tuple)) or (isinstance(one, str) and "[" in one) for one in cells):
+        return list(places), list(cells)
     where, found = list[Place](), list[Any]()
     for place, cell in zip(places, cells, strict=True):
         samples = listed(cell)

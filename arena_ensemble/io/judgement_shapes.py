@@ -185,10 +185,11 @@ class LongShape:
         by_judge: dict[str, Cells] = {}
         skip = len(self.lead)
         default = First.UNKNOWN if self.kind == "scores" else self.first
+        placed = self.kind != "verdicts" or self.order is not None
         for count, row in enumerate(rows, start=first_row):
-            where = f"{self.file} row {count} (id {row[0]})"
+            where = f"{self.file} row {count} (id {row[0]})" if placed else ""
             if is_missing(row[1]):
-                raise InputError(f"{where}: judge is empty; name the judge")
+                raise InputError(f"{self.file} row {count} (id {row[0]}): judge is empty; name the judge")
             slot = default if self.order is None else self.order.read(row[2], where)
             own = by_judge.setdefault(str(row[1]), Cells.empty())
             own.places.append((index[row[0]], slot))
@@ -256,8 +257,9 @@ class WideShape:
         partial: bool = False,
     ) -> dict[str, JudgeColumn]:
         """Judge → its column, a row for each given; parameters and errors as for `LongShape.read`."""
-        wheres = [f"{self.file} row {k} (id {row[0]})" for k, row in enumerate(rows, start=first_row)]
-        stated = None
+        wheres, stated = list[str](), None
+        if self.order is not None or any(one.kind != "verdicts" for one in self.judges.values()):
+            wheres = [f"{self.file} row {k} (id {row[0]})" for k, row in enumerate(rows, start=first_row)]
         if self.order is not None:
             stated = [self.order.read(row[1], where) for row, where in zip(rows, wheres, strict=True)]
         place_of = {name: place for place, name in enumerate(self._values, start=len(self.lead))}
@@ -265,12 +267,14 @@ class WideShape:
         for name, one in self.judges.items():
             default = First.UNKNOWN if one.kind == "scores" else self.first
             own = Cells.empty()
-            for k, row in enumerate(rows):
-                for names, slot in one.columns:
-                    seen = slot if slot is not None else default if stated is None else stated[k]
-                    own.places.append((k, seen))
-                    own.wheres.append(wheres[k])
-                    own.cells.append([row[place_of[column]] for column in names])
+            for names, slot in one.columns:
+                every = default if slot is None else slot
+                seen = stated if slot is None and stated is not None else [every] * len(rows)
+                at = [place_of[column] for column in names]
+                own.places.extend(enumerate(seen))
+                own.cells.extend([row[place] for place in at] for row in rows)
+                if one.kind != "verdicts":
+                    own.wheres.extend(wheres)
             found[name] = column_of(
                 name, one.kind, one.columns[0][0], own, len(rows), file=self.file, first_row=first_row,
                 coding=coding_of(name, self.numbers, known), surely=name in known, known=known,
