@@ -173,7 +173,8 @@ def _feature_lines(found: Explanation) -> list[str]:
 def _exchange_line(found: Explanation) -> str:
     if found.exchanged is None:
         alone = ", ".join(one.name for one in found.members if one.position_bias is None)
-        ask = "; a file of this battle alone asks its models" if found.source == "kept predictions" else ""
+        can_ask = found.source == "kept predictions" and not any(one.external for one in found.members)
+        ask = "; a file of this battle alone asks its models" if can_ask else ""
         return f"with the answers exchanged: not known, {alone or 'a member'} predicted one order only{ask}"
     pairs = zip(vars(found.chances).values(), vars(found.exchanged).values(), strict=True)
     apart = max(abs(one - other) for one, other in pairs)

@@ -53,6 +53,7 @@ class View:
     equivariant: bool
     words: Mapping[str, float]
     """term → what it adds to the member's delta, the mean over fold models; empty where it is no such sum"""
+    external: bool = False
 
 
 def view_of(models: HeldMember | Iterable[FoldModel], battle: Battles) -> View:
@@ -97,7 +98,7 @@ def oof_view(workspace: Workspace, name: str, battle: Battles, *, n_classes: int
     backbone, fold = None if card.is_external else card.backbone, int(mine.fold[0])
     reasons = reasons_of(workspace, name, backbone, battle, n_classes=n_classes, only_fold=fold)
     swapped = [mine.swapped()] if reasons.equivariant or in_both_orders(mine) else None
-    return View([mine], swapped, reasons.level, reasons.equivariant, reasons.words)
+    return View([mine], swapped, reasons.level, reasons.equivariant, reasons.words, card.is_external)
 
 
 @dataclass(frozen=True)
@@ -238,6 +239,7 @@ def _member(name: str, view: View, delta: float, tau: float) -> MemberPart:
         0.0 if view.equivariant else float(np.mean(biases)) if biases else None,
         None if view.level is None else _chances(average_folds(list(view.level)).log_probs),
         [WordPart(*one) for one in sorted(view.words.items(), key=lambda one: -abs(one[1]))[:_MOST_WORDS]],
+        view.external,
     )
 
 

@@ -53,6 +53,8 @@ class MemberPart:
     """what it predicts at equal length and format; None where the model cannot tell"""
     words: list[WordPart]
     """the terms that weigh most in its own delta, of a member that is a sum over words; else empty"""
+    external: bool = False
+    """whether another tool predicted it: no model of it can be asked"""
 
 
 @dataclass(frozen=True)

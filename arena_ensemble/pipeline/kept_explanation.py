@@ -75,12 +75,12 @@ def _kept_views(
     views = {}
     for name, shown in parts.items():
         card = MemberArtifacts(place, name).card()
-        external = card is not None and card.is_external
+        external = bool(card and card.is_external)
         backbone = None if external else load_recipe(place.recipe_path(name)).backbone
         reasons = explaining.reasons_of(place, name, backbone, battle, n_classes=n_classes)
         both = reasons.equivariant or all(map(explaining.in_both_orders, shown))
         swapped = [one.swapped() for one in shown] if both else None
-        views[name] = View(shown, swapped, reasons.level, reasons.equivariant, reasons.words)
+        views[name] = View(shown, swapped, reasons.level, reasons.equivariant, reasons.words, external)
     return views
 
 

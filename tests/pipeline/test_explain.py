@@ -254,6 +254,10 @@ def test_a_row_outside_the_share_of_the_second_order_is_known_in_one_order(
         assert found.source != "fold models"
         assert found.exchanged is None
         assert {one.position_bias for one in found.members} == {None}
+        asks = "a file of this battle alone" in " ".join(text_of(found).split())
+        assert asks == (found.source == "kept predictions")
+        others = [dataclasses.replace(one, external=True) for one in found.members]
+        assert "a file of" not in text_of(dataclasses.replace(found, members=others)), "it would be refused"
 
 
 def test_words_sum_to_what_a_lexical_member_says_at_equal_length(ensemble: Ensemble, test: Battles) -> None:
