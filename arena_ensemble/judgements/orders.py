@@ -51,7 +51,8 @@ class PlaceWords:
         raise InputError(
             f"{file}: {self.judge!r} contradicts itself in {against} of {decided} pairs that it decided in "
             "both orders, and would agree if its verdicts named places: A the answer shown first; exchange A "
-            "and B in the verdicts of calls that saw B first"
+            "and B in the verdicts of calls that saw B first; if they do name the answers, write the two "
+            "orders as two judges"
         )
 
 
