@@ -36,8 +36,8 @@ def named_as(shares: Shares, scores: AnswerScores) -> tuple[Shares, str | None]:
         read = _read(voted, ordered, reader)
         if read is not None:
             found.append((how, read))
-        if how == _LETTERS and found:
-            break
+            if how in _CERTAIN:
+                break
     if len(found) != 1:
         return shares, None
     how, read = found[0]
@@ -95,10 +95,11 @@ def _at(place: int, answers: Sequence[str]) -> str | None:
     return answers[place] if 0 <= place < len(answers) else None
 
 
-_LETTERS: Final = "letters of their places"
+_CERTAIN: Final = ("names in another spelling", "letters of their places")
+"""ways that end the search where they fit; of the others only one may"""
 _READERS: Final[dict[str, Reader]] = {
-    "names in another spelling": _same,
-    _LETTERS: _by_letter,
+    _CERTAIN[0]: _same,
+    _CERTAIN[1]: _by_letter,
     "places from 0": _counted(0),
     "places from 1": _counted(1),
 }

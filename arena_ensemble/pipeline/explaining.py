@@ -76,9 +76,15 @@ def view_of(models: HeldMember | Iterable[FoldModel], battle: Battles) -> View:
     return View(shown, other, known or None, equivariant, _mean(said))
 
 
-def in_both_orders(one: Predictions) -> bool:
-    """Whether a model predicted its one battle in both orders; a row of one order holds the same twice."""
-    return one.swap_log_probs is not None and not np.array_equal(one.log_probs, one.swap_log_probs)
+def in_both_orders(one: Predictions, *, external: bool = False) -> bool:
+    """Whether a model predicted its one battle in both orders.
+
+    Of a member trained here, a row outside the share of the second order holds the same twice; a judge of
+    another tool that gives the same twice, as hard verdicts do, was asked in both.
+    """
+    if one.swap_log_probs is None:
+        return False
+    return external or not np.array_equal(one.log_probs, one.swap_log_probs)
 
 
 def _mean(said: Sequence[Mapping[str, float] | None]) -> dict[str, float]:
@@ -97,7 +103,9 @@ def oof_view(workspace: Workspace, name: str, battle: Battles, *, n_classes: int
     mine = mine.without_ties() if n_classes == 2 else mine
     backbone, fold = None if card.is_external else card.backbone, int(mine.fold[0])
     reasons = reasons_of(workspace, name, backbone, battle, n_classes=n_classes, only_fold=fold)
-    swapped = [mine.swapped()] if reasons.equivariant or in_both_orders(mine) else None
+    swapped = (
+        [mine.swapped()] if reasons.equivariant or in_both_orders(mine, external=card.is_external) else None
+    )
     return View([mine], swapped, reasons.level, reasons.equivariant, reasons.words, card.is_external)
 
 
@@ -229,7 +237,9 @@ def _features(parts: Parts, deltas: Floats, taus: Floats) -> tuple[dict[Kind, Pa
 
 def _member(name: str, view: View, delta: float, tau: float) -> MemberPart:
     biases = [
-        bias[0] for one in view.shown if in_both_orders(one) and (bias := one.position_bias()) is not None
+        bias[0]
+        for one in view.shown
+        if in_both_orders(one, external=view.external) and (bias := one.position_bias()) is not None
     ]
     return MemberPart(
         name,

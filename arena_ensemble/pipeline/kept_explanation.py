@@ -30,10 +30,11 @@ def explain_test(
     train: TrainingPrompts | None = None,
     neighbours: int = 5,
 ) -> Explanation:
-    """Why the battle in a row of a test file has its probabilities in the submission.
+    """Why the battle in a row of a test file has the probabilities that the fold models give it.
 
-    Where a member's predictions of the file are not kept, or not by all of its fold models, they are asked
-    anew: then as `Ensemble.explain`.
+    They are the submission's unless that was predicted by refitted or averaged models. Where a member's
+    predictions of the file are not kept, or not by all of its fold models, they are asked anew: then as
+    `Ensemble.explain`.
 
     Raises
     ------
@@ -78,7 +79,8 @@ def _kept_views(
         external = bool(card and card.is_external)
         backbone = None if external else load_recipe(place.recipe_path(name)).backbone
         reasons = explaining.reasons_of(place, name, backbone, battle, n_classes=n_classes)
-        both = reasons.equivariant or all(map(explaining.in_both_orders, shown))
+        orders = (explaining.in_both_orders(one, external=external) for one in shown)
+        both = reasons.equivariant or all(orders)
         swapped = [one.swapped() for one in shown] if both else None
         views[name] = View(shown, swapped, reasons.level, reasons.equivariant, reasons.words, external)
     return views

@@ -38,6 +38,8 @@ def votes(words: list[str]) -> Shares:
         (["llama", "phi", "qwen", "yi"], ["0", "1", "2", "3"], "places from 0"),
         (["llama", "phi", "qwen", "yi"], ["LLAMA", "Phi ", "qwen", "yi"], "another spelling"),
         (FOUR, ["0.0", "1.0", "2.0", "3"], "another spelling"),
+        (["A", "B", "C", "D"], ["a", "b", "c", "d"], "another spelling"),
+        (["d", "c", "b", "a"], ["D", "C", "B", "A"], "another spelling"),
         (["10", "9", "11", "12"], ["A", "B", "C", "D"], "letters"),
     ],
 )

@@ -234,6 +234,15 @@ def test_position_bias_is_the_mean_over_fold_models_and_unknown_of_one_order() -
     assert _member("m", View(twice, None, None, False, {}), 0, 0).position_bias is None
 
 
+def test_a_hard_verdict_of_another_tool_that_holds_in_both_orders_has_no_bias() -> None:
+    shown = np.log([[0.98, 0.01, 0.01]])
+    same = Predictions(pl.Series("id", ["x"]), shown, np.zeros(1, dtype=np.int32), shown)
+    assert not explaining.in_both_orders(same), "a row outside the share of the second order looks alike"
+    assert explaining.in_both_orders(same, external=True)
+    alone = Predictions(same.ids, shown, same.fold)
+    assert not explaining.in_both_orders(alone, external=True)
+
+
 def test_a_row_outside_the_share_of_the_second_order_is_known_in_one_order(
     work: Path, test: Battles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
