@@ -1,11 +1,12 @@
-"""A fold's test predictions whatever share of their rows was predicted in the second order too."""
+"""Test predictions that are there, whatever predicted them: any share of second orders, any of the models."""
 
 from __future__ import annotations
 
 from ..errors import ArtifactError
 from ..predictions import Predictions
-from .cards import PredictionKey, ShardCard, fold_name, read_model
-from .members import MemberArtifacts
+from .cards import AVERAGED, REFIT, PredictionKey, ShardCard, fold_name, read_model
+from .members import TEST, MemberArtifacts
+from .shards import note_of
 
 
 def key_of_any_share(member: MemberArtifacts, key: PredictionKey) -> PredictionKey | None:
@@ -28,3 +29,18 @@ def load_any_share(member: MemberArtifacts, key: PredictionKey) -> Predictions |
     found = key_of_any_share(member, key)
     parts = [] if found is None else member.begun_test([found])
     return next((part for part in parts if part.fold[0] == key.fold), None)
+
+
+def test_models(member: MemberArtifacts) -> tuple[int, ...] | None:
+    """Which models gave the member's last test predictions: folds, `REFIT` or `AVERAGED`; None for all folds.
+
+    None too where there are none, or where nobody knows.
+    """
+    try:
+        key = note_of(member.predictions / TEST).key
+    except (ArtifactError, OSError):
+        return None
+    if key is None or key.use_folds is None:
+        return None
+    alone = {fold_name(one): (one,) for one in (REFIT, AVERAGED)}
+    return alone.get(key.use_folds) or tuple(int(fold) for fold in key.use_folds.split(","))

@@ -35,7 +35,10 @@ def explain(
         ),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="new battles, predicted by the fold models")
+        Path | None, typer.Option(
+            metavar="FILE",
+            help="a row of the file that was predicted last, as the submission has it; or new battles",
+        )
     ] = None,
     format: o.FormatOption = None,
     neighbours: Annotated[int, typer.Option(help="nearest training battles to name")] = 5,
@@ -86,7 +89,7 @@ def text_of(found: Explanation, width: int = WIDTH) -> str:
 
     how = {
         "fold models": "a new battle, by the average of the fold models",
-        "kept predictions": "a test battle, by what the fold models predicted of its file",
+        "kept predictions": "a test battle, by what its members predicted of its file",
         "out of fold": "a training battle, by members that never saw it",
     }
     vote = "" if found.vote is None else f"; the vote was {found.vote}"

@@ -126,8 +126,11 @@ def reasons_of(
     *,
     n_classes: int,
     only_fold: int | None = None,
+    use_folds: tuple[int, ...] | None = None,
 ) -> Reasons:
-    """What the fold models of a member say, those that lie here; ``backbone`` None is another tool's.
+    """What a member's models say, those that lie here; ``backbone`` None is another tool's.
+
+    ``only_fold`` is one fold's model; ``use_folds`` are the models as `fold_models.load` takes them.
 
     A language model names no words and reads its texts as they are: to load one to hear that takes seconds.
     """
@@ -138,7 +141,9 @@ def reasons_of(
     if head.needs_base or not here:
         return Reasons(None, head.swap_equivariant, {})
     level, said = [], []
-    for model in fold_models.load(workspace, name, n_classes=n_classes, only_fold=only_fold):
+    for model in fold_models.load(
+        workspace, name, n_classes=n_classes, only_fold=only_fold, use_folds=use_folds
+    ):
         said.append(model.word_parts(battle))
         if (one := model.predict_level(battle)) is not None:
             level.append(one)

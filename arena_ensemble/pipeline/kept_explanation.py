@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ..artifacts.cards import GammaNote
 from ..artifacts.members import MemberArtifacts
+from ..artifacts.share_shards import test_models
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
 from ..errors import InputError
@@ -30,11 +31,11 @@ def explain_test(
     train: TrainingPrompts | None = None,
     neighbours: int = 5,
 ) -> Explanation:
-    """Why the battle in a row of a test file has the probabilities that the fold models give it.
+    """Why the battle in a row of a test file has its probabilities in the submission.
 
-    They are the submission's unless that was predicted by refitted or averaged models. Where a member's
-    predictions of the file are not kept, or not by all of its fold models, they are asked anew: then as
-    `Ensemble.explain`.
+    They are of the models that predicted the file last: all folds', some, refitted or averaged ones. Where a
+    member's predictions of the file are not kept, or not by all of these models, the fold models are asked
+    anew: then as `Ensemble.explain`.
 
     Raises
     ------
@@ -65,9 +66,10 @@ def _kept_views(
 ) -> dict[str, View] | None:
     """Each member's view of the battle; None where one has no predictions of the file."""
     parts, n_classes = {}, ensemble.card.n_classes
+    models = {name: test_models(MemberArtifacts(place, name)) for name in ensemble.members}
     for name in ensemble.members:
         try:
-            found, folds = load_begun(place, name, test, n_classes)
+            found, folds = load_begun(place, name, test, n_classes, use_folds=models[name])
         except InputError:  # never predicted, or imported without; asking the models says what to do
             return None
         if not found or len(found) < folds:
@@ -78,7 +80,9 @@ def _kept_views(
         card = MemberArtifacts(place, name).card()
         external = bool(card and card.is_external)
         backbone = None if external else load_recipe(place.recipe_path(name)).backbone
-        reasons = explaining.reasons_of(place, name, backbone, battle, n_classes=n_classes)
+        reasons = explaining.reasons_of(
+            place, name, backbone, battle, n_classes=n_classes, use_folds=models[name]
+        )
         orders = (explaining.in_both_orders(one, external=external) for one in shown)
         both = reasons.equivariant or all(orders)
         swapped = [one.swapped() for one in shown] if both else None

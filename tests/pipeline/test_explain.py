@@ -177,6 +177,30 @@ def test_a_row_of_the_test_file_is_explained_from_what_is_kept_of_it(work: Path,
         explain_test(dataclasses.replace(ensemble, workspace=None), test, 0)
 
 
+@pytest.mark.parametrize("models", [[0, 2], "refit"])
+def test_a_row_that_other_models_predicted_is_explained_by_these(
+    work: Path, test: Battles, models: list[int] | str
+) -> None:
+    ensemble = Ensemble.load(work)
+    if models == "refit":
+        trained = train_members(
+            work / "train.csv", ["one", "two"], workspace=work, test=work / "test.csv", refit=True, n_folds=3
+        )
+        submitted = predict_test(trained, ensemble)
+    else:
+        submitted = predict(ensemble, test, jobs=1, use_folds=models)
+    try:
+        found = explain_test(ensemble, test, 11)
+    finally:
+        of_all = predict(ensemble, test, jobs=1)
+    assert found.source == "kept predictions"
+    mine = np.log([found.chances.a, found.chances.b, found.chances.tie])
+    np.testing.assert_allclose(mine, submitted.log_probs[11], atol=1e-9)
+    assert np.abs(mine - of_all.log_probs[11]).max() > 1e-6, "other models predict other things"
+    assert sums(found) == pytest.approx((found.delta, found.tau), abs=1e-9)
+    assert all(one.words for one in found.members)
+
+
 def close(one: object, other: object) -> bool:
     """Whether nested values are the same but for rounding."""
     if isinstance(one, dict) and isinstance(other, dict):
