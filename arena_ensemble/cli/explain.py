@@ -35,10 +35,11 @@ def explain(
         ),
     ] = None,
     test: Annotated[
-        Path | None, typer.Option(
+        Path | None,
+        typer.Option(
             metavar="FILE",
             help="a row of the file that was predicted last, as the submission has it; or new battles",
-        )
+        ),
     ] = None,
     format: o.FormatOption = None,
     neighbours: Annotated[int, typer.Option(help="nearest training battles to name")] = 5,

@@ -22,6 +22,11 @@ _STATES: Final = {
     "none": "no run has left a log; what is there is shown",
 }
 
+_MEMBERS: Final = {
+    "external": "another tool's predictions",
+    "not there": "not there: it never began, or was removed",
+}
+
 
 def status(workspace: WorkspaceOption = Path()) -> Result:
     """Show a run from another terminal: done, losses, time left."""
@@ -77,7 +82,7 @@ def summary_line(found: RunStatus) -> str:
 
 def _member_words(one: MemberStatus) -> str:
     folds = "" if one.folds is None else f"{one.folds_done} of {one.folds} folds"
-    words = [one.state, folds]
+    words = [_MEMBERS.get(one.state, one.state), folds if one.state != "not there" else ""]
     if one.log_loss is not None:
         words.append(f"log-loss {one.log_loss:.4f} ± {one.standard_error or 0.0:.4f}")
         words.append(f"prior {one.prior_log_loss or 0.0:.4f}")

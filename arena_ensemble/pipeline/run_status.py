@@ -6,23 +6,26 @@ predicts or combines is imported: a look from another terminal takes no core fro
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from ..artifacts.cards import CARD, EnsembleCard, MemberCard, read_card
 from ..artifacts.files import read_json
-from ..artifacts.run_log import PROGRESS, log_path, read_log
+from ..artifacts.run_log import log_path, read_log
 from ..artifacts.workspace import ENSEMBLE, FOLDS_CARD, SUBMISSION_NOTE, Workspace, check_name
 from ..errors import ArenaError, InputError
-from .run_progress import STACKING, RunProgress, TaskProgress, label_of
+from .log_replay import Replay, end_of, last_run, moment, number, replay
+from .run_progress import STACKING, TaskProgress
 
 RUNNING: Final = "running"
+DONE: Final = "done"
+FAILED: Final = "failed"
+UNFINISHED: Final = "unfinished"
+EXTERNAL: Final = "external"
 STOPPED: Final = "stopped"
 """its process is gone and the log does not say how it ended: it was killed"""
 UNKNOWN: Final = "unknown"
@@ -48,7 +51,8 @@ class TaskStatus:
 class MemberStatus:
     """One member: ``done``, ``failed``, ``running``, ``preparing`` (its token ids) or ``waiting``.
 
-    ``unfinished`` is what was running in a run that has ended.
+    In a run that has ended, ``unfinished`` is what is there in part and ``not there`` what never began or was
+    removed since. ``external`` predictions are another tool's.
     """
 
     name: str
@@ -124,23 +128,21 @@ def run_status(workspace: str | Path | Workspace) -> RunStatus:
     if not place.root.is_dir():
         raise InputError(f"{place.root} is no folder; give the --workspace of a run")
     records = read_log(log_path(place))
-    run = _last_run(records)
+    run = last_run(records)
     if not run and not place.member_names():
         raise InputError(
             f"{place.root} holds no run and no member; start one with `arena-ensemble oof --data FILE "
             f"--workspace {place.root}`, or give another --workspace"
         )
-    progress, losses, errors, preparing = _replayed(run)
-    start, end = (run[0] if run else {}), _end_of(run)
-    last = (_moment(run[-1]) or 0.0) if run else 0.0
+    seen = replay(run)
+    start, end = (run[0] if run else {}), end_of(run)
+    last = (moment(run[-1]) or 0.0) if run else 0.0
     stacking, notes = _stacking(place, records)
     state = _state(place, start, end)
     at_work = state in (RUNNING, UNKNOWN)
-    members = _members(place, start, progress, losses, errors, preparing if at_work else None, notes)
-    if not at_work:
-        members = [replace(one, state="unfinished") if one.state == RUNNING else one for one in members]
-    going = [_task(task, last) for task in progress.running()] if at_work else []
-    left = progress.left(last) if at_work else None
+    members = _members(place, start, seen, at_work, notes)
+    going = [_task(task, last) for task in seen.progress.running()] if at_work else []
+    left = seen.progress.left(last) if at_work else None
     left = left if stacking is None else stacking.left
     return RunStatus(
         workspace=str(place.root),
@@ -150,9 +152,9 @@ def run_status(workspace: str | Path | Workspace) -> RunStatus:
         host=start.get("host"),
         since=start.get("time"),
         heard=run[-1].get("time") if run else None,
-        tasks_done=progress.done,
-        tasks=len(progress.tasks),
-        share=round(progress.share(), 4),
+        tasks_done=seen.progress.done,
+        tasks=len(seen.progress.tasks),
+        share=round(seen.progress.share(), 4),
         left=left,
         members=members,
         running=going,
@@ -162,74 +164,6 @@ def run_status(workspace: str | Path | Workspace) -> RunStatus:
         notes=notes,
         stacking=stacking,
     )
-
-
-def _last_run(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of the last run, its first one first."""
-    starts = [
-        k for k, one in enumerate(records) if one.get("kind") == "run" and one.get("outcome") == "started"
-    ]
-    lines = records[starts[-1] :] if starts else []
-    return [line for line in lines if _moment(line) is not None]
-
-
-def _end_of(run: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    ends = (one for one in run if one.get("kind") == "run" and one.get("outcome") not in ("started", RUNNING))
-    return next(ends, {})
-
-
-def _moment(record: Mapping[str, Any]) -> float | None:
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        return datetime.fromisoformat(record["time"]).timestamp()
-    return None
-
-
-def _replayed(
-    run: Sequence[dict[str, Any]],
-) -> tuple[RunProgress, dict[str, dict[str, float]], dict[str, str], str | None]:
-    """The run's progress by its lines; members' losses by fold; their errors; who is being prepared."""
-    preparing = None
-    progress = RunProgress()
-    losses: dict[str, dict[str, float]] = {}
-    errors: dict[str, str] = {}
-    for one in run:
-        kind, outcome, member, fold = (one.get(name) for name in ("kind", "outcome", "member", "fold"))
-        now = _moment(one) or 0.0
-        if kind == "run" and isinstance(one.get("jobs"), int):
-            progress.workers = one["jobs"]
-        if not isinstance(member, str):
-            continue
-        if kind == "member" and outcome == "failed":
-            errors[member] = str(one.get("error"))
-            progress.drop(member)
-        if kind == PROGRESS:
-            preparing = member if fold is None else None
-        if fold is None:
-            continue
-        label = f"{member} {fold}" if isinstance(fold, str) else label_of(member, fold)
-        if kind == "task" and outcome == "planned":
-            progress.plan(label, _number(one, "seconds"), one.get("tokens"))
-        elif kind == PROGRESS:
-            task = progress.move(
-                label, _number(one, "step") or 0, _number(one, "steps") or 0, str(one.get("text", "")), now
-            )
-            task.started = now - (_number(one, "seconds") or 0.0)
-            task.share = max(task.share, _number(one, "share") or 0.0)
-            task.loss = task.loss if (loss := _number(one, "loss")) is None else loss
-        elif kind == "task" and outcome in ("done", "failed", "late"):
-            task = progress.end(label, now, _number(one, "loss"))
-            task.seconds = _number(one, "seconds") or 0.0
-            if outcome == "done" and task.loss is not None and "loss" in one:
-                losses.setdefault(member, {})[str(fold)] = task.loss
-            elif outcome == "failed":
-                errors[member] = str(one.get("error"))
-                progress.drop(member)
-    return progress, losses, errors, preparing
-
-
-def _number(record: Mapping[str, Any], name: str) -> float | None:
-    value = record.get(name)
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _state(place: Workspace, start: Mapping[str, Any], end: Mapping[str, Any]) -> str:
@@ -267,38 +201,42 @@ def _task(task: TaskProgress, now: float) -> TaskStatus:
 
 
 def _members(
-    place: Workspace,
-    start: Mapping[str, Any],
-    progress: RunProgress,
-    losses: Mapping[str, dict[str, float]],
-    errors: Mapping[str, str],
-    preparing: str | None,
-    notes: list[str],
+    place: Workspace, start: Mapping[str, Any], seen: Replay, at_work: bool, notes: list[str]
 ) -> list[MemberStatus]:
+    """The members of the last run, in its order, and then all others that lie in the workspace."""
     named = [name for name in start.get("members", []) if isinstance(name, str)]
-    found, folds = [], _folds(place)
-    for name in [*named, *(other for other in place.member_names() if other not in named)]:
+    found, folds, there = [], _folds(place), place.member_names()
+    for name in [*named, *(other for other in there if other not in named)]:
         card = None
         try:
             card = read_card(place.oof / check_name(name), MemberCard, remedy=_anew(name))
         except ArenaError as error:
             notes.append(str(error))
             continue
-        tasks = [task for label, task in progress.tasks.items() if label.rpartition(" fold ")[0] == name]
-        there = len(list((place.models / name).glob(f"fold-[0-9]*/{CARD}")))
+        tasks = [task for label, task in seen.progress.tasks.items() if label.rpartition(" fold ")[0] == name]
+        fitted = len(list((place.models / name).glob(f"fold-[0-9]*/{CARD}")))
         ended = sum(task.seconds is not None for task in tasks)
-        done = max(there, ended) if start.get("what") == "training" else len(tasks) and ended
-        if name in errors:
-            state = "failed"
-        elif card is not None and all(task.seconds is not None for task in tasks):
-            state = "done"
+        predicts = bool(tasks) and start.get("what") != "training"
+        whole = card is not None and ended == len(tasks)
+        if name in seen.errors:
+            state = FAILED
+        elif card is not None and card.is_external:
+            state = EXTERNAL
+        elif whole:
+            state = DONE
+        elif any(task.started is not None and task.seconds is None for task in tasks):
+            state = RUNNING if at_work else UNFINISHED
+        elif at_work:
+            state = "preparing" if name == seen.preparing else "waiting"
         else:
-            begun = any(task.started is not None and task.seconds is None for task in tasks)
-            state = RUNNING if begun else "preparing" if name == preparing else "waiting"
+            state = UNFINISHED if fitted or name in there else "not there"
         scores: tuple[float | None, float | None, float | None] = (None, None, None)
-        if card is not None and state == "done":
+        if card is not None and state in (DONE, EXTERNAL):
             scores = (card.log_loss, card.standard_error, card.prior_log_loss)
-        found.append(MemberStatus(name, state, done, folds, losses.get(name, {}), *scores, errors.get(name)))
+        known = None if state == EXTERNAL else folds
+        done = ended if predicts else max(fitted, ended)
+        losses = seen.losses.get(name, {})
+        found.append(MemberStatus(name, state, done, known, losses, *scores, seen.errors.get(name)))
     return found
 
 
@@ -326,8 +264,8 @@ def _stacking(place: Workspace, records: Sequence[dict[str, Any]]) -> tuple[Stac
     lines = [one for one in records[places[-1] :] if one.get("what") == STACKING]
     now = lines[-1] if lines else {}
     text = str(now.get("text", "no fit has ended yet"))
-    share, seconds = _number(now, "share") or 0.0, _number(now, "seconds") or 0.0
-    return StackingStatus(last.get("time"), text, share, seconds, _number(now, "eta")), []
+    share, seconds = number(now, "share") or 0.0, number(now, "seconds") or 0.0
+    return StackingStatus(last.get("time"), text, share, seconds, number(now, "eta")), []
 
 
 def _ensemble(place: Workspace, notes: list[str]) -> dict[str, Any] | None:

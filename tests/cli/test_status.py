@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from arena_ensemble import cli, sample
@@ -142,6 +144,37 @@ def test_a_member_that_fails_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (found["state"], failed["state"]) == ("partly", "failed")
     assert failed["error"]
     assert "long failed" in found["summary"]
+
+
+def test_external_removed_and_predicting_members(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = arena(tmp_path)
+    place = ["--workspace", str(folder / "w")]
+    assert cli.run(command(folder, "stack", "mine")) in (0, 4)
+    kept = pl.read_parquet(folder / "w" / "oof" / "mine" / "oof.parquet")
+    kept.select("id", p_a=pl.col("logp_a").exp(), p_b=pl.col("logp_b").exp()).with_columns(
+        p_tie=1 - pl.col("p_a") - pl.col("p_b")
+    ).write_csv(folder / "other.csv")
+    imported = ["import", "theirs", "--oof", str(folder / "other.csv")]
+    assert cli.run([*imported, *place]) in (0, 4)
+    assert (
+        cli.run(["predict", "--test", str(folder / "test.csv"), "--out", str(folder / "s.csv"), *place]) == 0
+    )
+    capsys.readouterr()
+    found = told(folder, capsys)
+    assert found["what"] == "prediction"
+    members = {one["name"]: (one["state"], one["folds_done"], one["folds"]) for one in found["members"]}
+    assert members == {"mine": ("done", 3, 3), "theirs": ("external", 0, None)}
+    assert cli.run(["status", *place]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "theirs" in line)
+    assert "another tool's predictions" in line
+    assert "folds" not in line
+    shutil.rmtree(folder / "w" / "oof" / "mine")
+    shutil.rmtree(folder / "w" / "models" / "mine")
+    found = told(folder, capsys)
+    assert {one["name"]: one["state"] for one in found["members"]} == {
+        "mine": "not there",
+        "theirs": "external",
+    }
 
 
 def test_where_nothing_is_it_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
