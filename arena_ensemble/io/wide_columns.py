@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from ..judgements import First
 from ..judgements.known import Known, known_judge
 from .column_names import canonical
 from .judge_columns import ABOUT_ANSWERS, ABOUT_PAIRS, ANNOTATORS, TRUTH, is_fact, is_no_judge
 
+T = TypeVar("T")
 Kind = Literal["scores", "probabilities", "logs"]
 _WORDS: Final[dict[str, Kind]] = {
     **dict.fromkeys(("score", "scores", "reward", "rewards", "rating", "grade", "points"), "scores"),
@@ -174,28 +175,27 @@ def samples(columns: Sequence[str], known: Known = ()) -> dict[str, tuple[str, .
 
 def samples_note(found: dict[str, tuple[str, ...]]) -> list[str]:
     """What to tell of columns that were read as samples."""
-    folded = {judge: names for judge, names in found.items() if len(names) > 1}
-    if not folded:
-        return []
-    judge, names = next(iter(folded.items()))
-    more = f", and so on for {len(folded) - 1} more" if len(folded) > 1 else ""
     return [
         f"{names[0]} … {names[-1]} are read as {len(names)} samples of one judge, {judge}{more}; if they are "
         "judges of their own, name them without numbers at the end"
+        for judge, names, more in _first_folded(found)
     ]
 
 
 def orders_note(found: dict[str, tuple[tuple[str, First | None], ...]]) -> list[str]:
     """What to tell of columns that were read as one judge's two orders."""
-    both = {judge: own for judge, own in found.items() if len(own) > 1}
-    if not both:
-        return []
-    judge, own = next(iter(both.items()))
-    more = f", and so on for {len(both) - 1} more" if len(both) > 1 else ""
     return [
         f"{own[0][0]} and {own[1][0]} are read as one judge, {judge}, that saw A first and B first{more}; "
         "if they are two judges, give them other names"
+        for judge, own, more in _first_folded(found)
     ]
+
+
+def _first_folded(found: dict[str, tuple[T, ...]]) -> list[tuple[str, tuple[T, ...], str]]:
+    """The first judge of several columns, its columns, and words for how many more there are; or nothing."""
+    folded = [(judge, own) for judge, own in found.items() if len(own) > 1]
+    more = f", and so on for {len(folded) - 1} more" if len(folded) > 1 else ""
+    return [(*one, more) for one in folded[:1]]
 
 
 def stated(columns: Sequence[str]) -> list[Sided]:
