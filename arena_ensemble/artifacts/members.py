@@ -141,21 +141,22 @@ class MemberArtifacts:
 
     def may_resume(self, key: FoldKey) -> bool:
         """Whether an interrupted training of this key lies there; nothing is changed."""
-        note = self.fold_folder(_fold_of(key)).with_name(f"{self.fold_folder(_fold_of(key)).name}.partial")
         try:
-            return key.is_noted(read_json(note / _RESUME))
+            return key.is_noted(read_json(self._partial(key) / _RESUME))
         except (ArtifactError, OSError):
             return False
 
     def start_fold(self, key: FoldKey) -> tuple[Path, bool]:
         """A folder to train in, and whether an interrupted training of the same key may go on there."""
-        folder = self.fold_folder(_fold_of(key))
-        partial = folder.with_name(f"{folder.name}.partial")
-        note = partial / _RESUME
+        note = (partial := self._partial(key)) / _RESUME
         if note.is_file():
             try:
-                if key.is_noted(read_json(note)):
+                noted = read_json(note)
+                if key.is_noted(noted):
                     return partial, True
+                what = ", ".join(name for name, now in key.model_dump().items() if noted.get(name) != now)
+                if any(partial.glob("checkpoint-*")):
+                    log.warning("%s was begun with another %s: its checkpoint is dropped", partial, what)
             except ArtifactError:
                 log.warning("%s is damaged; this fold starts from its beginning", note)
         if partial.exists():
@@ -176,11 +177,9 @@ class MemberArtifacts:
 
     def has_predictions(self, key: PredictionKey) -> bool:
         """Whether the predictions of this fold are there, merged or not, unchanged, made with this key."""
-        if key.test is not None:
-            merged = shards.has(self.predictions / TEST, key.of_all_folds())
-        else:
-            merged = self.is_merged(key)
-        return merged or shards.has(self._shard(key), key)
+        if key.test is None:
+            return self.is_merged(key) or shards.has(self._shard(key), key)
+        return shards.has(self.predictions / TEST, key.of_all_folds()) or shards.has(self._shard(key), key)
 
     def is_merged(self, key: PredictionKey) -> bool:
         """Whether the member's out-of-fold table is there, unchanged, and made with this key."""
@@ -338,6 +337,9 @@ class MemberArtifacts:
             for path in sorted(self.models.glob(kind)):
                 shutil.rmtree(path)
         shutil.rmtree(self.predictions, ignore_errors=True)
+
+    def _partial(self, key: FoldKey) -> Path:
+        return self.models / f"{self.fold_folder(_fold_of(key)).name}.partial"
 
     def _shard(self, key: PredictionKey) -> Path:
         return self.predictions / f"{'fold' if key.test is None else 'test'}-{fold_name(key.fold)}.parquet"

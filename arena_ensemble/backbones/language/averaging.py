@@ -21,7 +21,8 @@ import torch
 
 from ...errors import ArtifactError, RecipeError
 from ...recipes import Recipe
-from . import adapters
+from . import adapters, fold_record
+from .base_identity import BaseIdentity
 
 _A: Final = re.compile(r"\.lora_A\.")
 _B: Final = re.compile(r"\.lora_B\.")
@@ -88,9 +89,11 @@ def write_average(folders: Sequence[Path], target: Path, recipe: Recipe) -> dict
             f"member {recipe.name!r}: the updates of adapter.dora are no sums, so their mean is no adapter; "
             "predict with all folds, or with some (--use-folds 0,2)"
         )
-    kept = [_settings(folder) for folder in folders]
-    records = {(folder / adapters.BASE_RECORD).read_bytes() for folder in folders}
-    if len(records) > 1 or any(one.get(name) != kept[0].get(name) for one in kept for name in _SAME):
+    kept = [fold_record.read_settings(folder) for folder in folders]
+    bases = [BaseIdentity.read(folder / adapters.BASE_RECORD, remedy="train anew") for folder in folders]
+    if any(bases[0].difference(one) for one in bases) or any(
+        one.get(name) != kept[0].get(name) for one in kept for name in _SAME
+    ):
         raise ArtifactError(
             f"member {recipe.name!r}: its folds stand on different bases or prompts; train it anew with "
             f"--retrain {recipe.name}"
@@ -116,15 +119,6 @@ def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     """Write the settings of a fitted fold."""
     text = json.dumps(settings, indent=1, ensure_ascii=False)
     (folder / adapters.SETTINGS).write_text(text, encoding="utf-8")
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / adapters.SETTINGS).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ArtifactError(
-            f"{folder / adapters.SETTINGS}: cannot be read ({error}); train this fold again"
-        ) from None
 
 
 def _mean(values: Sequence[Any]) -> Any:

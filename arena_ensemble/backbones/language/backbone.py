@@ -20,14 +20,13 @@ import torch
 from ...battles import Battles
 from ...calibration import Symmetric
 from ...deadline import Deadline
-from ...errors import ArtifactError, OutOfTime, RecipeError, StaleError
+from ...errors import OutOfTime, RecipeError
 from ...folds.holdout import holdout_by_group
 from ...predictions import Floats
 from ...prompts import template_of, turns_of
 from ...recipes import Recipe
 from ..base import Progress
-from . import adapters, checkpoints, generation_checks, loading, spread, tiny
-from .base_identity import BaseIdentity
+from . import adapters, checkpoints, fold_record, generation_checks, loading, spread, tiny
 from .encoder import PromptEncoder, identity
 from .model import MemberModel
 from .opening import BuildHead, build_model, fresh_model, open_encoder
@@ -113,6 +112,10 @@ class LanguageModel:
         encoder = open_encoder(recipe, cache)
         if not resume and spread.first():
             checkpoints.clear(folder)
+        if resume and checkpoints.are_there(folder):
+            fold_record.check_begun(folder, encoder)
+        if spread.first():
+            fold_record.begin(folder, encoder)
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(recipe.seed)
@@ -219,24 +222,15 @@ class LanguageModel:
         Raises
         ------
         ArtifactError
-            A file is broken, or template, tokenizer or base are not those of the training.
+            A file is broken.
+        StaleError
+            Template, tokenizer or base are not those of the training.
         """
-        try:
-            kept = json.loads((folder / adapters.SETTINGS).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(
-                f"{folder / adapters.SETTINGS}: cannot be read ({error}); train this fold again"
-            ) from None
+        kept = fold_record.read_settings(folder)
         own = folder / _BASE
         source = loading.Source(str(own)) if own.is_dir() else loading.source_of(recipe, cache)
         encoder = PromptEncoder.open(recipe, source, cache)
-        for name, value in identity(encoder).items():
-            if kept.get(name) != value:
-                raise ArtifactError(
-                    f"{folder}: was trained with another {name.replace('_', ' ')} than the recipe and base "
-                    "here give; restore them or train this fold again"
-                )
-        _check_base(folder, recipe, encoder.base())
+        fold_record.check(folder, kept, encoder)
         return encoder, kept
 
     @staticmethod
@@ -256,11 +250,11 @@ class LanguageModel:
         Raises
         ------
         StaleError
-            It is another; the first difference is named.
+            It, its tokenizer or the prompt is another; the first difference is named.
         """
         if not recipe.is_tiny:
-            source = loading.source_of(recipe, cache)
-            _check_base(folder, recipe, BaseIdentity.of(Path(source.name), loading.load_config(source)))
+            encoder = PromptEncoder.open(recipe, loading.source_of(recipe, cache), cache)
+            fold_record.check(folder, fold_record.read_settings(folder), encoder)
 
     def predict(
         self, fitted: MemberModel | SpreadMember, battles: Battles, *, on_progress: Progress | None = None
@@ -294,14 +288,3 @@ def _write(member: MemberModel, folder: Path, facts: dict[str, Any]) -> None:
         "facts": facts,
     }
     (folder / adapters.SETTINGS).write_text(json.dumps(kept, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-def _check_base(folder: Path, recipe: Recipe, now: BaseIdentity) -> None:
-    """Make sure that a base is the one that the fold in ``folder`` was trained on."""
-    anew = f"train the member anew with --retrain {recipe.name}" if recipe.name else "train this fold again"
-    kept = BaseIdentity.read(folder / adapters.BASE_RECORD, remedy=anew)
-    if difference := kept.difference(now):
-        raise StaleError(
-            f"{folder}: was trained on another base model than {recipe.base!r}: {difference}; give the one "
-            f"that it was trained on (base in the recipe, or --base {recipe.name or 'NAME'}=DIR), or {anew}"
-        )

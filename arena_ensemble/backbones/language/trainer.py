@@ -8,7 +8,6 @@ they are cut into micro-batches.
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from ...artifacts import atomic
 from ...deadline import Clock, Deadline
 from ...errors import MemberError, OutOfTime
 from . import checkpoints as _checkpoints
@@ -30,6 +30,7 @@ from .optimizers import build_optimizer, state_bytes
 from .out_of_memory import TokenBudget, remedied
 from .pace import Pace
 from .sequences import TrainingSet
+from .trainer_facts import facts_of
 from .trainer_state import TrainerState, exchange
 from .watch import Log, Watch
 
@@ -107,6 +108,7 @@ class Trainer:
             recompute,
             getattr(settings, "gradient_checkpointing", False) is True,
         )
+        self.kept = 0
         self.watch = Watch(training_set, name)
         self.seen_logits = self.watch.seen_logits
         unit_lengths = training_set.sequences.lengths[training_set.units]
@@ -187,8 +189,8 @@ class Trainer:
         def keep() -> None:
             if checkpoints is not None:
                 began, state.seconds = pace.clock(), time.perf_counter() - start
-                if spread.first():
-                    _checkpoints.write(self, checkpoints)
+                if not spread.first() or _checkpoints.try_write(self, checkpoints):
+                    self.kept = state.done
                 spread.wait()
                 pace.checkpoint_written(began)
 
@@ -201,11 +203,11 @@ class Trainer:
                 self.seen_logits[:] = np.nan
             while state.step < len(plan) and not stopped:
                 if spread.agreed(pace.must_stop()):
-                    if state.done:
+                    if state.done != self.kept:
                         keep()
+                    kept = "which are kept" if self.kept == state.done else f"{self.kept:,} of them kept"
                     raise OutOfTime(
-                        f"{self.name}: out of time after {state.done:,} of {steps:,} steps, which are kept; "
-                        f"{GO_ON}"
+                        f"{self.name}: out of time after {state.done:,} of {steps:,} steps, {kept}; {GO_ON}"
                     )
                 pace.step_begins()
                 at, rate = state.step, rate_at(state.done, steps, settings.warmup, settings.schedule)
@@ -224,7 +226,7 @@ class Trainer:
                 break
         state.seconds = time.perf_counter() - start
         self._settle()
-        return self._facts(steps, stopped)
+        return facts_of(self, steps, stopped)
 
     def train_step(
         self, micro_batches: list[Index], relative_rate: float, following: Sequence[Index] = ()
@@ -256,7 +258,10 @@ class Trainer:
 
     def _restore(self, checkpoints: Path) -> None:
         """Go on from the newest checkpoint, with its micro-batches."""
-        _checkpoints.restore(self, checkpoints)
+        if spread.first():
+            atomic.sweep(checkpoints)  # what a killed run left is as large as a checkpoint
+        spread.wait()
+        self.kept = _checkpoints.restore(self, checkpoints) or 0
         if self.state.recomputes:
             self.gradients.start_recomputing()
         if self.state.batch_tokens is not None:
@@ -326,25 +331,3 @@ class Trainer:
         elif self.ema is not None and self.state.done:
             exchange(self.parameters, self.ema)
         self.head_model.eval()
-
-    def _facts(self, steps: int, stopped: bool) -> dict[str, Any]:
-        state, device = self.state, self.policy.device
-        facts: dict[str, Any] = {
-            "optimizer_steps": state.done,
-            "planned_steps": steps,
-            "stopped_early": stopped,
-            "training_seconds": round(state.seconds, 3),
-            "training_tokens": state.real,
-            "tokens_per_second": round(state.real / state.seconds, 1) if state.seconds else None,
-            "padding_share": round(1 - state.real / state.padded, 4) if state.padded else 0.0,
-            "epoch_losses": state.losses,
-            "batch_tokens": self.gradients.budget.tokens,
-            "gradient_checkpointing": self.gradients.recomputes,
-            **self.watch.facts(),
-        }
-        if math.isfinite(state.best):
-            facts["refined_validation_loss"] = round(state.best, 6)
-            facts["best_epochs"] = round(state.best_done * self.settings.epochs / steps, 4)
-        if device.type == "cuda":
-            facts["peak_device_bytes"] = torch.cuda.max_memory_allocated(device)
-        return facts

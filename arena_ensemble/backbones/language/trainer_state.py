@@ -43,7 +43,10 @@ def exchange(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor])
 class Resumable(Protocol):
     """What a checkpoint writes and restores: a :class:`~.trainer.Trainer` seen from outside."""
 
+    name: str
     state: TrainerState
+    kept: int
+    """steps of the last checkpoint"""
     seed: int
     policy: Any
     named: dict[str, nn.Parameter]

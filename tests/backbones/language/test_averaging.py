@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
@@ -165,6 +166,12 @@ def test_what_has_no_average_is_refused(root: Path, tmp_path: Path) -> None:
     plain = recipe(root / "llama")
     fit(root, plain, tmp_path / "fold-0")
     other = Path(shutil.copytree(tmp_path / "fold-0", tmp_path / "fold-1"))
-    (other / "base.json").write_text("{}")
+    record = json.loads((other / "base.json").read_text())
+    more = {**record, "explicit": [*record["explicit"], "of_another_version"]}
+    (other / "base.json").write_text(json.dumps(more))  # the same base, read by another version
+    (tmp_path / "mean").mkdir()
+    averaging.write_average([tmp_path / "fold-0", other], tmp_path / "mean", plain)
+    record["tensors"].popitem()
+    (other / "base.json").write_text(json.dumps(record))
     with pytest.raises(ArtifactError, match="different bases or prompts"):
         averaging.write_average([tmp_path / "fold-0", other], tmp_path, plain)
