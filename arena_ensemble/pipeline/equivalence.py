@@ -18,7 +18,7 @@ from ..artifacts.cards import EquivalenceCheck, FoldCard
 from ..artifacts.files import parquet_bytes, read_content, read_table
 from ..backbones.base import Backbone, Fitted
 from ..battles import Battles
-from ..errors import MemberError
+from ..errors import ArenaError, MemberError
 from ..predictions import LOG_FLOOR, Floats
 from ..recipes import Recipe
 
@@ -117,7 +117,10 @@ def check(
         return None
     frame = read_table(folder / CHECK, read_content(folder / CHECK))
     before = frame.select(_COLUMNS).to_numpy().astype(np.float64)
-    after = backbone.predict(fitted, Battles(frame.drop(_COLUMNS)))
+    try:
+        after = backbone.predict(fitted, Battles(frame.drop(_COLUMNS)))
+    except ArenaError as error:  # NaN or infinite: it overflows where it runs now
+        raise MemberError(f"{what}: {error}; {_remedy(trained, running)}") from None
     found = EquivalenceCheck(**differences(before, after), trained=trained, running=running)
     measured = (
         f"mean KL {found.mean_kl:.2g} nats, log-probabilities differ by {found.mean_difference:.2g} on "

@@ -217,6 +217,9 @@ def test_a_broken_weight_file_is_named(road: Road, tmp_path: Path) -> None:
     (base / "model.safetensors").write_bytes(b"\xff" * 64)
     with pytest.raises(ArtifactError, match="not a safetensors file"):
         identity(base)
+    (base / "model.safetensors").rename(base / "pytorch_model.bin")
+    with pytest.raises(ArtifactError, match=r"holds no safetensors.* save it as safetensors"):
+        identity(base)
 
 
 def test_output_weights_that_are_the_embeddings_do_not_count(tmp_path: Path) -> None:

@@ -210,6 +210,26 @@ def test_above_the_tolerance_auto_leaves_them_and_true_is_refused(
     assert "set merge = false in [predict], or raise predict.tolerance" in line
 
 
+def test_what_overflows_when_it_is_merged_stays_beside_the_base(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sum beyond float16 gives NaN and no divergence to compare."""
+    plain, merge = predict(trained), adapters.merge_adapters
+
+    def overflow(module: torch.nn.Module) -> None:
+        merge(module)
+        layer, _ = adapters.merged_layers(module)[0]
+        layer.get_base_layer().weight.data.fill_(torch.inf)
+
+    monkeypatch.setattr(adapters, "merge_adapters", overflow)
+    with caplog.at_level(logging.INFO, logger="arena_ensemble"):
+        auto = predict(trained, merging('"auto"'))
+    np.testing.assert_array_equal(auto, plain)
+    assert sum("stay beside the base: " in line and "NaN" in line for line in caplog.messages) == 3
+    with pytest.raises(MemberError, match=r"merged in bfloat16: .* NaN .*; set merge = false in \[predict\]"):
+        predict(trained, merging("true"))
+
+
 def test_what_cannot_be_measured_is_not_merged(
     trained: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

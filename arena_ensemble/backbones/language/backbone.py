@@ -30,6 +30,7 @@ from . import adapters, checkpoints, fold_record, generation_checks, loading, sp
 from .encoder import PromptEncoder, identity
 from .model import MemberModel
 from .opening import BuildHead, build_model, fresh_model, open_encoder
+from .out_of_memory import named
 from .reward_base import fit_margin, put_margin
 from .spread_member import SpreadMember, is_wanted
 from .starting import start_from
@@ -39,6 +40,8 @@ from .training_data import training_set_of
 
 _log = logging.getLogger(__name__)
 _BASE: Final = "base"
+_LESS: Final = "set adapter.quantise = '4bit', adapter.kind = 'lora' or train.early_stopping = 0"
+_LESS_TO_PREDICT: Final = "set quantise = '4bit' and merge = false in [predict]"
 
 
 class LanguageModel:
@@ -119,7 +122,8 @@ class LanguageModel:
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(recipe.seed)
-            member = build_model(encoder, self.build)
+            with named(f"loading of {recipe.name or 'a member'}", _LESS):
+                member = build_model(encoder, self.build)
             trained = adapters.trained_parameters(member.head_model)
             if start is not None:
                 member.facts["start"] = start_from(member, start)
@@ -164,16 +168,17 @@ class LanguageModel:
             encoder, train, rows=kept, soft_targets=soft_targets, weights=weights
         )
         facts = {**member.facts, "truncation": cut}
-        facts |= generation_checks.check(member, training_set.sequences)
-        return facts | train_member(
-            member,
-            training_set,
-            train.take(held),
-            folder=folder,
-            resume=resume,
-            on_progress=on_progress,
-            deadline=deadline,
-        )
+        with named(f"training of {recipe.name or 'a member'}", _LESS):
+            facts |= generation_checks.check(member, training_set.sequences)
+            return facts | train_member(
+                member,
+                training_set,
+                train.take(held),
+                folder=folder,
+                resume=resume,
+                on_progress=on_progress,
+                deadline=deadline,
+            )
 
     def _zero_shot(self, member: MemberModel, train: Battles) -> dict[str, Any]:
         encoder = member.encoder
@@ -206,15 +211,17 @@ class LanguageModel:
             group.load(folder=folder, recipe=recipe, cache=cache)
             return group
         encoder, kept = self.open_fold(folder, recipe.for_prediction(), cache)
-        member = fresh_model(encoder, self.build)
-        if recipe.has_weights:
-            adapters.load_weights(member.head_model, folder / adapters.WEIGHTS)
+        with named(f"loading of {recipe.name or 'a member'}", _LESS_TO_PREDICT):
+            member = fresh_model(encoder, self.build)
+            if recipe.has_weights:
+                adapters.load_weights(member.head_model, folder / adapters.WEIGHTS)
         member.shift = None if kept.get("shift") is None else np.asarray(kept["shift"], dtype=np.float64)
         member.sharpness = float(kept.get("sharpness", 1.0))
         margin = kept.get("margin")
         member.margin = None if margin is None else Symmetric(**margin)
         member.facts = kept["facts"]
-        return member.ready(rounded=recipe.merges)
+        with named(f"merging of {recipe.name or 'a member'}", _LESS_TO_PREDICT):
+            return member.ready(rounded=recipe.merges)
 
     def open_fold(self, folder: Path, recipe: Recipe, cache: Path) -> tuple[PromptEncoder, dict[str, Any]]:
         """The encoder of a fitted fold, on the base that it was trained on, and what `fit` kept beside it.

@@ -78,6 +78,11 @@ class BaseIdentity:
     def of(cls, folder: Path, config: Any) -> BaseIdentity:
         """The identity of a folder with config.json and safetensors; ``config`` is the parsed former."""
         files = weight_files(folder)
+        if not files:
+            raise ArtifactError(
+                f"{folder}: holds no safetensors: the base's weights are missing or of another kind; copy "
+                "it anew, or save it as safetensors (Python: from_pretrained, save_pretrained)"
+            )
         known = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
         full = _architecture(json.loads(config.to_json_string(use_diff=False)))
         stated = _architecture(json.loads((folder / "config.json").read_text(encoding="utf-8")))

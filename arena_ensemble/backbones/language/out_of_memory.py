@@ -19,14 +19,14 @@ from ...errors import MemberError
 from .batching import Index, split_by_tokens
 
 _log = logging.getLogger(__name__)
-_SIGNS: Final = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_SIGNS: Final = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
 """in messages of RuntimeErrors: of CUDA and its libraries, of PyTorch's allocator on a CPU"""
 T = TypeVar("T")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that a device or the machine has no memory left for tensors."""
-    if isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
@@ -35,7 +35,7 @@ def attempt(work: Callable[[], T]) -> T | None:
     """What ``work`` returns; None where memory ran out, with what its frames held given back."""
     try:
         return work()
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     # out here the error is gone, and with it the frames whose tensors it kept alive
@@ -43,6 +43,27 @@ def attempt(work: Callable[[], T]) -> T | None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return None
+
+
+@contextlib.contextmanager
+def named(what: str, remedy: str) -> Iterator[None]:
+    """Out of memory where nothing can be cut finer (loading, a copy of weights), as an error with what helps.
+
+    Raises
+    ------
+    MemberError
+        Memory ran out inside, of the device or of the machine.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise MemberError(
+            f"{what}: out of memory{_free()} ({first[:200]}): end what else uses the memory, {remedy}, or "
+            "take a smaller base"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -56,7 +77,7 @@ def remedied(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise MemberError(
@@ -125,8 +146,8 @@ class TokenBudget:
         """Work went well at this size: log it, if it is new."""
         if self._new:
             _log.warning(
-                "%s: out of memory; it goes on in micro-batches of %d tokens, which changes no result but by "
-                "rounding",
+                "%s: out of memory; it goes on in micro-batches of %d tokens, which changes results by "
+                "rounding alone, and by what dropout leaves out where there is some",
                 self.what,
                 self.tokens,
             )

@@ -283,18 +283,18 @@ class Trainer:
 
     def _update(self) -> None:
         """Clip the gradients, move the parameters, and follow them with the moving average."""
-        if self.settings.max_grad_norm:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         with remedied(f"training of {self.name}: optimizer step {self.state.done + 1}"):
+            if self.settings.max_grad_norm:
+                self.scaler.unscale_(self.optimizer)
+                torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
             self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.ema is not None:
-            with torch.no_grad():
-                # early averages lean on few steps, so the decay itself warms up
-                decay = min(self.settings.ema, (1 + self.state.done) / (10 + self.state.done))
-                torch._foreach_lerp_(self.ema, [p.detach().float() for p in self.parameters], 1 - decay)
+            self.scaler.update()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.ema is not None:
+                with torch.no_grad():
+                    # early averages lean on few steps, so the decay itself warms up
+                    decay = min(self.settings.ema, (1 + self.state.done) / (10 + self.state.done))
+                    torch._foreach_lerp_(self.ema, [p.detach().float() for p in self.parameters], 1 - decay)
 
     def _report(self, loss: float, steps: int, on_progress: Progress | None, on_log: Log | None) -> None:
         done = self.state.done
