@@ -31,7 +31,7 @@ def load_any_share(member: MemberArtifacts, key: PredictionKey) -> Predictions |
     return next((part for part in parts if part.fold[0] == key.fold), None)
 
 
-def test_models(member: MemberArtifacts) -> tuple[int, ...] | None:
+def models_of_test(member: MemberArtifacts) -> tuple[int, ...] | None:
     """Which models gave the member's last test predictions: folds, `REFIT` or `AVERAGED`; None for all folds.
 
     None too where there are none, or where nobody knows.
@@ -43,4 +43,5 @@ def test_models(member: MemberArtifacts) -> tuple[int, ...] | None:
     if key is None or key.use_folds is None:
         return None
     alone = {fold_name(one): (one,) for one in (REFIT, AVERAGED)}
-    return alone.get(key.use_folds) or tuple(int(fold) for fold in key.use_folds.split(","))
+    numbers = [int(fold) for fold in key.use_folds.split(",") if fold.isdecimal()]
+    return alone.get(key.use_folds) or tuple(numbers) or None

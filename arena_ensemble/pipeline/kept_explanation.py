@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from ..artifacts.cards import GammaNote
 from ..artifacts.members import MemberArtifacts
-from ..artifacts.share_shards import test_models
+from ..artifacts.share_shards import models_of_test
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
 from ..errors import InputError
@@ -66,7 +66,7 @@ def _kept_views(
 ) -> dict[str, View] | None:
     """Each member's view of the battle; None where one has no predictions of the file."""
     parts, n_classes = {}, ensemble.card.n_classes
-    models = {name: test_models(MemberArtifacts(place, name)) for name in ensemble.members}
+    models = {name: models_of_test(MemberArtifacts(place, name)) for name in ensemble.members}
     for name in ensemble.members:
         try:
             found, folds = load_begun(place, name, test, n_classes, use_folds=models[name])
