@@ -228,10 +228,12 @@ def predict(
         "gammas": prediction.gammas,
         "left_out": prediction.left_out,
         "fewer_folds": prediction.fewer_folds,
+        "partly": prediction.partly,
         "late": prediction.late,
         "second_order": prediction.second_order,
     }
-    code = OUT_OF_TIME if prediction.late else PARTLY if prediction.left_out else 0
+    lost = prediction.left_out or prediction.partly
+    code = OUT_OF_TIME if prediction.late else PARTLY if lost else 0
     return Result(facts, summary.prediction_text(prediction, target), code)
 
 

@@ -135,7 +135,11 @@ def _warnings(result: RunResult, shown: Collection[tuple[str, str]] = ()) -> lis
 def prediction_text(prediction: EnsemblePrediction, target: Path) -> str:
     """What was left out of a prediction of new battles, for people, and where it lies."""
     lines = [f"member {name} LEFT OUT: {why}" for name, why in prediction.left_out.items()]
-    lines += [f"member {name}: {what} predicted in time" for name, what in prediction.fewer_folds.items()]
+    lines += [
+        f"member {name}: {what} predicted" + (" in time" if name in prediction.late else "")
+        for name, what in prediction.fewer_folds.items()
+    ]
+    lines += [f"member {name} FAILED IN PART: {why}" for name, why in prediction.partly.items()]
     lines += [
         f"member {name}: {share:.0%} of its rows predicted in the second order in time"
         for name, share in prediction.second_order.items()

@@ -28,7 +28,9 @@ class EnsemblePrediction:
     left_out: dict[str, str] = field(default_factory=dict)
     """member → why it has no part in this prediction; a pool of the others took the stacker's place"""
     fewer_folds: dict[str, str] = field(default_factory=dict)
-    """member → how many of its fold models predicted in time"""
+    """member → how many of its fold models predicted, where not all did"""
+    partly: dict[str, str] = field(default_factory=dict)
+    """member → which of its fold models failed and why; the others predicted"""
     late: dict[str, str] = field(default_factory=dict)
     """member → what of it the time was not enough for"""
     second_order: dict[str, float] = field(default_factory=dict)

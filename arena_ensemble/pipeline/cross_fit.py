@@ -116,6 +116,8 @@ def run_job(
             Wave(job, ready, result, place, record, tell).run(costs)
         for name, why in result.failed.items():
             record.member_ended(name, None, why)
+        for name, why in result.partly.items():
+            record.member_ended(name, None, f"{why}; its other folds have predicted")
     return result
 
 

@@ -27,6 +27,8 @@ class RunResult:
     """member → why, with the fold where there is one"""
     alarms: dict[str, list[str]] = field(default_factory=dict)
     """member → signs that it has learned nothing"""
+    partly: dict[str, str] = field(default_factory=dict)
+    """member → which of its fold models failed in a prediction and why; the others have predicted"""
     bugs: list[Exception] = field(default_factory=list)
     """errors that are no member's fault; they do not stop the others either"""
     late: dict[str, str] = field(default_factory=dict)

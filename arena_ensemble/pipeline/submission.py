@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from .combining import EnsemblePrediction, combine_folds
 from .ensemble import Ensemble
 from .guards import check_tests
 from .job import Job
+from .run_result import RunResult
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +69,11 @@ def combine_survivors(
     workspace: Workspace,
     ensemble: Ensemble,
     test: Battles,
-    failed: Mapping[str, str],
-    late: Mapping[str, str],
+    result: RunResult,
     *,
-    second_order: Mapping[str, float] | None = None,
     use_folds: tuple[int, ...] | None = None,
 ) -> EnsemblePrediction:
-    """The prediction from what is there: of a late member the folds that predicted in time.
+    """The prediction from what is there: of members that are late or failed in part, their other folds.
 
     Where a member is missing altogether, the best of the kept pools of the others takes the stacker's place.
 
@@ -86,9 +84,10 @@ def combine_survivors(
     OutOfTime
         No member has predicted a fold.
     """
-    by_fold, left_out, fewer = {}, dict(failed), {}
+    late = result.late
+    by_fold, left_out, fewer = {}, dict(result.failed), {}
     for name in ensemble.members:
-        if name in failed:
+        if name in result.failed:
             continue
         parts, folds = load_begun(workspace, name, test, ensemble.card.n_classes, use_folds=use_folds)
         if parts:
@@ -112,13 +111,15 @@ def combine_survivors(
     _check_external(workspace, by_fold, features, None)
     for name, why in left_out.items():
         log.warning("left out: member %s (%s)", name, why)
-    cut = {name: share for name, share in (second_order or {}).items() if name in by_fold}
+    cut = {name: share for name, share in result.second_order.items() if name in by_fold}
+    partly = {name: why for name, why in result.partly.items() if name in by_fold}
     for name, share in cut.items():
         log.warning(
             "out of time: member %s predicted %.0f %% of the rows in the second order", name, 100 * share
         )
     for name, what in fewer.items():
-        log.warning("out of time: member %s predicted with %s", name, what)
+        why = f"failed in part ({partly[name]})" if name in partly else "out of time"
+        log.warning("%s: member %s predicted with %s", why, name, what)
     if left_out:
         assert pool is not None
         prediction = combine_folds(by_fold, pool.log_probs, n_classes=ensemble.card.n_classes)
@@ -128,6 +129,7 @@ def combine_survivors(
         prediction,
         left_out=left_out,
         fewer_folds=fewer,
+        partly=partly,
         late=dict(late),
         second_order=cut,
         test=test.digest(outcomes=False),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from ..artifacts.share_shards import key_of_any_share
 from ..errors import ArenaError, OutOfTime, StaleError
 from ..planning.costs import MemberCost
 from ..recipes import Recipe
@@ -16,8 +18,10 @@ from .job import FoldTask, Job
 from .pilot import time_untimed
 from .recording import Recorder
 from .run_costs import fitting_workers, in_order
-from .run_result import RunResult
+from .run_result import EXPECTED, RunResult, described
 from .second_orders import first_orders, second_orders, with_first_order
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Finished = Callable[[Sequence[str]], None]
@@ -95,6 +99,8 @@ class Wave:
         self.earlier, self.done, self.begun = list(result.finished), set[str](), set[str]()
         self.by_fold = job.train is None and job.deadline is not None
         """whatever comes, every member's first fold before any second one"""
+        self.broken: dict[str, dict[str, Exception]] = {}
+        """member → the label of each of its tasks that failed and cost no more than its fold"""
         self.seconds: dict[str, float] = {}
 
     def run(self, costs: Mapping[str, MemberCost]) -> None:
@@ -118,6 +124,7 @@ class Wave:
             self._run_by_fold(sorted(ready, key=lambda task: task.fold), workers)
         else:
             self._run_by_member(ready, workers)
+        self._say_broken()
         self.result.finished += [name for name in self.recipes if name in self.done]
 
     def _run_by_member(self, ready: Sequence[FoldTask], workers: int) -> None:
@@ -140,26 +147,65 @@ class Wave:
 
     def _perform(self, todo: Sequence[FoldTask], workers: int, *, last: bool) -> None:
         """Run tasks; those of which more is to come are not ``last``."""
+        while todo:
+            ended, go_on = set[str](), set[str]()
+            for task, error in self.executor.run(self.job, todo, workers, self.record, self.seconds):
+                ended.add(task.label)
+                if self._ended(task, error, last=last):
+                    go_on.add(task.member)
+            # of a member of which a task fails the executor leaves the rest
+            todo = [task for task in todo if task.member in go_on and task.label not in ended]
+
+    def _ended(self, task: FoldTask, error: Exception | None, *, last: bool) -> bool:
+        """Take in a task that ended; whether it failed and the rest of its member is to run all the same."""
         result, record = self.result, self.record
-        for task, error in self.executor.run(self.job, todo, workers, record, self.seconds):
-            if isinstance(error, OutOfTime):
-                result.late.setdefault(task.member, str(error))
-                record.ended(task.label, error)
+        if isinstance(error, OutOfTime):
+            result.late.setdefault(task.member, str(error))
+            record.ended(task.label, error)
+            return False
+        goes_on = error is not None and self._costs_its_fold(task, error)
+        if error is None and self.by_fold:
+            self.begun.add(task.member)
+        whole = task in self.left[task.member]
+        if whole or last or error is not None:
+            where = " predicted" if task.label in self.fitted else tasks.where_fitted(self.job, task)
+            loss = held_out_loss(self.job, task, error)
+            record.ended(task.label, error, where=where, loss=loss)
+        self.waiting[task.member] -= whole and error is None
+        if not self.waiting[task.member]:
+            self._finish(task.member)
+        if not self.waiting[task.member] or self.by_fold:
+            self._tell(self.done | self.begun - set(result.failed))
+        return goes_on
+
+    def _costs_its_fold(self, task: FoldTask, error: Exception) -> bool:
+        """Note an error. It costs a prediction by several folds one, unless two fail and none is there."""
+        member, result = task.member, self.result
+        if self.job.train is None and len(self.planned[member]) > 1 and isinstance(error, EXPECTED):
+            broken = self.broken.setdefault(member, {})
+            broken[task.label] = error
+            if len(broken) == 1 or self._predicted(member):
+                log.error("%s failed: %s", task.label, described(error))
+                return True
+        result.fail(member, task.label, error)
+        return False
+
+    def _predicted(self, member: str) -> bool:
+        """Whether a fold of the member has predicted the test rows, in one order at least."""
+        artifacts = self.job.artifacts(member)
+        keys = [task.test_key for task in self.planned[member] if task.test_key is not None]
+        return any(key_of_any_share(artifacts, key) is not None for key in keys)
+
+    def _say_broken(self) -> None:
+        """Name the members that predict with fewer folds, or with none."""
+        for member, broken in self.broken.items():
+            if member in self.result.failed:
                 continue
-            if error is not None:
-                result.fail(task.member, task.label, error)
-            elif self.by_fold:
-                self.begun.add(task.member)
-            whole = task in self.left[task.member]
-            if whole or last or error is not None:
-                where = " predicted" if task.label in self.fitted else tasks.where_fitted(self.job, task)
-                loss = held_out_loss(self.job, task, error)
-                record.ended(task.label, error, where=where, loss=loss)
-            self.waiting[task.member] -= whole
-            if not self.waiting[task.member]:
-                self._finish(task.member)
-            if not self.waiting[task.member] or self.by_fold:
-                self._tell(self.done | self.begun - set(result.failed))
+            if self._predicted(member):
+                each = (f"{label.removeprefix(f'{member} ')}: {described(e)}" for label, e in broken.items())
+                self.result.partly[member] = "; ".join(each)
+            else:
+                self.result.fail(member, *next(iter(broken.items())))
 
     def _finish(self, name: str) -> None:
         card = self._guarded(name, partial(finish_member, self.job, self.planned[name]))

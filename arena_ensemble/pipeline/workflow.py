@@ -242,12 +242,12 @@ def predict(
     estimated from those that predicted. ``"refit"`` is the model of all rows, ``"averaged"`` one model of the
     folds' averaged weights, made here if need be (lexical members use all folds).
 
-    A member that fails, or whose models are missing or damaged, is left out and named in the prediction's
-    ``left_out``: of the pools kept with the ensemble, the best of the other members' then takes the
-    stacker's place. ``strict`` refuses instead. ``early`` is a file to keep a valid submission in while
-    members predict: first the prior, then such pools. With ``hours`` every member's first fold comes before
-    any second one, and the second order of the answers last, for as many rows as the time then holds; what is
-    there when the hours are over is the prediction.
+    A fold model that fails or is damaged is left out (``partly`` of the prediction), and so is a member of
+    which no fold predicts (``left_out``): of the pools kept with the ensemble, the best of the other members'
+    then takes the stacker's place. ``strict`` refuses instead. ``early`` is a file to keep a valid submission
+    in while members predict: first the prior, then such pools. With ``hours`` every member's first fold comes
+    before any second one, and the second order of the answers last, for as many rows as the time then holds;
+    what is there when the hours are over is the prediction.
 
     Raises
     ------
@@ -289,21 +289,15 @@ def predict(
         for name, error in lost.items():
             result.unplanned[name] = error
             result.fail(name, "", error)
-        there = result.finished or result.late
+        if strict:
+            result.failed |= result.partly
+        there = result.finished or result.late or result.partly
         if result.failed and (strict or not there or ensemble.fallback is None):
             if len(result.unplanned) == len(result.failed):
                 raise next(iter(result.unplanned.values()))
             raise_if_failed(result)
-        if result.failed or result.late:
-            return submission.combine_survivors(
-                place,
-                ensemble,
-                battles,
-                result.failed,
-                result.late,
-                second_order=result.second_order,
-                use_folds=folds,
-            )
+        if result.failed or result.late or result.partly:
+            return submission.combine_survivors(place, ensemble, battles, result, use_folds=folds)
         return submission.combine_test(place, ensemble, battles, all_folds=folds is None)
 
 

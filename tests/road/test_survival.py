@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arena_ensemble import cli, read_battles, sample
+from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.errors import ArtifactError
+from arena_ensemble.features import extract
 from arena_ensemble.io import check_submission
 from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.pipeline.fallback import ALL_SETS, Fallback, Pool, fit_fallback, fit_pool
@@ -135,6 +137,52 @@ def test_an_early_write_that_fails_costs_the_run_nothing(
     assert "stays as it is: [Errno 28] No space left on device" in capsys.readouterr().err
 
 
+def damage(fold: Path) -> None:
+    next(path for path in fold.iterdir() if path.name != "card.json").write_bytes(b"{}")
+
+
+@pytest.mark.parametrize(("fold", "options"), [(0, ()), (0, ("--hours", "9")), (2, ()), (2, ("--jobs", "2"))])
+def test_a_fold_that_cannot_predict_costs_itself(
+    carried: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], fold: int,
+    options: tuple[str, ...],
+) -> None:  # fmt: skip
+    shutil.copytree(carried, tmp_path / "whole")
+    damage(carried / "models" / "more" / f"fold-{fold}")
+    assert predict(trained, carried, "--json", *options) == 4
+    told = capsys.readouterr()
+    facts = json.loads(told.out)
+    assert facts["left_out"] == facts["late"] == {}
+    assert facts["fewer_folds"] == {"more": "2 of 3 fold models"}
+    assert f"fold {fold}: " in facts["partly"]["more"]
+    assert "a file is missing or its SHA-256 differs" in facts["partly"]["more"]
+    assert f"more fold {fold} failed: " in told.err
+    # by hand: the ensemble of all that a whole workspace predicts but for that fold
+    assert predict(trained, tmp_path / "whole") == 0
+    capsys.readouterr()
+    by_fold = {name: MemberArtifacts(Workspace(tmp_path / "whole"), name).load_test() for name in MEMBERS}
+    del by_fold["more"][fold]
+    new = read_battles(trained / "new.csv")
+    aligned = {name: [part.aligned_to(new.ids) for part in parts] for name, parts in by_fold.items()}
+    expected = np.exp(Ensemble.load(carried).combine(aligned, extract(new)).log_probs)
+    written = pl.read_csv(carried / "submission.csv").select(pl.exclude("id")).to_numpy()
+    np.testing.assert_allclose(written, expected, atol=1e-12)
+    assert predict(trained, carried, *options) == 4
+    assert f"member more: 2 of 3 fold models predicted\nmember more FAILED IN PART: fold {fold}" in (
+        capsys.readouterr().out
+    )
+    assert predict(trained, carried, "--strict") == 4
+    assert f"member more: fold {fold}: " in capsys.readouterr().err
+
+
+def test_what_most_likely_fails_each_time_is_tried_twice(
+    carried: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for fold in (0, 1):
+        damage(carried / "models" / "more" / f"fold-{fold}")
+    assert predict(trained, carried, "--json") == 4
+    assert list(json.loads(capsys.readouterr().out)["left_out"]) == ["more"]
+
+
 @pytest.mark.parametrize("how", ["folder", "fold", "edited"])
 def test_a_member_that_cannot_predict_is_left_out(
     carried: Path, trained: Path, capsys: pytest.CaptureFixture[str], how: str,
@@ -147,7 +195,9 @@ def test_a_member_that_cannot_predict_is_left_out(
         for path in lost.glob("fold-*"):
             shutil.rmtree(path)
     else:
-        (next(p for p in (lost / "fold-1").iterdir() if p.name != "card.json")).write_bytes(b"{}")
+        for fold in ("fold-1", "fold-2"):
+            damage(lost / fold)
+        shutil.rmtree(lost / "fold-0")
     assert predict(trained, carried, "--strict", "--out", str(carried / "strict.csv")) in (1, 4)
     capsys.readouterr()
     assert predict(trained, carried, "--json") == 4
@@ -170,7 +220,7 @@ def test_a_member_that_cannot_predict_is_left_out(
 def test_where_every_member_fails_the_prior_stays_and_the_error_is_told(
     carried: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for path in carried.glob("models/*/fold-0/*"):
+    for path in carried.glob("models/*/fold-*/*"):
         if path.name != "card.json":
             path.write_bytes(b"")
     assert predict(trained, carried) == 4
