@@ -62,7 +62,7 @@ INSIDE = {
     "refusals fallback ensemble build submission "
     "standing imported external leak_audit export adapter_import member_recipes arguments experiment "
     "workflow",
-    "kaggle": "contents unpack wheels notebook pack image rehearsal",
+    "kaggle": "sources contents unpack wheels notebook pack image rehearsal",
     "judging": "question answers store client run",
     "serving": "schema service gate measures frame app server",
     "report": "tables svg intervals reliability_chart line_chart rungs clipping battle_view comparison cuts "

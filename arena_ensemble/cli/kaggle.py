@@ -17,6 +17,9 @@ from .runner import Result, WorkspaceOption
 if TYPE_CHECKING:
     from ..kaggle import pack, rehearsal
 
+_IMAGES = ("3.12", "3.13")
+"""Pythons of Kaggle's image: Kaggle/docker-python v170, and its pull request 1562 of 2026-09-28"""
+
 
 def kaggle_pack(
     out: Annotated[Path, typer.Option(metavar="DIR", help="new folder: dataset/ and notebook/ to upload")],
@@ -38,7 +41,12 @@ def kaggle_pack(
         typer.Option(metavar="OWNER/MODEL/FRAMEWORK/VARIATION/N", help="a Kaggle Model to mount (repeat)"),
     ] = None,
     python: Annotated[
-        str, typer.Option(metavar="3.N", help="Python of Kaggle's image", show_default="this one")
+        str,
+        typer.Option(
+            metavar="3.N[,3.N]",
+            help="Python of Kaggle's image; several: whichever it has",
+            show_default="this one",
+        ),
     ] = "",
     image_has: Annotated[
         list[str] | None,
@@ -46,7 +54,7 @@ def kaggle_pack(
     ] = None,
     extra: Annotated[
         list[str] | None,
-        typer.Option(metavar="EXTRA", help="extras to install there, such as quantised (repeat)"),
+        typer.Option(metavar="EXTRA", help="extras to install there, beside what the members need (repeat)"),
     ] = None,
     full_precision: Annotated[
         bool, typer.Option("--full-precision", help="store adapters as trained, not in 16 bits")
@@ -55,6 +63,12 @@ def kaggle_pack(
     hours: Annotated[
         float, typer.Option(min=0.1, help="what the notebook's prediction may take; see docs/deadlines.md")
     ] = 8.5,
+    machine: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="accelerator as Kaggle names it: NvidiaTeslaT4 is two T4, NvidiaL4"
+        ),
+    ] = "NvidiaTeslaT4",
     no_gpu: Annotated[bool, typer.Option("--no-gpu", help="a notebook without an accelerator")] = False,
     wheel: Annotated[
         Path | None, typer.Option(metavar="FILE", help="this package's wheel, where its source is not here")
@@ -88,7 +102,7 @@ def kaggle_pack(
         extras=tuple(extra or ()),
         model_sources=tuple(model_source or ()),
         wheel=wheel,
-        gpu=not no_gpu,
+        machine="" if no_gpu else machine,
     )
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     place = Workspace(workspace)
@@ -96,9 +110,11 @@ def kaggle_pack(
         written = pack.write_pack(place, out, options, python=python or here)
     facts, lines = written.facts(), _lines(written)
     if test is not None:
-        found = rehearsal.rehearse(out, place, test, rows=rows)
+        found = rehearsal.rehearse(out, place, test, rows=rows, bases=options.bases)
         facts["rehearsal"] = asdict(found)
         lines += _rehearsal_lines(found)
+    if owner == "OWNER":
+        lines += ["put your Kaggle user name in place of OWNER in both metadata files, or pack with --owner"]
     lines += [
         f"next: kaggle datasets create -p {out / pack.DATASET} --dir-mode zip, "
         f"then kaggle kernels push -p {out / pack.NOTEBOOK}"
@@ -111,6 +127,11 @@ def _lines(written: pack.Pack) -> list[str]:
         f"{written.folder}: {_size(written.total_bytes)}, of which wheels for Python {written.python} "
         f"{_size(written.wheel_bytes)}"
     ]
+    if not {*written.python.split(", ")} & {*_IMAGES}:
+        lines += [
+            f"Kaggle's image had Python {' or '.join(_IMAGES)} in autumn 2026: pack with --python "
+            f"{','.join(dict.fromkeys([*written.python.split(', '), *_IMAGES]))} to suit both"
+        ]
     for member in written.members:
         base = f", base {member.base}" if member.base else ""
         lines.append(f"  {member.name}: {member.what}, {_size(member.size)}{base}")

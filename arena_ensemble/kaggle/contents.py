@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from ..pipeline import averaging, fitted
 from ..pipeline.arguments import UseFolds, folds_of
 from ..pipeline.ensemble import Ensemble
 from ..recipes import Recipe, load_recipe
+from .sources import KAGGLE_INPUT
 
-KAGGLE_INPUT: Final = "/kaggle/input/"
 BASES: Final = "bases"
 WORKSPACE: Final = "workspace"
 
@@ -37,6 +38,8 @@ class PackedMember:
     """where its base lies: a path inside the pack, or one below ``/kaggle/input/``; empty for none"""
     what: str = ""
     """its models in words: so many folds, ``refit`` or ``averaged``"""
+    extras: tuple[str, ...] = ()
+    """extras of this package that its prediction needs"""
 
 
 def pack_members(
@@ -67,7 +70,10 @@ def pack_members(
     ensemble = Ensemble.load(workspace)
     place = Workspace(target / WORKSPACE)
     folds = folds_of(use_folds)
-    packed = [_pack_member(workspace, place, name, target, bases, half, folds) for name in ensemble.members]
+    copied: dict[Path, str] = {}
+    packed = [
+        _pack_member(workspace, place, name, target, bases, half, folds, copied) for name in ensemble.members
+    ]
     shutil.copytree(workspace.oof / ENSEMBLE, place.oof / ENSEMBLE, ignore=shutil.ignore_patterns("test.*"))
     if (
         unused := set(bases)
@@ -93,6 +99,7 @@ def _pack_member(
     bases: Mapping[str, str],
     half: bool,
     use_folds: tuple[int, ...] | None,
+    copied: dict[Path, str],
 ) -> PackedMember:
     member, copy = MemberArtifacts(workspace, name), MemberArtifacts(place, name)
     card = member.card()
@@ -126,13 +133,25 @@ def _pack_member(
     for file in (cards.CARD, OOF):  # out of fold: the ensemble is chosen again where a member fails
         if (member.predictions / file).is_file():
             shutil.copy2(member.predictions / file, copy.predictions / file)
-    base = _pack_base(recipe, target, bases, workspace.cache)
+    base = _pack_base(recipe, target, bases, workspace.cache, copied)
     what = names if names in ("refit", "averaged") else f"{len(keys)} folds"
-    return PackedMember(name, len(keys), folder_size(copy.models), base, what)
+    return PackedMember(name, len(keys), folder_size(copy.models), base, what, _extras(recipe))
 
 
-def _pack_base(recipe: Recipe, target: Path, bases: Mapping[str, str], cache: Path) -> str:
+def _extras(recipe: Recipe) -> tuple[str, ...]:
+    """The extras without which a member cannot predict."""
+    if not head_of(recipe.backbone).needs_base:
+        return ()
+    quantised = recipe.for_prediction().adapter.quantise != "none"
+    return (*(["quantised"] if quantised else []), *(["unsloth"] if recipe.loader == "unsloth" else []))
+
+
+def _pack_base(
+    recipe: Recipe, target: Path, bases: Mapping[str, str], cache: Path, copied: dict[Path, str]
+) -> str:
     """Copy the base of a member, once for all that share it, or note where Kaggle has it.
+
+    ``copied`` is folder → its place in the pack: folders of one name (a version's number) may be two bases.
 
     One in GGUF travels dequantised, so that the notebook needs no reader.
     """
@@ -152,10 +171,20 @@ def _pack_base(recipe: Recipe, target: Path, bases: Mapping[str, str], cache: Pa
             f"--base {recipe.name}=DIR, which is copied, or --base {recipe.name}={KAGGLE_INPUT}… for a base "
             "among Kaggle's Models"
         )
-    inside = Path(BASES) / folder.resolve().name
-    if not (target / inside).exists():
+    real = folder.resolve()
+    if real not in copied:
+        inside = Path(BASES) / real.name
+        if (target / inside).exists():
+            inside = inside.with_name(f"{real.name}-{len(copied)}")
         shutil.copytree(folder, target / inside, ignore=shutil.ignore_patterns(".git", ".cache"))
-    return str(inside)
+        copied[real] = str(inside)
+    return copied[real]
+
+
+def digest_of_cards(folder: Path) -> str:
+    """SHA-256 of all cards below a folder, each of which has those of its files."""
+    found = sorted(folder.rglob(cards.CARD))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in found)).hexdigest()
 
 
 def folder_size(folder: Path) -> int:

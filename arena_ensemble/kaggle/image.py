@@ -60,9 +60,25 @@ def build(folder: Path, image_has: Sequence[str], without: Sequence[str]) -> Pat
     for path in _files(image_has, set(map(canonicalize_name, without))):
         if not (site / path.name).exists():
             (site / path.name).symlink_to(path)
+    _old_torchao(site)
     (site / "_rehearsal_no_network.py").write_text(_NO_NETWORK)
     (site / "_rehearsal_no_network.pth").write_text("import _rehearsal_no_network\n")
     return folder / "bin" / "python"
+
+
+def _old_torchao(site: Path) -> None:
+    """A torchao that is there and too old for PEFT, as in the images of Kaggle and Colab.
+
+    Of 0.10.0 (unslothai/notebooks, pull request 258 of April 2026): PEFT's question whether there is one
+    raises an error then.
+    """
+    if (site / "torchao").exists():
+        return
+    (site / "torchao").mkdir()
+    (site / "torchao" / "__init__.py").write_text('__version__ = "0.10.0"\n')
+    facts = site / "torchao-0.10.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: torchao\nVersion: 0.10.0\n")
 
 
 def environment(root: Path) -> Mapping[str, str]:

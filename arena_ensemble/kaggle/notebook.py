@@ -10,6 +10,9 @@ from typing import Any, Final
 from ..pipeline.arguments import UseFolds
 
 NOTEBOOK: Final = "notebook.ipynb"
+MACHINE: Final = "NvidiaTeslaT4"
+"""Two T4 (Kaggle/kaggle-cli, pull request 1198 of September 2026). With ``enable_gpu`` alone its command line
+asked for a P100, which PyTorch's present builds do not serve, until Kaggle retired it on 2026-09-15."""
 _TITLE: Final = (
     "# Predictions of an arena-ensemble\n"
     "Installs the wheels of the pack, copies its workspace to where it can be written, and predicts the test "
@@ -23,37 +26,56 @@ _FIND: Final = """
     from pathlib import Path
 
     KAGGLE = Path(os.environ.get("KAGGLE_ROOT", "/kaggle"))  # another root only for a rehearsal
-    depths = ("*", "*/*", "*/*/*")
-    PACK = next(path.parent for d in depths for path in KAGGLE.glob(f"input/{{d}}/arena-pack.json"))
-    DATA = next(path for d in depths for path in KAGGLE.glob(f"input/{{d}}") if path.name == {competition!r})
+    COMPETITION = {competition!r}
+    # input/NAME, or input/datasets/OWNER/NAME and input/competitions/NAME; an upload by hand adds a folder
+    folders = [path for depth in range(1, 5) for path in sorted(KAGGLE.glob("input" + "/*" * depth))]
+    packs = [path for path in folders if (path / "arena-pack.json").is_file()]
+    assert packs, "no arena-pack.json below /kaggle/input: add the dataset of the pack to this notebook"
+    PACK = packs[0]
+    assert (PACK / "wheels").is_dir(), "the pack has no wheels: upload it with --dir-mode zip"
+    data = [path for path in folders if path.name == COMPETITION]
+    tests = [path / name for path in data for name in ("test.parquet", "test.csv") if (path / name).is_file()]
+    assert tests, f"no test file of {{COMPETITION}} below /kaggle/input: add the competition to this notebook"
+    TEST = tests[0]
     os.environ["HF_HUB_OFFLINE"] = "1"
     """
 _INSTALL: Final = """
+    pythons = json.loads((PACK / "arena-pack.json").read_text())["pythons"]
+    here = "%d.%d" % sys.version_info[:2]
+    assert here in pythons, (
+        f"the wheels are for Python {', '.join(pythons)} and this image has {here}: pack again with "
+        f"--python {here}, or pin this notebook to an image with the other"
+    )
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     wheels = ["--no-index", "--find-links", str(PACK / "wheels"), "-r", str(PACK / "requirements.txt")]
-    subprocess.run([*pip, *wheels], check=True)
+    done = subprocess.run([*pip, *wheels], check=False)
+    assert done.returncode == 0, "the wheels cannot be installed: pip says above which one, and why"
     """
 _PREDICT: Final = """
-    code = "import json, pathlib, sys; from arena_ensemble.kaggle.unpack import open_pack; "
-    code += "print(json.dumps(open_pack(*map(pathlib.Path, sys.argv[1:]))))"
     workspace = KAGGLE / "tmp" / "arena"  # not among the outputs, and with more room
-    opened = subprocess.run(
-        [sys.executable, "-c", code, str(PACK), str(workspace)],
-        check=True, stdout=subprocess.PIPE, text=True,
-    )
-    bases = json.loads(opened.stdout)
+    code = "import json, sys; from arena_ensemble.kaggle.unpack import predict_options; "
+    code += "print(json.dumps(predict_options(*sys.argv[1:])))"
+    places = [str(PACK), str(workspace), str(TEST), str(KAGGLE / "input")]
+    command = [sys.executable, "-c", code, *places]
+    opened = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    assert opened.returncode == 0, "the pack cannot be opened: the last line above says why"
 
-    test = next(p for p in (DATA / "test.parquet", DATA / "test.csv") if p.exists())
+    submission = KAGGLE / "working" / "submission.csv"
+    submission.unlink(missing_ok=True)
     command = [sys.executable, "-m", "arena_ensemble", "predict", "--offline"]
-    command += ["--workspace", str(workspace), "--test", str(test)]
-    command += ["--out", str(KAGGLE / "working" / "submission.csv"){more}]
-    if (DATA / "sample_submission.csv").exists():
-        command += ["--sample-submission", str(DATA / "sample_submission.csv")]
-    for name, folder in bases.items():
-        command += ["--base", f"{{name}}={{folder}}"]
-    done = subprocess.run(command, check=False)
-    # 4 is partly done and 5 out of time: the submission on disk is valid, from what was predicted until then
-    assert done.returncode in (0, 4, 5), f"predict ended with exit code {{done.returncode}}"
+    command += ["--workspace", str(workspace), "--test", str(TEST), "--out", str(submission){more}]
+    ended = subprocess.run([*command, *json.loads(opened.stdout)], check=False).returncode
+    # predict keeps a valid file from its first minute: the prior, then a pool of the members so far
+    there = submission.is_file()
+    if ended == 4:
+        print("NOT ALL MEMBERS predicted: the lines above name who was left out, and why")
+    elif ended == 5:
+        print("OUT OF TIME: the lines above say what was left out")
+    elif ended and there and os.environ.get("KAGGLE_IS_COMPETITION_RERUN"):
+        print(f"predict ended with exit code {{ended}}: the submission is what was there by then")
+    else:
+        assert ended == 0, f"predict ended with exit code {{ended}}: the lines above say why"
+    assert there, "predict has written no submission"
     """
 _SHOW: Final = """
     print((KAGGLE / "working" / "submission.csv").read_text()[:400])
@@ -87,9 +109,18 @@ def notebook(competition: str, hours: float | None, use_folds: UseFolds = None) 
 
 
 def kernel_metadata(
-    owner: str, slug: str, competition: str, model_sources: Sequence[str], *, gpu: bool
+    owner: str,
+    slug: str,
+    competition: str,
+    dataset_sources: Sequence[str],
+    model_sources: Sequence[str],
+    *,
+    machine: str,
 ) -> dict[str, Any]:
-    """``kernel-metadata.json`` as ``kaggle kernels push`` reads it: private, without internet."""
+    """``kernel-metadata.json`` as ``kaggle kernels push`` reads it: private, without internet.
+
+    ``machine`` is Kaggle's name of the accelerator, empty for none.
+    """
     return {
         "id": f"{owner}/{slug}-notebook",
         "title": f"{slug} notebook",
@@ -97,9 +128,10 @@ def kernel_metadata(
         "language": "python",
         "kernel_type": "notebook",
         "is_private": True,
-        "enable_gpu": gpu,
+        "enable_gpu": bool(machine),
         "enable_internet": False,
-        "dataset_sources": [f"{owner}/{slug}"],
+        "machine_shape": machine,
+        "dataset_sources": [f"{owner}/{slug}", *dataset_sources],
         "competition_sources": [competition],
         "kernel_sources": [],
         "model_sources": list(model_sources),

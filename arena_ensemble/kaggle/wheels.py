@@ -25,13 +25,19 @@ PLATFORMS: Final = (
     *(f"manylinux_2_{minor}_x86_64" for minor in (35, 34, 31, 28, 27, 26, 24, 17, 12, 5)),
     *("manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"),
 )
+_LINUX: Final = {
+    "sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix",
+}  # fmt: skip
 _PIP: Final = ("-m", "pip", "--disable-pip-version-check")
 
 
-def requirements(image_has: Sequence[str] = IMAGE_HAS, extras: Sequence[str] = ()) -> dict[str, str]:
+def requirements(
+    image_has: Sequence[str] = IMAGE_HAS, extras: Sequence[str] = (), python: str | None = None
+) -> dict[str, str]:
     """Name → version of every package that this one needs, itself left out, as installed here.
 
-    Packages of ``image_has`` are left out, and what only they need.
+    Packages of ``image_has`` are left out, and what only they need. ``python`` is the one whose needs are
+    meant, on Linux; None is this machine's.
 
     Raises
     ------
@@ -40,7 +46,7 @@ def requirements(image_has: Sequence[str] = IMAGE_HAS, extras: Sequence[str] = (
     """
     left_out = {canonicalize_name(name) for name in image_has}
     found: dict[str, str] = {}
-    waiting = [*needs(OWN, ["", *extras])]
+    waiting = [*needs(OWN, ["", *extras], python)]
     while waiting:
         name = waiting.pop()
         if name in found or name in left_out:
@@ -49,15 +55,18 @@ def requirements(image_has: Sequence[str] = IMAGE_HAS, extras: Sequence[str] = (
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             raise DependencyError(f"{name} is not installed here; pip install {name}") from None
-        waiting += needs(name)
+        waiting += needs(name, python=python)
     return dict(sorted(found.items()))
 
 
-def needs(package: str, extras: Sequence[str] = ("",)) -> Iterator[str]:
-    """Canonical names of the packages that an installed package needs on this machine."""
+def needs(package: str, extras: Sequence[str] = ("",), python: str | None = None) -> Iterator[str]:
+    """Canonical names of what an installed package needs on this machine, or under ``python`` on Linux."""
+    there = (
+        {} if python is None else {**_LINUX, "python_version": python, "python_full_version": f"{python}.0"}
+    )
     for line in importlib.metadata.requires(package) or ():
         need = Requirement(line)
-        if need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in extras):
+        if need.marker is None or any(need.marker.evaluate({**there, "extra": extra}) for extra in extras):
             yield canonicalize_name(need.name)
 
 
@@ -65,29 +74,32 @@ def collect(
     folder: Path,
     versions: dict[str, str],
     *,
-    python: str,
+    pythons: Sequence[str],
     platforms: Sequence[str] = PLATFORMS,
     wheel: Path | None = None,
 ) -> None:
-    """Download the wheels of ``versions`` for a Python and a platform, and build this package's own.
+    """Download the wheels of ``versions`` for some Pythons and a platform, and build this package's own.
 
     Parameters
     ----------
+    pythons
+        As ``3.12``; a wheel that suits several of them is kept once.
     wheel
         This package's wheel, where its source is not on this machine.
 
     Raises
     ------
     InputError
-        The registry has no wheel of a package for that Python and platform, or cannot be reached; or this
+        The registry has no wheel of a package for a Python and that platform, or cannot be reached; or this
         package was not installed from a source folder and ``wheel`` is not given.
     """
     folder.mkdir(parents=True)
-    chosen = ["--only-binary=:all:", "--no-deps", "--python-version", python]
+    chosen = ["--only-binary=:all:", "--no-deps"]
     for platform in platforms:
         chosen += ["--platform", platform]
     pinned = [f"{name}=={version}" for name, version in versions.items()]
-    _pip("download", "--quiet", "--dest", str(folder), *chosen, *pinned)
+    for python in pythons:
+        _pip("download", "--quiet", "--dest", str(folder), "--python-version", python, *chosen, *pinned)
     if wheel is not None:
         (folder / wheel.name).write_bytes(wheel.read_bytes())
         return

@@ -99,10 +99,12 @@ def load(
     n_classes: int,
     only_fold: int | None = None,
     use_folds: tuple[int, ...] | None = None,
+    recipe: Recipe | None = None,
 ) -> Iterator[FoldModel]:
     """Each fold model of a member, by fold; a model is loaded when it is asked for.
 
-    ``use_folds`` are those that predict in place of all, as `arguments.folds_of` gives them.
+    ``use_folds`` are those that predict in place of all, as `arguments.folds_of` gives them. ``recipe`` is
+    the member's own by default, or that with its base elsewhere.
 
     Raises
     ------
@@ -111,7 +113,8 @@ def load(
     MemberError
         A model that runs otherwise than it was trained predicts other things.
     """
-    recipe = load_recipe(workspace.recipe_path(name))
+    if recipe is None:
+        recipe = load_recipe(workspace.recipe_path(name))
     job = Job(workspace.root, None, None, None, n_classes=n_classes, use_folds=use_folds)
     backbone = backbones.get(recipe.backbone)
     for task in tasks.plan(job, name, recipe):

