@@ -6,6 +6,7 @@ member's and fold's; then fold models; then members.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,6 +98,37 @@ def second_orders(
         return SecondOrders(ready, 1.0)
     cut = [with_share(task, share * task.recipe.second_order_share) for task in ready]
     return SecondOrders(cut, share)
+
+
+def outlook(
+    left: Sequence[FoldTask],
+    done: int,
+    seconds: Mapping[str, float],
+    remaining: float,
+    workers: int,
+    asked: Sequence[FoldTask],
+) -> str:
+    """What fits into the time that is left, in words; empty where nothing is left to do.
+
+    Parameters
+    ----------
+    left, done
+        Fold models whose first order is to come, in their order, and how many have predicted it.
+    seconds
+        Member → seconds of one order of one fold model, of every member in ``left`` and ``asked``.
+    asked
+        Fold models that predict a second order.
+    """
+    if not left and not asked:
+        return ""
+    ends = list(itertools.accumulate(seconds[task.member] / workers for task in left))
+    fits = sum(end <= remaining for end in ends)
+    if fits < len(left):
+        return f"{done + fits} of {done + len(left)} fold models, in one order"
+    work = sum(seconds[task.member] * task.recipe.second_order_share for task in asked) / workers
+    share = affordable(remaining - sum(ends[-1:]), work)
+    both = f", and {share:.0%} of the second order" if asked else ""
+    return f"all {done + len(left)} fold models{both}"
 
 
 def affordable(remaining: float, work: float) -> float:

@@ -19,7 +19,7 @@ from .pilot import time_untimed
 from .recording import Recorder
 from .run_costs import fitting_workers, in_order
 from .run_result import EXPECTED, RunResult, described
-from .second_orders import first_orders, second_orders, with_first_order
+from .second_orders import asks_twice, first_orders, outlook, second_orders, with_first_order
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,8 @@ class Wave:
         self.earlier, self.done, self.begun = list(result.finished), set[str](), set[str]()
         self.by_fold = job.train is None and job.deadline is not None
         """whatever comes, every member's first fold before any second one"""
+        self.firsts: list[FoldTask] = []
+        """the tasks of the first order, until it was said what the time holds"""
         self.broken: dict[str, dict[str, Exception]] = {}
         """member → the label of each of its tasks that failed and cost no more than its fold"""
         self.seconds: dict[str, float] = {}
@@ -135,7 +137,8 @@ class Wave:
 
     def _run_by_fold(self, ready: Sequence[FoldTask], workers: int) -> None:
         job, result = self.job, self.result
-        self._perform(first_orders(job, ready), workers, last=False)
+        self.firsts = first_orders(job, ready)
+        self._perform(self.firsts, workers, last=False)
         sound = [task for task in ready if task.member not in result.failed]
         if isinstance(self.executor, Local):  # of another machine's pace this one knows nothing
             self.seconds |= time_untimed(job, with_first_order(job, sound), self.seconds, workers)
@@ -151,6 +154,7 @@ class Wave:
             ended, go_on = set[str](), set[str]()
             for task, error in self.executor.run(self.job, todo, workers, self.record, self.seconds):
                 ended.add(task.label)
+                self._say_outlook(workers)
                 if self._ended(task, error, last=last):
                     go_on.add(task.member)
             # of a member of which a task fails the executor leaves the rest
@@ -177,6 +181,33 @@ class Wave:
         if not self.waiting[task.member] or self.by_fold:
             self._tell(self.done | self.begun - set(result.failed))
         return goes_on
+
+    def _say_outlook(self, workers: int) -> None:
+        """Say what the time holds, once, when a fold of every member has shown its pace."""
+        first = [task for task in self.firsts if task.member not in self.result.failed]
+        timed: dict[str, list[float]] = {}
+        for task in first:
+            if task.label in self.seconds:
+                timed.setdefault(task.member, []).append(self.seconds[task.label])
+        if (
+            self.job.deadline is None
+            or not first
+            or self.result.late
+            or any(task.member not in timed for task in first)
+        ):
+            return
+        left = [task for task in first if task.label not in self.seconds]
+        remaining = self.job.deadline.remaining()
+        mean = {name: sum(each) / len(each) for name, each in timed.items()}
+        asked = [task for task in map(self._as_asked, first) if asks_twice(task)]
+        what = outlook(left, len(first) - len(left), mean, remaining, workers, asked)
+        if what:
+            log.info("%.0f minutes are left: at this pace they hold %s", remaining / 60, what)
+        self.firsts = []
+
+    def _as_asked(self, task: FoldTask) -> FoldTask:
+        """A task of the first order alone as its recipe asks for it."""
+        return next(one for one in self.planned[task.member] if one.label == task.label)
 
     def _costs_its_fold(self, task: FoldTask, error: Exception) -> bool:
         """Note an error. It costs a prediction by several folds one, unless two fail and none is there."""

@@ -98,7 +98,16 @@ def renamed_versions(road: Road, to: Path) -> Path:
     return to
 
 
-@pytest.mark.parametrize("make", [plain_copy, resharded, renamed_versions])
+def other_special_ids(road: Road, to: Path) -> Path:
+    """A commit that names another token to stop at, a tool that names a pad token."""
+    shutil.copytree(road.snapshot, to)
+    values = json.loads((to / "config.json").read_text())
+    values |= {"eos_token_id": [2, 7], "bos_token_id": None, "pad_token_id": 5}
+    (to / "config.json").write_text(json.dumps(values))
+    return to
+
+
+@pytest.mark.parametrize("make", [plain_copy, resharded, renamed_versions, other_special_ids])
 def test_a_fold_trained_by_hub_id_predicts_the_same_from_a_folder(
     road: Road, tmp_path: Path, make: Callable[[Road, Path], Path]
 ) -> None:
@@ -206,6 +215,16 @@ def test_a_snapshot_that_is_not_whole_is_named(
     next(cache.rglob("model.safetensors")).unlink()
     with pytest.raises(RecipeError, match=f"hf download {HUB_ID}"):
         hub.snapshot("mine", HUB_ID, None)
+
+
+def test_a_pad_id_counts_where_positions_are_counted_from_it(tmp_path: Path) -> None:
+    base = save_base(tmp_path / "base", "roberta")
+    before = identity(base)
+    values = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(values | {"eos_token_id": 7}))
+    assert before.difference(identity(base)) == ""
+    (base / "config.json").write_text(json.dumps(values | {"pad_token_id": 5}))
+    assert before.difference(identity(base)) == "its configuration differs: pad_token_id = 5, was 0"
 
 
 def test_a_broken_weight_file_is_named(road: Road, tmp_path: Path) -> None:

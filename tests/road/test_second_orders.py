@@ -130,6 +130,24 @@ def test_what_is_lost_first_is_the_second_order_then_folds_then_members(
     assert {(1, 1, 0.0), (2, 2, 0.0), (2, models, 0.0)} <= set(states)
 
 
+@pytest.mark.parametrize("models", [1, 2, 3, 5, 6, 9, 20])
+def test_what_the_time_holds_is_said_when_each_member_has_shown_its_pace(
+    whole: Path, tmp_path: Path, clock: Work, caplog: pytest.LogCaptureFixture, models: int
+) -> None:
+    with caplog.at_level("INFO", logger="arena_ensemble"):
+        found = predicted(whole, tmp_path, clock, 20.0 * models)
+    said = [line.partition("they hold ")[2] for line in caplog.messages if "at this pace" in line]
+    if models == 1:  # one of the members has none
+        assert said == []
+    elif models < 6:
+        folds = sum(int(found.fewer_folds.get(name, f"{FOLDS} of").split()[0]) for name in MEMBERS)
+        assert said == [f"{models} of 6 fold models, in one order"]
+        assert folds == models
+    else:
+        share = found.second_order.get("some", 0.0 if found.late else 1.0)
+        assert said == [f"all 6 fold models, and {share:.0%} of the second order"]
+
+
 def test_nothing_is_lost_where_time_suffices_and_a_later_session_goes_on(
     whole: Path, tmp_path: Path, clock: Work, capsys: pytest.CaptureFixture[str]
 ) -> None:

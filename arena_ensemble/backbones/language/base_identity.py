@@ -50,6 +50,14 @@ _NOT_ARCHITECTURE: Final = frozenset(
         "unsloth_fixed",
     ]
 )
+_SPECIAL_IDS: Final = frozenset(["bos_token_id", "eos_token_id", "pad_token_id"])
+"""What generation begins and ends with, and what is masked: copies of one base differ there (a later commit,
+a pad token that a tool added)."""
+POSITIONS_FROM_PAD: Final = (
+    *("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "longformer"),
+    *("mpnet", "data2vec-text", "ibert", "xmod", "luke"),
+)
+"""Architectures that count positions from the pad id on."""
 _OUTPUT_LAYERS: Final = ("lm_head.weight", "embed_out.weight", "cls.predictions.decoder.weight")
 """Written by some tools beside the input embeddings that they share their values with."""
 
@@ -119,7 +127,8 @@ class BaseIdentity:
     def difference(self, now: BaseIdentity) -> str:
         """The first difference between the base that was trained on and the one here; empty if there is none.
 
-        A field that only one of the two versions of transformers knows is no difference.
+        A field that only one of the two versions of transformers knows is no difference, nor is the id of a
+        special token that no prediction depends on.
         """
         lost, new = sorted(self.tensors.keys() - now.tensors), sorted(now.tensors.keys() - self.tensors)
         if lost or new:
@@ -131,7 +140,9 @@ class BaseIdentity:
             how = "other values" if (dtype, shape) == (other, others) else f"{other} {others}"
             was = "" if how == "other values" else f", was {dtype} {shape}"
             return f"its tensor {changed[0]} has {how}{was} ({len(changed)} of {len(self.tensors)} differ)"
-        for key in sorted({*self.explicit, *now.explicit}):
+        from_pad = self.config.get("model_type") in POSITIONS_FROM_PAD
+        passed_over = _SPECIAL_IDS - {"pad_token_id"} if from_pad else _SPECIAL_IDS
+        for key in sorted({*self.explicit, *now.explicit} - passed_over):
             if found := _unlike(self.config, now.config, key):
                 return f"its configuration differs: {found}"
         return ""
@@ -148,7 +159,8 @@ def _unlike(kept: Values, now: Values, key: str, at: str = "") -> str:
         return ""
     a, b = kept[key], now[key]
     if isinstance(a, dict) and isinstance(b, dict):
-        return next((found for part in sorted(a) if (found := _unlike(a, b, part, f"{at}{key}."))), "")
+        parts = sorted(a.keys() - _SPECIAL_IDS)
+        return next((found for part in parts if (found := _unlike(a, b, part, f"{at}{key}."))), "")
     return "" if a == b else f"{at}{key} = {b!r}, was {a!r}"
 
 

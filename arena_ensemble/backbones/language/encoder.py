@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,14 +25,12 @@ from ...recipes import Recipe
 from .. import between_folds
 from ..registry import Head, head_of
 from . import loading
-from .base_identity import BaseIdentity
+from .base_identity import POSITIONS_FROM_PAD, BaseIdentity
 from .sequences import TokenSequences
 from .template_tokens import encode_literals
 from .text_decoder import text_config
 from .token_cache import TokenStore
 
-_FROM_PAD: Final = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "longformer")
-"""Architectures that count positions from the pad id on."""
 Rows = npt.NDArray[np.int64]
 
 
@@ -59,7 +57,7 @@ class PromptEncoder:
         """
         config, tokenizer, store = _opened(source, cache)
         limit = getattr(config, "max_position_embeddings", None)
-        if limit and config.model_type in _FROM_PAD:
+        if limit and config.model_type in POSITIONS_FROM_PAD:
             limit -= config.pad_token_id + 1
         # relative positions (DeBERTa) have no such limit
         absolute = getattr(config, "position_biased_input", True)
