@@ -15,6 +15,8 @@ from ..pipeline.run_progress import (
     DONE,
     ENOUGH,
     FAILED,
+    FAILED_ALONE,
+    LATE,
     PLANNED,
     STACKING,
     RunProgress,
@@ -27,8 +29,8 @@ from ..pipeline.run_progress import (
 log = logging.getLogger(__name__)
 _EVERY: Final = 30.0
 """seconds between two log lines"""
-_QUIET: Final = 300.0
-"""seconds after which a fold at work is heard of where there is no terminal"""
+_QUIET: Final = (60.0, 300.0)
+"""seconds after which a fold at work is heard of where there is no terminal: at first, and in a long run"""
 
 
 class Bars:
@@ -57,7 +59,7 @@ class Bars:
         self._run = RunProgress()
         self._losses: dict[str, list[float]] = {}
         self._bars: dict[str, TaskID] = {}
-        self._spoken = seconds()
+        self._began = self._spoken = seconds()
         self._stacking = TaskProgress(STACKING, enough=ENOUGH)
 
     def __enter__(self) -> Self:
@@ -104,22 +106,25 @@ class Bars:
     def _end(self, label: str, text: str, now: float) -> None:
         member = member_and_fold(label)[0]
         loss = loss_of(text)
-        self._run.end(label, now, loss)
+        late, again = text == LATE, text == FAILED and member in self._run.dropped
+        task = self._run.halt(label) if late else self._run.end(label, now, loss)
         if loss is not None:
             self._losses.setdefault(member, []).append(loss)
         if text == FAILED:
             self._run.drop(member)
-        words = "FAILED" if text == FAILED else text.removeprefix(DONE).strip() or "done"
+        failures = {FAILED: "FAILED", FAILED_ALONE: "FAILED, its member goes on without it"}
+        words = failures.get(text) or text.removeprefix(DONE).strip() or "done"
         if label in self._bars:
             self._progress.remove_task(self._bars.pop(label))
         mine = [task for name, task in self._run.tasks.items() if member_and_fold(name)[0] == member]
-        if all(task.seconds is not None for task in mine) and member in self._bars:
+        if all(task.seconds is not None or task.halted for task in mine) and member in self._bars:
             self._progress.remove_task(self._bars.pop(member))
         if self._live:
             self._levels(member, now)
-        else:
+        elif not again:
             self._spoken = now
-            log.info("%s: %s (%s)", label, words, self._standing(now))
+            words += f", {task.share:.0%} of it done" if late else f" ({self._standing(now)})"
+            log.info("%s: %s", label, words)
 
     def _show(self, label: str, task: TaskProgress, text: str, now: float) -> None:
         member, fold = member_and_fold(label)
@@ -130,9 +135,9 @@ class Bars:
             self._update(
                 label, "    " + label if fold is not None else "  " + label, task.share, words[:40], left
             )
-        elif fold is not None and now - self._spoken >= _QUIET:
+        elif fold is not None and now - self._spoken >= min(max(now - self._began, _QUIET[0]), _QUIET[1]):
             self._spoken = now
-            loss = "" if task.loss is None else f", training loss {task.loss:.3f}"
+            loss = f" {text}" if task.loss is None else f", training loss {task.loss:.3f}"
             log.info("%s: %.0f %%%s (%s)", label, 100 * task.share, loss, self._standing(now))
 
     def _levels(self, member: str, now: float) -> None:

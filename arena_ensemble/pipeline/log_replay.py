@@ -77,12 +77,14 @@ def replay(run: Sequence[dict[str, Any]]) -> Replay:
             task.started = now - (number(one, "seconds") or 0.0)
             task.share = max(task.share, number(one, "share") or 0.0)
             task.loss = task.loss if (loss := number(one, "loss")) is None else loss
-        elif kind == "task" and outcome in ("done", "failed", "late"):
+        elif kind == "task" and outcome == "late":
+            progress.halt(label)
+        elif kind == "task" and outcome in ("done", "failed"):
             task = progress.end(label, now, number(one, "loss"))
             task.seconds = number(one, "seconds") or 0.0
             if outcome == "done" and task.loss is not None and "loss" in one:
                 losses.setdefault(member, {})[str(fold)] = task.loss
-            elif outcome == "failed":
+            elif outcome == "failed" and not one.get("alone"):
                 errors[member] = str(one.get("error"))
                 progress.drop(member)
     return found

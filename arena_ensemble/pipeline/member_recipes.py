@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..artifacts.workspace import Workspace
 from ..backbones.language import hub
-from ..errors import ArtifactError, InputError, did_you_mean
+from ..errors import ArenaError, ArtifactError, InputError, did_you_mean
 from ..recipes import Recipe, folder_of, load_recipe, with_bases
 from .imported import is_external
 
@@ -36,6 +36,35 @@ def recipes_of(
     for recipe in recipes.values():
         hub.check_base(recipe)
     return recipes
+
+
+def recipes_and_refusals(
+    workspace: Workspace,
+    names: Sequence[str],
+    *,
+    offline: bool,
+    bases: Mapping[str, str | Path] | None = None,
+) -> tuple[dict[str, Recipe], dict[str, ArenaError]]:
+    """The recipes, and of the members whose recipe or base is out of reach, why.
+
+    Raises
+    ------
+    RecipeError
+        ``bases`` names what is neither a member nor a base: a slip that would cost members.
+    """
+    written: dict[str, Recipe] = {}
+    recipes: dict[str, Recipe] = {}
+    lost: dict[str, ArenaError] = {}
+    for name in names:
+        try:
+            written[name] = load_recipe(workspace.recipe_path(name))
+            recipes |= recipes_of(workspace, [name], offline=offline, bases=bases, partly=True)
+        except ArenaError as refusal:
+            lost[name] = refusal
+    if len(written) == len(names):  # else it may be the base of a recipe that cannot be read
+        excused = {*lost, *(recipe.base for name, recipe in written.items() if name in lost)}
+        check_bases(written | recipes, {at: to for at, to in (bases or {}).items() if at not in excused})
+    return recipes, lost
 
 
 def check_bases(recipes: Mapping[str, Recipe], bases: Mapping[str, str | Path] | None) -> None:

@@ -36,15 +36,20 @@ def predict_fold(
         A prediction is no distribution: the training diverged.
     """
     unseen = battles.without_outcomes()
-    shown = first_order
-    if shown is None:
-        shown = backbone.predict(fitted, unseen, on_progress=on_progress)
-    swapped: Floats | None = None
+    rows = np.arange(0)
     if recipe.read_orders == 2:
         rows = second_order_rows(battles.ids, recipe.second_order_share)
+    first = 0 if first_order is not None else len(battles)
+    shown = first_order
+    if shown is None:
+        tell = part_of(on_progress, 0, first, first + len(rows))
+        shown = backbone.predict(fitted, unseen, on_progress=tell)
+    swapped: Floats | None = None
+    if recipe.read_orders == 2:
         swapped = shown.copy()  # a row predicted in one order stands for both: combined, it is unchanged
         if len(rows):
-            other = backbone.predict(fitted, unseen.swapped().take(rows), on_progress=on_progress)
+            tell = part_of(on_progress, first, len(rows), first + len(rows))
+            other = backbone.predict(fitted, unseen.swapped().take(rows), on_progress=tell)
             swapped[rows] = other[:, list(SWAP)]
     try:
         predictions = Predictions(battles.ids, shown, np.full(len(battles), fold), swapped)
@@ -53,6 +58,21 @@ def predict_fold(
             f"it diverged: {error}; lower its rate and make it anew with --retrain {recipe.name}"
         ) from None
     return predictions.without_ties() if n_classes == 2 else predictions
+
+
+def part_of(on_progress: Progress | None, before: float, size: float, whole: float) -> Progress | None:
+    """A callback for a part of a longer work: ``size`` of ``whole``, of which ``before`` is done by then."""
+    if on_progress is None:
+        return None
+    return lambda done, total, text: on_progress(before + size * done / max(total, 1), whole, text)
+
+
+def rows_to_predict(battles: Battles, recipe: Recipe, *, begun: bool) -> int:
+    """How many rows a fold's model predicts of these battles, those of the second order counted again."""
+    rows = 0 if begun else len(battles)
+    return rows + (
+        len(second_order_rows(battles.ids, recipe.second_order_share)) if recipe.read_orders == 2 else 0
+    )
 
 
 def second_order_rows(ids: pl.Series, share: float) -> npt.NDArray[np.int64]:

@@ -22,6 +22,7 @@ from ..predictions import Floats
 from ..recipes import Recipe
 from .executors import run_tasks
 from .job import FoldTask, Job
+from .run_progress import LOADING
 from .second_orders import with_share
 
 ROWS: Final = 64
@@ -59,6 +60,8 @@ class Pace:
 
     def __call__(self, label: str, done: float, total: float, text: str) -> None:
         """As :data:`.executors.Event`."""
+        if text == LOADING:
+            return
         now = self.clock(), int(done)
         self.first.setdefault(label, now)
         self.last[label] = now

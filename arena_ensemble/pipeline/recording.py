@@ -19,7 +19,7 @@ from ..artifacts.run_log import PROGRESS, RunLog, log_path
 from ..artifacts.workspace import Workspace
 from ..errors import OutOfTime
 from .executors import DONE, FAILED, PLANNED, STACKING, Event
-from .run_progress import ENOUGH, RunProgress, TaskProgress, member_and_fold
+from .run_progress import ENOUGH, FAILED_ALONE, LATE, RunProgress, TaskProgress, member_and_fold
 
 EVERY: Final = 10.0
 """seconds between two lines of progress of one task, after the first half minute"""
@@ -84,7 +84,7 @@ class Recorder:
         outcome, why = self._outcome, None
         if error is not None:
             outcome = "failed" if isinstance(error, Exception) else "interrupted"
-            why = _shortened(error)
+            why = _shortened(error) if outcome == "failed" else None
         self._write("run", what=self._what, outcome=outcome, seconds=self._elapsed(self._began), error=why)
         if self._log is not None:
             self._log.close()
@@ -132,28 +132,39 @@ class Recorder:
             self._write("run", what=self._what, jobs=count, outcome="running")
 
     def ended(
-        self, label: str, error: Exception | None, *, where: str = "", loss: float | None = None
+        self,
+        label: str,
+        error: Exception | None,
+        *,
+        where: str = "",
+        loss: float | None = None,
+        alone: bool = False,
     ) -> None:
-        """A task has ended: well, with its error, or out of time. ``loss``: its held-out rows' log-loss."""
+        """A task has ended: well, with its error, or out of time.
+
+        ``loss`` is its held-out rows' log-loss; ``alone`` says that its member goes on without it.
+        """
         now = self._clock()
-        task = self._progress.end(label, now, loss)
         late = isinstance(error, OutOfTime)
+        task = self._progress.halt(label) if late else self._progress.end(label, now, loss)
         outcome = "late" if late else "done" if error is None else "failed"
         member, fold = member_and_fold(label)
         if late:
             self._outcome = "late"
         elif error is not None:
             self._outcome = "partly" if self._outcome == "done" else self._outcome
-            self._progress.drop(member)
+            if not alone:
+                self._progress.drop(member)
         self._write(
             "task", member=member, fold=fold, outcome=outcome, loss=_rounded(loss, 6), tokens=task.tokens,
             seconds=round(task.seconds or 0.0, 1), eta=_rounded(self._progress.left(now)),
-            error=None if error is None else _shortened(error),
+            error=None if error is None else _shortened(error), alone=alone or None,
         )  # fmt: skip
         if self._shown is not None:
             scored = "" if loss is None else f", log-loss {loss:.4f}"
-            end = " stopped, out of time" if late else where + scored
-            self._shown(label, 1, 1, FAILED if outcome == "failed" else DONE + end)
+            failed = FAILED_ALONE if alone else FAILED
+            end = failed if outcome == "failed" else LATE if late else DONE + where + scored
+            self._shown(label, 1, 1, end)
 
     def member_ended(self, name: str, card: MemberCard | None, error: str | None = None) -> None:
         """A member is finished, or is left."""

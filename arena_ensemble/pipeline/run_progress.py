@@ -11,11 +11,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..artifacts.cards import fold_name
+from ..backbones.progress_texts import CALIBRATING
 
 PLANNED: Final = "[planned]"
 STACKING: Final = "stacking"
 """the label of what combines the members; its texts name the candidate that is fitted"""
 DONE: Final = "[done]"
+FAILED_ALONE: Final = f"{FAILED} alone"
+"""of a fold without which its member goes on"""
+LATE: Final = f"{DONE} stopped, out of time"
+"""the end of a task in this run that is not the end of its work"""
 FAILED: Final = "[failed]"
 
 _LABEL: Final = re.compile(r"(\S+) (?:fold (\d+)|(refit|averaged))\Z")
@@ -27,6 +32,10 @@ ENOUGH: Final = 0.05
 threads, and few have ended"""
 FIT_SHARE: Final = 0.9
 """of a task's time that training takes, where nothing is known: what follows is prediction"""
+LOADING: Final = "loading"
+"""the text of a task's first event: it is at work, and nothing of it is counted yet"""
+_CALIBRATION_SHARE: Final = 0.1
+"""of a task's time that calibration takes where nothing is trained; of few battles it is more"""
 
 
 def label_of(member: str, fold: int) -> str:
@@ -75,6 +84,10 @@ class TaskProgress:
     """how long it took, once it has ended"""
     enough: float = 0.0
     """the share that must be done before its pace tells how long the rest takes"""
+    halted: bool = False
+    """the time was over before it had ended"""
+    fitted: float = 0.0
+    """the share that fitting has of it, once it is seen to fit"""
 
     def move(self, done: float, total: float, text: str, now: float) -> None:
         """One event of progress. The share never falls, though each stage counts from zero."""
@@ -84,12 +97,13 @@ class TaskProgress:
         part = min(max(done / total, 0.0), 1.0) if total > 0 else 0.0
         loss = loss_of(text)
         if loss is not None:
-            self.loss = loss
-            share = self.fit_share * part
-        elif self.loss is not None:  # after training
-            share = self.fit_share + (1 - self.fit_share) * part
-        else:
-            share = part
+            self.loss, self.fitted = loss, self.fit_share
+            share = self.fitted * part
+        elif text == CALIBRATING:
+            self.fitted = _CALIBRATION_SHARE
+            share = self.fitted * part
+        else:  # all of it, or what follows the fit
+            share = self.fitted + (1 - self.fitted) * part
         self.share = max(self.share, min(share, _MOST))
 
     def left(self, now: float) -> float | None:
@@ -111,6 +125,8 @@ class RunProgress:
 
     workers: int = 1
     tasks: dict[str, TaskProgress] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+    """members that failed; what still ends of them counts no more"""
 
     def plan(self, label: str, seconds: float | None, tokens: int | None = None) -> TaskProgress:
         """A task that is expected, with its estimated seconds."""
@@ -121,22 +137,32 @@ class RunProgress:
 
     def move(self, label: str, done: float, total: float, text: str, now: float) -> TaskProgress:
         """One event of progress of a task, or of a member's preparation, which is no task."""
-        if member_and_fold(label)[1] is None:
-            task = TaskProgress(label)
-        else:
-            task = self.tasks.setdefault(label, TaskProgress(label))
+        task = self._task(label)
         task.move(done, total, text, now)
         return task
 
+    def _task(self, label: str) -> TaskProgress:
+        member, fold = member_and_fold(label)
+        if fold is None or (member in self.dropped and label not in self.tasks):
+            return TaskProgress(label)
+        return self.tasks.setdefault(label, TaskProgress(label))
+
     def end(self, label: str, now: float, loss: float | None = None) -> TaskProgress:
         """A task is over, well or not."""
-        task = self.tasks.setdefault(label, TaskProgress(label))
+        task = self._task(label)
         task.seconds = 0.0 if task.started is None else max(now - task.started, 0.0)
         task.share, task.loss = 1.0, task.loss if loss is None else loss
         return task
 
+    def halt(self, label: str) -> TaskProgress:
+        """The time is over before the task's end: what it has done is kept, and no more of it is run."""
+        task = self._task(label)
+        task.halted = True
+        return task
+
     def drop(self, member: str) -> None:
         """The member's tasks that have not ended are not run any more."""
+        self.dropped.add(member)
         gone = [
             label
             for label, task in self.tasks.items()
@@ -152,7 +178,8 @@ class RunProgress:
 
     def running(self) -> list[TaskProgress]:
         """Tasks that have begun and not ended."""
-        return [t for t in self.tasks.values() if t.started is not None and t.seconds is None]
+        going = (t for t in self.tasks.values() if t.started is not None and not t.halted)
+        return [t for t in going if t.seconds is None]
 
     def share(self) -> float:
         """Of the run's planned work, what is done; 1 where there is none."""
@@ -184,7 +211,7 @@ class RunProgress:
         for task in self.tasks.values():
             took, done = spent.get(member_and_fold(task.label)[0], (0.0, 0.0))
             own = took / done if done else pace
-            rest.append(weights[task.label] * (1 - task.share) * own)
+            rest.append(0.0 if task.halted else weights[task.label] * (1 - task.share) * own)
         return max(sum(rest) / max(self.workers, 1), *rest, 0.0) if rest else 0.0
 
     def _weights(self) -> dict[str, float]:

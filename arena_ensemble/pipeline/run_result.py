@@ -69,8 +69,10 @@ class RunResult:
             self.bugs.append(error)
         where = what.removeprefix(f"{member} ")  # the member is named where the message is shown
         message = f"{where}: {described(error)}" if where else described(error)
+        known = member in self.failed
         self.failed.setdefault(member, message + (" (a bug)" if bug else ""))
-        log.error("%s failed: %s", what or member, described(error), exc_info=error if bug else None)
+        level = logging.ERROR if bug or not known else logging.DEBUG  # its other folds say the same
+        log.log(level, "%s failed: %s", what or member, described(error), exc_info=error if bug else None)
 
 
 def described(error: Exception) -> str:

@@ -25,6 +25,7 @@ from ..recipes import Recipe
 from . import averaging, distillation, equivalence, orders, starts
 from . import fitted as fitted_folds
 from .job import FoldTask, Job
+from .run_progress import LOADING
 from .training_rows import training_data
 
 Progress = Callable[[float, float, str], None]
@@ -149,6 +150,8 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
     """
     if job.deadline is not None and job.deadline.over():
         raise OutOfTime(f"{task.label}: no time is left to train a fold or to predict with it")
+    if on_progress is not None:
+        on_progress(0, 1, LOADING)
     member = job.artifacts(task.member)
     backbone = backbones.get(task.recipe.backbone)
     folder = member.fitted_folder(task.fit_key)
@@ -167,8 +170,13 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
         return
     card = member.fold_card(task.fold)
     fitted, check = equivalence.load(folder, card, backbone, recipe, cache=job.workspace.cache)
-    for battles, key in asked:
-        begun = None if key.test is None else load_any_share(member, key)
+    found = [None if key.test is None else load_any_share(member, key) for _, key in asked]
+    sizes = [
+        orders.rows_to_predict(rows, task.recipe, begun=begun is not None)
+        for (rows, _), begun in zip(asked, found, strict=True)
+    ]
+    for k, ((battles, key), begun) in enumerate(zip(asked, found, strict=True)):
+        part = orders.part_of(on_progress, sum(sizes[:k]), sizes[k], sum(sizes))
         predictions = orders.predict_fold(
             backbone,
             fitted,
@@ -177,7 +185,7 @@ def run_fold(job: Job, task: FoldTask, on_progress: Progress | None = None) -> N
             fold=task.fold,
             n_classes=job.n_classes,
             first_order=None if begun is None else begun.aligned_to(battles.ids).log_probs,
-            on_progress=_in_time(job, task, on_progress),
+            on_progress=_in_time(job, task, part),
         )
         member.write_predictions(key, predictions, check)
 

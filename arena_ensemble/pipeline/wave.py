@@ -174,7 +174,7 @@ class Wave:
         if whole or last or error is not None:
             where = " predicted" if task.label in self.fitted else tasks.where_fitted(self.job, task)
             loss = held_out_loss(self.job, task, error)
-            record.ended(task.label, error, where=where, loss=loss)
+            record.ended(task.label, error, where=where, loss=loss, alone=goes_on)
         self.waiting[task.member] -= whole and error is None
         if not self.waiting[task.member]:
             self._finish(task.member)

@@ -21,10 +21,9 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import ENSEMBLE, Workspace
 from ..battles import Battles
 from ..deadline import Deadline
-from ..errors import ArenaError, InputError
+from ..errors import InputError
 from ..folds import NEAR_DUPLICATES, Folds
 from ..io import BattlesLike, as_battles
-from ..recipes import Recipe
 from . import standing, submission
 from .arguments import (
     UseFolds,
@@ -45,7 +44,7 @@ from .executors import Event, Executor
 from .extra_data import ExtraFile, read_extra
 from .imported import check_imported, is_external
 from .job import Job
-from .member_recipes import check_bases, recipes_of
+from .member_recipes import recipes_and_refusals
 from .refusals import raise_if_failed, raise_if_none_finished
 from .run_inputs import read_inputs
 from .run_result import RunResult
@@ -263,15 +262,8 @@ def predict(
     battles = as_battles(test, format=format)
     ensemble.check_members(place)
     external = [name for name in ensemble.members if is_external(place, name)]
-    recipes: dict[str, Recipe] = {}
-    lost: dict[str, ArenaError] = {}
-    for name in [name for name in ensemble.members if name not in external]:
-        try:
-            recipes |= recipes_of(place, [name], offline=offline, bases=bases, partly=True)
-        except ArenaError as refusal:
-            lost[name] = refusal
-    if not lost:
-        check_bases(recipes, bases)
+    needed = [name for name in ensemble.members if name not in external]
+    recipes, lost = recipes_and_refusals(place, needed, offline=offline, bases=bases)
     if lost and (strict or not recipes):
         raise next(iter(lost.values()))
     with place.locked("predicting"):

@@ -146,6 +146,17 @@ def _tokens(recipe: Recipe, texts: Texts) -> tuple[float, float, float]:
     )
 
 
+def _calibration_share(recipe: Recipe, texts: Texts) -> float:
+    """Tokens that a fold which trains nothing reads to be calibrated, over those of its held-out rows."""
+    if recipe.train.epochs or not texts.rows:
+        return 0.0
+    batch = recipe.backbone == "generate" and recipe.generate.calibration == "batch"
+    most = 512 if batch else 2048 if recipe.backbone == "reward" else 0
+    rows = min(texts.rows * (texts.folds - 1) / texts.folds, most)
+    orders = 1 + recipe.second_order_share if recipe.read_orders == 2 else 1.0
+    return rows * texts.folds / texts.rows / orders
+
+
 def _tiny(recipe: Recipe, texts: Texts, cores: float) -> MemberCost:
     trained, held, test = _tokens(recipe, texts)
     width = max(recipe.tiny.hidden * recipe.tiny.layers / 32, 1.0)
@@ -169,6 +180,7 @@ def _planned(recipe: Recipe, texts: Texts, machine: Machine, cores: float) -> Me
     from .workload import Workload
 
     trained, held, test = _tokens(recipe, texts)
+    fits = _calibration_share(recipe, texts) * held
     gpu = machine.gpu
     if gpu is None:
         pace = CORE_FLOPS * cores
@@ -184,7 +196,7 @@ def _planned(recipe: Recipe, texts: Texts, machine: Machine, cores: float) -> Me
         tokens=round(trained),
         held_tokens=round(held),
         test_tokens=round(test),
-        fit_seconds=found.fit_seconds if trained else 0.0,
+        fit_seconds=found.fit_seconds if trained else reads * fits,
         held_seconds=reads * held,
         test_seconds=reads * test,
         memory=found.train_peak_bytes if trained else found.read_peak_bytes,

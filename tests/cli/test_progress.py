@@ -10,6 +10,7 @@ from rich.console import Console
 
 from arena_ensemble.cli.progress import Bars
 from arena_ensemble.pipeline.executors import DONE, FAILED, PLANNED, STACKING
+from arena_ensemble.pipeline.run_progress import FAILED_ALONE, LATE
 
 
 class Clock:
@@ -63,6 +64,45 @@ def test_without_a_terminal_each_fold_is_a_line_with_its_loss_and_the_time_left_
         bars("dear fold 0", 1, 1, FAILED)
         assert lines(caplog)[2].startswith("dear fold 0: FAILED")
     assert "\x1b" not in stream.getvalue()
+
+
+def test_a_fold_that_the_time_cut_off_is_not_counted_and_a_failed_member_is_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bars, clock, _ = shown(live=False)
+    with bars:
+        bars("", 0, 5, PLANNED)
+        for label in ("a fold 0", "a fold 1", "a fold 2", "b fold 0", "b fold 1"):
+            bars(label, 1000, 100, PLANNED)
+        bars("b fold 0", 0, 4, "loss 1.100")
+        clock.now = 10.0
+        bars("b fold 0", 1, 4, "loss 1.090")
+        bars("a fold 0", 1, 1, FAILED)
+        bars("a fold 1", 1, 1, FAILED)  # it was at work
+        assert lines(caplog) == ["a fold 0: FAILED (1 of 3, 41% of the work, about 79 s left)"]
+        bars("b fold 2", 1, 1, FAILED_ALONE)
+        assert lines(caplog).pop().startswith("b fold 2: FAILED, its member goes on without it (2 of 4")
+        bars("b fold 0", 1, 1, LATE)
+        bars("b fold 1", 1, 1, LATE)
+        assert lines(caplog)[2:] == [
+            "b fold 0: stopped, out of time, 22% of it done",
+            "b fold 1: stopped, out of time, 0% of it done",
+        ]
+
+
+def test_a_silent_fold_is_heard_of_after_a_minute_and_then_less_often(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bars, clock, _ = shown(live=False)
+    with bars:
+        bars("", 0, 1, PLANNED)
+        bars("m fold 0", 1000, 100, PLANNED)
+        bars("m fold 0", 0, 1, "loading")
+        for second in range(5, 3000, 5):
+            clock.now = float(second)
+            bars("m fold 0", second, 3000, "calibrating")
+    assert lines(caplog)[0].startswith("m fold 0: 0 % calibrating (0 of 1, 0% of the work")
+    assert 10 <= len(lines(caplog)) <= 15
 
 
 def test_on_a_terminal_there_is_a_bar_for_the_run_for_the_member_and_for_the_fold(

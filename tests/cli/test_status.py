@@ -18,7 +18,9 @@ from arena_ensemble import cli, sample
 from arena_ensemble.artifacts.run_log import LOG, read_log
 from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.cli.status import status_text, summary_line
-from arena_ensemble.pipeline.recording import StackingRecorder
+from arena_ensemble.errors import OutOfTime
+from arena_ensemble.pipeline.executors import PLANNED
+from arena_ensemble.pipeline.recording import Recorder, StackingRecorder
 from arena_ensemble.pipeline.run_status import run_status
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = 60\ninteractions = 0\ninner_folds = 0\n'
@@ -219,3 +221,25 @@ def test_stacking_that_did_not_end_is_said(tmp_path: Path) -> None:
     with log.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"time": now, "kind": "ensemble", "outcome": "done"}) + "\n")
     assert run_status(tmp_path).notes == []
+
+
+def test_folds_that_were_out_of_time_are_not_done_and_an_interrupt_is_no_error(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    place.oof.mkdir()
+
+    def run() -> None:
+        with Recorder(place, "training", ["m"], 2) as record:
+            for fold in (0, 1):
+                record(f"m fold {fold}", 100, 60, PLANNED)
+            record("m fold 0", 1, 2, "loss 1.000")
+            for fold in (0, 1):
+                record.ended(f"m fold {fold}", OutOfTime("stopped"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    found = run_status(place)
+    assert (found.state, found.tasks_done, found.tasks, found.share) == ("interrupted", 0, 2, 0.225)
+    assert (found.members[0].state, found.members[0].folds_done) == ("unfinished", 0)
+    assert found.error is None
+    assert "error" not in status_text(found, summary_line(found))

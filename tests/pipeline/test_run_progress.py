@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arena_ensemble.backbones.progress_texts import CALIBRATING
 from arena_ensemble.pipeline.run_progress import RunProgress, TaskProgress, loss_of, member_and_fold
 
 seconds = st.floats(0.5, 500)
@@ -68,6 +69,31 @@ def test_a_member_that_is_left_is_not_waited_for() -> None:
     run.drop("a")
     assert list(run.tasks) == ["b fold 0"]
     assert run.left(0.0) == 100.0
+    run.end("a fold 1", 5.0)  # it was at work when the other one failed
+    run.move("a fold 0", 2, 2, "x", 6.0)
+    assert list(run.tasks) == ["b fold 0"]
+
+
+@given(part=st.floats(0, 0.98))
+def test_what_the_time_cut_off_is_neither_done_nor_running(part: float) -> None:
+    run = RunProgress()
+    run.plan("m fold 0", 10.0)
+    run.plan("m fold 1", 10.0)
+    run.move("m fold 0", part, 1, "predicting", 0.0)
+    assert run.halt("m fold 0").share == pytest.approx(part)
+    run.halt("m fold 1")
+    assert (run.done, run.running(), run.left(5.0)) == (0, [], 0.0)
+    assert run.share() == pytest.approx(part / 2)
+
+
+def test_a_calibration_is_the_lesser_part_of_a_task_that_trains_nothing() -> None:
+    task = TaskProgress("m fold 0")
+    task.move(0, 1, "loading", 0.0)
+    task.move(512, 512, CALIBRATING, 10.0)
+    calibrated = task.share
+    assert 0 < calibrated < 0.5
+    task.move(50, 100, "predicting", 20.0)
+    assert task.share == pytest.approx((1 + calibrated) / 2)
 
 
 def test_nothing_is_promised_before_anything_is_known() -> None:

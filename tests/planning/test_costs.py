@@ -61,6 +61,17 @@ def test_where_nothing_is_trained_only_prediction_costs() -> None:
         assert cost.test_seconds > 0
 
 
+def test_a_calibration_by_rows_takes_time_though_nothing_is_trained() -> None:
+    """Of 100 battles in five folds 80 are read in one order, and 20 held out in two."""
+    one = recipe("smollm2-zeroshot")
+    plain = one.model_copy(update={"generate": one.generate.model_copy(update={"calibration": "none"})})
+    for rows, times in ((100, 2.0), (57_477, 512 / (2 * 57_477 / 5))):
+        cost = member_cost(one, texts(rows), CPU)
+        assert cost.tokens == 0
+        assert cost.fit_seconds == pytest.approx(times * cost.held_seconds, rel=0.01)
+        assert member_cost(plain, texts(rows), CPU).fit_seconds == 0
+
+
 def test_what_cannot_be_planned_is_left_out() -> None:
     odd = recipe("modernbert-large").model_copy(update={"base": "nobody/knows-this", "name": "odd"})
     assert list(member_costs({"odd": odd, "lexical": recipe("lexical")}, texts(100), CPU)) == ["lexical"]

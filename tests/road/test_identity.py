@@ -16,9 +16,11 @@ from workspaces import refusal
 
 from arena_ensemble import cli, sample
 from arena_ensemble.artifacts import atomic
+from arena_ensemble.artifacts.workspace import Workspace
 from arena_ensemble.backbones.language import hub, loading
 from arena_ensemble.backbones.language.base_identity import BaseIdentity
 from arena_ensemble.errors import ArtifactError, RecipeError
+from arena_ensemble.pipeline.member_recipes import recipes_and_refusals
 from arena_ensemble.recipes import Recipe, recipe_from, with_bases
 
 HUB_ID, COMMIT = "some-org/tiny-llama", "0123456789abcdef0123456789abcdef01234567"
@@ -276,6 +278,20 @@ def test_a_base_that_nobody_has_is_refused(given: dict[str, str], says: str) -> 
     recipes = {"a": member("a", "org/x"), "tiny": member("tiny", "tiny:encoder")}
     with pytest.raises(RecipeError, match=says):
         with_bases(recipes, given)
+
+
+def test_a_mistyped_base_is_named_also_where_the_true_one_is_out_of_reach(tmp_path: Path) -> None:
+    """Offline a slip in the name leaves the member without its base: the slip is the error, not the hub."""
+    place = Workspace(tmp_path)
+    for name, base in (("a", "org/x"), ("b", "./none")):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        recipe = f'backbone = "classify"\nbase = "{base}"\n'
+        (tmp_path / "models" / name / "recipe.toml").write_text(recipe)
+    with pytest.raises(RecipeError, match=r"'org/y' is neither a member nor a base of this run.*org/x"):
+        recipes_and_refusals(place, ["a", "b"], offline=True, bases={"org/y": str(tmp_path)})
+    found, lost = recipes_and_refusals(place, ["a", "b"], offline=True, bases={"org/x": "/nowhere"})
+    assert (list(found), list(lost)) == ([], ["a", "b"])
+    assert "no folder there" in str(lost["a"])
 
 
 @pytest.mark.parametrize("given", [["x"], ["=y"], ["x="], ["a=b", "a=c"]])

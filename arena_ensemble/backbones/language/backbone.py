@@ -26,6 +26,7 @@ from ...predictions import Floats
 from ...prompts import template_of, turns_of
 from ...recipes import Recipe
 from ..base import Progress
+from ..progress_texts import CALIBRATING
 from . import adapters, checkpoints, fold_record, generation_checks, loading, spread, tiny
 from .encoder import PromptEncoder, identity
 from .model import MemberModel
@@ -136,9 +137,9 @@ class LanguageModel:
             elif recipe.has_weights:
                 facts = {**member.facts, "alarms": []}
             else:
-                facts = self._zero_shot(member, train)
+                facts = self._zero_shot(member, train, on_progress)
             if not recipe.train.epochs and recipe.backbone == "reward":
-                facts |= self._calibrated(member, train)
+                facts |= self._calibrated(member, train, on_progress)
         facts["trained_parameters"] = sum(p.numel() for p in trained.values())
         facts["fit_seconds"] = round(time.perf_counter() - began, 3)
         if spread.first():
@@ -180,22 +181,29 @@ class LanguageModel:
                 deadline=deadline,
             )
 
-    def _zero_shot(self, member: MemberModel, train: Battles) -> dict[str, Any]:
+    def _zero_shot(self, member: MemberModel, train: Battles, on_progress: Progress | None) -> dict[str, Any]:
         encoder = member.encoder
         some = train.take(np.arange(min(len(train), generation_checks.ROWS)))
         facts = member.facts | generation_checks.check(member, encoder.joined(encoder.encode(some)))
         member.shift = generation_checks.zero_shot_shift(
-            member, train, lambda battles: self.predict(member, battles)
+            member, train, lambda battles: self._calibrates(member, battles, on_progress)
         )
         return facts
 
-    def _calibrated(self, member: MemberModel, train: Battles) -> dict[str, Any]:
+    def _calibrates(self, member: MemberModel, battles: Battles, on_progress: Progress | None) -> Floats:
+        """Predictions that a calibration is fitted on: minutes of a large base, which should be seen."""
+        tell = (lambda done, total, _: on_progress(done, total, CALIBRATING)) if on_progress else None
+        return self.predict(member, battles, on_progress=tell)
+
+    def _calibrated(
+        self, member: MemberModel, train: Battles, on_progress: Progress | None
+    ) -> dict[str, Any]:
         """Give a reward model that is used as it is its sharpness and its ties; facts for the card."""
         started = member.facts.get("start")
         if started is not None and not started.get("one_output"):
             return {}  # our own head, whose training knew both
         seed = member.encoder.recipe.seed
-        margin = fit_margin(train, lambda battles: self.predict(member, battles), seed=seed)
+        margin = fit_margin(train, lambda battles: self._calibrates(member, battles, on_progress), seed=seed)
         if margin is None:
             return {}
         if started is None:

@@ -17,6 +17,7 @@ from architectures import battles, recipe, save_base
 
 from arena_ensemble import backbones
 from arena_ensemble.backbones.language import objective
+from arena_ensemble.backbones.progress_texts import CALIBRATING
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import DependencyError, InputError, MemberError, RecipeError, StaleError
 
@@ -261,6 +262,20 @@ def test_zero_shot_reads_without_training(base: Path, tmp_path: Path, calibratio
     if calibration == "batch":
         shares = np.exp(predicted).mean(axis=0)
         assert shares.max() < 0.75, "the verdict words' own bias is gone"
+
+
+def test_a_calibration_of_many_rows_reports_how_far_it_is(base: Path, tmp_path: Path) -> None:
+    chosen = recipe(base, "generate", train={"epochs": 0}, generate={"calibration": "batch"})
+    seen: list[tuple[float, float, str]] = []
+    backbones.get("generate").fit(
+        battles(),
+        recipe=chosen,
+        folder=tmp_path,
+        cache=tmp_path / "cache",
+        on_progress=lambda *event: seen.append(event),
+    )
+    assert {text for _, _, text in seen} == {CALIBRATING}
+    assert seen[-1][:2] == (len(battles()), len(battles()))
 
 
 def test_verdict_mass_is_reported_before_training(base: Path, tmp_path: Path) -> None:
