@@ -17,11 +17,11 @@ PLANNED: Final = "[planned]"
 STACKING: Final = "stacking"
 """the label of what combines the members; its texts name the candidate that is fitted"""
 DONE: Final = "[done]"
+FAILED: Final = "[failed]"
 FAILED_ALONE: Final = f"{FAILED} alone"
 """of a fold without which its member goes on"""
 LATE: Final = f"{DONE} stopped, out of time"
 """the end of a task in this run that is not the end of its work"""
-FAILED: Final = "[failed]"
 
 _LABEL: Final = re.compile(r"(\S+) (?:fold (\d+)|(refit|averaged))\Z")
 _LOSS: Final = re.compile(r"loss (-?\d+\.\d+|inf|nan)\b")
