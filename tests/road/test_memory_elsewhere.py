@@ -56,6 +56,17 @@ def test_training_names_what_it_did_and_what_helps(
     assert "\n" not in said
 
 
+@pytest.mark.parametrize("settings", [{"early_stopping": 1}, {"ema": 0.9}])
+def test_the_kept_weights_need_no_room_beside_the_trained_ones(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    """A second copy of the weights on a card that training has filled would cost all of it at its end."""
+    monkeypatch.setattr(trainer, "exchange", lambda *_: pytest.fail("keeps what is thrown away"))
+    chosen = recipe(base, train={"epochs": 2, **settings})
+    fitted = backbones.get("classify").fit(battles(24), recipe=chosen, folder=tmp_path, cache=tmp_path)
+    assert fitted.facts["optimizer_steps"]
+
+
 def test_prediction_names_its_own_settings(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from arena_ensemble import cli, read_battles, sample
 from arena_ensemble.artifacts.members import MemberArtifacts
 from arena_ensemble.artifacts.workspace import Workspace
-from arena_ensemble.errors import ArtifactError
+from arena_ensemble.errors import ArtifactError, MemberError
 from arena_ensemble.features import extract
 from arena_ensemble.io import check_submission
 from arena_ensemble.pipeline.ensemble import Ensemble
@@ -265,6 +266,42 @@ def test_at_training_a_failed_member_costs_itself_unless_strict(
     assert "member more FAILED: fold 0: MemoryError" in capsys.readouterr().out
     check_submission(tmp_path / "w" / "submission.csv", read_battles(tmp_path / "test.csv").ids)
     assert Ensemble.load(Workspace(tmp_path / "w")).members == ["some", "most"]
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_failed_member_s_memory_is_free_when_the_next_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chained: bool
+) -> None:
+    """An error holds its frames, and these a model that fills the card: the next member would fail too."""
+    from arena_ensemble import backbones, train_members
+
+    module = backbones.get("lexical")
+    original, held, alive = module.fit, list[Any](), list[bool]()
+
+    class Model:
+        """What lies on the card."""
+
+    def full() -> None:
+        model = Model()
+        held.append(weakref.ref(model))
+        raise MemoryError
+
+    def fit(*values: Any, recipe: Any, **named: Any) -> Any:
+        if recipe.name == "some":
+            try:
+                full()
+            except MemoryError as error:
+                if chained:
+                    raise MemberError("out of memory") from error
+                raise
+        alive.extend(one() is not None for one in held)
+        return original(*values, recipe=recipe, **named)
+
+    monkeypatch.setattr(module, "fit", fit)
+    road(tmp_path)
+    run = train_members(tmp_path / "train.csv", ["some", "more"], workspace=tmp_path / "w", n_folds=3, jobs=1)
+    assert list(run.result.failed) == ["some"]
+    assert alive == [False, False, False]
 
 
 def votes_and_members(seed: int, count: int, rows: int = 90) -> tuple[dict[str, Predictions], Any]:

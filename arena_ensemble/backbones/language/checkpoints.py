@@ -167,6 +167,6 @@ def _put(trainer: Resumable, meta: dict[str, Any], tensors: dict[str, torch.Tens
     if trainer.ema is not None:
         trainer.ema = [tensors[f"ema/{name}"].to(device) for name in trainer.named]
     if any(label.startswith("best/") for label in tensors):
-        trainer.best = [tensors[f"best/{name}"].to(device) for name in trainer.named]
+        trainer.best = [tensors[f"best/{name}"] for name in trainer.named]
     trainer.seen_logits[:] = tensors["seen_logits"].numpy()
     set_random_state(tensors, device)

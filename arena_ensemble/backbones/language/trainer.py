@@ -31,7 +31,7 @@ from .out_of_memory import TokenBudget, remedied
 from .pace import Pace
 from .sequences import TrainingSet
 from .trainer_facts import facts_of
-from .trainer_state import TrainerState, exchange
+from .trainer_state import TrainerState, copies, exchange, put
 from .watch import Log, Watch
 
 _log = logging.getLogger(__name__)
@@ -315,11 +315,11 @@ class Trainer:
         state = self.state
         if value < state.best:
             state.best, state.best_done, state.stale = value, state.done, 0
-            self.best = [p.detach().clone() for p in self.parameters]
+            self.best = copies(self.parameters)
         else:
             state.stale += 1
         if live is not None:
-            exchange(self.parameters, live)
+            put(self.parameters, live)
         if on_log:
             on_log(state.done, {"refined_validation_loss": value})
         return bool(state.stale >= self.settings.early_stopping)
@@ -327,7 +327,7 @@ class Trainer:
     def _settle(self) -> None:
         """The weights that are kept: the best evaluated, else the average, else the last."""
         if self.best is not None:
-            exchange(self.parameters, self.best)
+            put(self.parameters, self.best)
         elif self.ema is not None and self.state.done:
-            exchange(self.parameters, self.ema)
+            put(self.parameters, self.ema)
         self.head_model.eval()

@@ -31,12 +31,22 @@ class TrainerState:
     seconds: float = 0.0
 
 
-def exchange(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Put ``values`` into the parameters; returns what was there."""
-    before = [p.detach().clone() for p in parameters]
+def copies(parameters: Sequence[nn.Parameter]) -> list[torch.Tensor]:
+    """What is in the parameters, in main memory: a device that training fills has no room for it."""
+    return [p.detach().to("cpu", copy=True) for p in parameters]
+
+
+def put(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> None:
+    """Copy ``values``, from wherever they lie, into the parameters."""
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):
             parameter.copy_(value)
+
+
+def exchange(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Put ``values`` into the parameters; returns what was there, in main memory."""
+    before = copies(parameters)
+    put(parameters, values)
     return before
 
 

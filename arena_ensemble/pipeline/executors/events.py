@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import traceback
 from collections.abc import Callable, Iterator
 
 from .. import tasks
@@ -29,8 +31,25 @@ def timed_fold(job: Job, task: FoldTask, on_progress: Progress | None, part: Par
     """Run a task or a part of one; returns its seconds, of a prediction by the deadline's clock."""
     clock = time.monotonic if job.train is not None or job.deadline is None else job.deadline.clock
     start = clock()
-    if part is None:
-        tasks.run_fold(job, task, on_progress)
-    else:
-        run_part(job, task, part, on_progress)
+    try:
+        if part is None:
+            tasks.run_fold(job, task, on_progress)
+        else:
+            run_part(job, task, part, on_progress)
+    except Exception as error:
+        release_frames(error)
+        raise
     return clock() - start
+
+
+def release_frames(error: BaseException | None) -> None:
+    """Free what the frames of an error hold, and those of its causes: a model that may fill its card.
+
+    Who keeps the error, to name it, must not take the next task's memory. Its lines can still be told.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+    gc.collect()  # modules refer to each other in circles
