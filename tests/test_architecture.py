@@ -43,7 +43,8 @@ INSIDE = {
     "artifacts": "atomic files tables cards parcels stores shards workspace fold_file members share_shards",
     "backbones": "registry base between_folds sixteen_bits language.base_folder language.notices "
     "language.gguf_base language.hub language.base_identity "
-    "language.template_tokens language.adapters language.hidden_head language.unsloth_loader "
+    "language.template_tokens language.bypassed language.adapters language.hidden_head "
+    "language.unsloth_loader "
     "language.optimizers language.loading language.peft_import language.batching language.ahead "
     "language.out_of_memory language.trainer_state language.token_cache language.speedups.last_layer "
     "language.speedups.fused_lora language.reporting language.objective language.tiny "
@@ -51,7 +52,8 @@ INSIDE = {
     "language.hidden_cache language.inference language.gradients language.pace language.watch "
     "language.trainer_facts language.trainer "
     "language.training_data language.model language.kept language.reward_base language.starting "
-    "language.generation_checks language.opening language.training language.peft_export "
+    "language.row_check language.generation_checks language.opening language.training "
+    "language.peft_export "
     "language.averaging language.backbone lexical.equivariant_linear lexical.tfidf lexical.model "
     "classify generate reward",
     "planning": "gpus flops memory machine shapes workload meta_model footprint estimate session",

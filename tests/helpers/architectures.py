@@ -46,6 +46,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
         "position_biased_input": False,
         "pooler_hidden_size": 32,
     },
+    "eurobert": {"num_key_value_heads": 4},
     "modernbert": {"global_attn_every_n_layers": 2, "local_attention": 16},
     "mistral": {"sliding_window": 24, "head_dim": 8},
     "qwen3": {"head_dim": 8},
@@ -56,7 +57,7 @@ _SPECIAL: dict[str, dict[str, Any]] = {
 
 
 def _encodes(kind: str) -> bool:
-    return kind in (*ENCODERS, "roberta")
+    return kind in (*ENCODERS, "roberta", "eurobert")
 
 
 def battles(n: int = 12, *, seed: int = 0) -> Battles:

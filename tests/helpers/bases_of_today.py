@@ -31,6 +31,11 @@ _QWEN35 = {
     **{"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2},
     **{"linear_num_value_heads": 2, "layer_types": ["linear_attention", "full_attention"]},
 }
+_EXPERTS = {"moe_intermediate_size": 16, "num_experts_per_tok": 2}
+_MAMBA = {
+    **{"mamba_num_heads": 8, "mamba_head_dim": 8, "n_groups": 1, "ssm_state_size": 8, "chunk_size": 16},
+    "layers_block_type": ["mamba", "attention", "mlp"],
+}
 _LLAMA4 = {"intermediate_size_mlp": 48, "num_local_experts": 2, "attention_chunk_size": 32}
 
 TEXT_ONLY: dict[str, dict[str, Any]] = {
@@ -40,6 +45,15 @@ TEXT_ONLY: dict[str, dict[str, Any]] = {
     "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 24},
     "gemma4_text": _GEMMA4,
     "qwen3_5_text": _QWEN35,
+    # experts beside dense layers whose names PEFT takes for experts' of an older transformers
+    "glm4_moe": {
+        **{**_EXPERTS, "n_routed_experts": 4, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1}
+    },
+    "qwen3_next": {**_EXPERTS, **_QWEN35, "num_experts": 4, "shared_expert_intermediate_size": 16},
+    "nemotron_h": {**_MAMBA, "num_hidden_layers": 3},
+    "lfm2": {"layer_types": ["conv", "full_attention"], "conv_L_cache": 3, "block_multiple_of": 8},
+    "olmo3": {"sliding_window": 24},
+    "modernbert-decoder": {"local_attention": 16, "global_attn_every_n_layers": 2},
 }
 SEEING: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gemma3": ({"sliding_window": 24}, _IMAGE),

@@ -18,6 +18,7 @@ from torch import nn
 
 from ...errors import ArtifactError, RecipeError
 from . import old_torchao
+from .bypassed import bypassed
 from .text_decoder import text_config, text_decoder
 
 _log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ BASE_RECORD: Final = "base.json"
 """Files of a fitted fold."""
 _LAYER: Final = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks)\.(\d+)\.")
 _ATTENTION: Final = re.compile(r"attn|attention", re.IGNORECASE)
+_INNER: Final = "inner"
 _EMBEDDING: Final = re.compile(r"embed|wte|wpe", re.IGNORECASE)
 
 
@@ -130,6 +132,8 @@ def lora_targets(model: nn.Module, settings: Any, head: Collection[str]) -> tupl
             continue
         if type(module).__module__.startswith("transformers.models."):
             continue  # a router of experts (Llama 4) with a forward of its own
+        if name.rpartition(".")[2] in bypassed(model.get_submodule(name.rpartition(".")[0])):
+            continue
         layer = layer_of(f"{name}.")
         if layer is None or layer < settings.first_layer or not name.startswith(inside):
             continue
@@ -138,8 +142,9 @@ def lora_targets(model: nn.Module, settings: Any, head: Collection[str]) -> tupl
         targets.append(name)
         transposed |= isinstance(module, Conv1D)
     if not targets:
+        remedy = "lower it" if settings.first_layer else "set adapter.kind = 'full' or 'frozen'"
         raise RecipeError(
-            f"adapter.first_layer = {settings.first_layer} leaves no linear layer to adapt; lower it"
+            f"adapter.first_layer = {settings.first_layer} leaves no linear layer to adapt; {remedy}"
         )
     return targets, transposed
 
@@ -155,10 +160,16 @@ def _insert_lora(model: nn.Module, settings: Any, head: Collection[str]) -> None
         lora_dropout=settings.dropout,
         use_rslora=settings.rslora,
         use_dora=settings.dora,
-        target_modules=targets,
+        target_modules=[f"{_INNER}.{name}" for name in targets],
         fan_in_fan_out=transposed,
     )
-    inject_adapter_in_model(config, model)
+    # In a holder without a configuration PEFT takes names as they are. By the type of a mixture of experts it
+    # would exchange every layer called gate_proj, up_proj or down_proj for the experts' joined weights.
+    holder = nn.Module()
+    holder.add_module(_INNER, model)
+    for flag in ("is_loaded_in_8bit", "is_loaded_in_4bit"):
+        setattr(holder, flag, getattr(model, flag, False))
+    inject_adapter_in_model(config, holder)
     if settings.target == "linear" and (share := share_without_adapter(model, settings.first_layer)) > 0.5:
         _log.warning(
             "%.0f %% of the weights in the layers are no linear layers (experts of a mixture) and get no "

@@ -33,6 +33,7 @@ from .model import MemberModel
 from .opening import BuildHead, build_model, fresh_model, open_encoder
 from .out_of_memory import named
 from .reward_base import fit_margin, put_margin
+from .row_check import check_rows
 from .spread_member import SpreadMember, is_wanted
 from .starting import start_from
 from .trainer import GO_ON
@@ -170,6 +171,7 @@ class LanguageModel:
         )
         facts = {**member.facts, "truncation": cut}
         with named(f"training of {recipe.name or 'a member'}", _LESS):
+            check_rows(member, training_set.sequences)
             facts |= generation_checks.check(member, training_set.sequences)
             return facts | train_member(
                 member,
@@ -184,7 +186,9 @@ class LanguageModel:
     def _zero_shot(self, member: MemberModel, train: Battles, on_progress: Progress | None) -> dict[str, Any]:
         encoder = member.encoder
         some = train.take(np.arange(min(len(train), generation_checks.ROWS)))
-        facts = member.facts | generation_checks.check(member, encoder.joined(encoder.encode(some)))
+        sequences = encoder.joined(encoder.encode(some))
+        check_rows(member, sequences)
+        facts = member.facts | generation_checks.check(member, sequences)
         member.shift = generation_checks.zero_shot_shift(
             member, train, lambda battles: self._calibrates(member, battles, on_progress)
         )

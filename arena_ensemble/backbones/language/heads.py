@@ -13,13 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
 from ...errors import RecipeError
 from .speedups.last_layer import ReadPositions, patch_last_layer
-from .text_decoder import text_config, text_decoder
+from .text_decoder import reads_both_ways, text_config, text_decoder
 
 Batch = Mapping[str, torch.Tensor]
+_CAPS: Final = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""What configurations call the soft-cap on logits: Gemma, RecurrentGemma, xLSTM."""
 _EXACT: Final = 1e-3
 _ROUNDED: Final = 0.05
 """Tolerated difference of sliced and full logits, relative to the largest, in float32 and in 16 bits."""
@@ -31,18 +34,20 @@ class HeadModel(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        config: Any = text_config(model.config)
+        whole: Any = model.config
+        config: Any = text_config(whole)
         self.segment_ids: list[int] | None = getattr(config, "segment_ids", None)
         self.body: list[nn.Module] = [
             text_decoder(model) if is_decoder(model) else _body(model)
         ]  # in a list: registered once, inside ``model``
         self.pools_last = is_decoder(model)
-        self.causal = self.pools_last and not getattr(config, "use_bidirectional_attention", False)
-        if self.pools_last:
+        self.causal = self.pools_last and not reads_both_ways(config)
+        if self.pools_last and config is whole:
             # Where no mask is passed and the last token is pooled here, so nothing may look for pad ids: a
             # pad token equal to eos would hide the true last token.
             # A model that also sees puts its text's pad id where images stand, and pools nothing.
-            config.pad_token_id = None if config is model.config else config.pad_token_id
+            with contextlib.suppress(StrictDataclassError):  # ModernBERT-decoder's takes no None
+                config.pad_token_id = None
         self.positions: ReadPositions | None = None
 
     def patch_last_layer(self) -> None:
@@ -75,7 +80,14 @@ class HeadModel(nn.Module):
             self.model(**inputs)
         finally:
             hook.remove()
-        return seen[0]
+        found = seen[0]
+        late = getattr(self.model.config, "classifier_pooling", None) == "late"
+        if late and isinstance(
+            head, nn.Linear
+        ):  # EuroBERT takes the mean of all tokens' logits: of the mean token
+            mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))[..., None]
+            found = (found * mask).sum(dim=1) / mask.sum(dim=1)
+        return found
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Logits (battles, 3) from features (rows, hidden)."""
@@ -144,7 +156,7 @@ class GenerationHeadModel(HeadModel):
         self.output: list[Any] = [output]
         self.register_buffer("verdicts", torch.tensor(list(verdicts)), persistent=False)
         config: Any = text_config(model.config)
-        self.cap = getattr(config, "final_logit_softcapping", None)
+        self.cap = next((cap for name in _CAPS if (cap := getattr(config, name, None))), None)
         # Cohere multiplies its logits, Granite divides them
         self.scale = float(getattr(config, "logit_scale", None) or 1.0)
         self.scale /= float(getattr(config, "logits_scaling", None) or 1.0)

@@ -7,6 +7,7 @@ there. ``arena_ensemble.json`` beside the weights says what the model must be sh
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -44,6 +45,7 @@ def export_peft(engine: LanguageModel, fold: Path, target: Path, *, recipe: Reci
     """
     from peft import LoraConfig
     from safetensors.torch import save_file
+    from transformers.pytorch_utils import Conv1D
 
     if recipe.adapter.kind != "lora":
         raise RecipeError(
@@ -57,7 +59,8 @@ def export_peft(engine: LanguageModel, fold: Path, target: Path, *, recipe: Reci
     names = {name.removeprefix(_OURS) for name in tensors}
     low_rank = {name.partition(".lora_")[0] for name in names if ".lora_" in name}
     beside = {name.rpartition(".")[0] for name in names if ".lora_" not in name}
-    known = _linear_layers(encoder)
+    model = _as_transformers_builds_it(encoder)
+    known = {} if model is None else {n: isinstance(p, nn.Linear | Conv1D) for n, p in model.named_modules()}
     if strange := sorted((low_rank | beside) - known.keys()):
         raise RecipeError(
             f"member {recipe.name!r}: {strange[0]!r} is no part of the model that transformers builds on "
@@ -80,6 +83,11 @@ def export_peft(engine: LanguageModel, fold: Path, target: Path, *, recipe: Reci
         fan_in_fan_out=encoder.config.model_type == "gpt2",
         inference_mode=True,
     )
+    if _peft_exchanges_targets(settings, model):
+        raise RecipeError(
+            f"member {recipe.name!r}: in a mixture of experts of this type PEFT takes adapters of "
+            f"{', '.join(short)} for those of the experts and would load others; export it with --merged DIR"
+        )
     settings.save_pretrained(str(target))
     theirs = {_PEFT + _without_adapter_name(name.removeprefix(_OURS)): t for name, t in tensors.items()}
     save_file(theirs, str(target / "adapter_model.safetensors"), metadata={"format": "pt"})
@@ -165,10 +173,9 @@ def _without_adapter_name(name: str) -> str:
     return name.replace(".default.", ".")
 
 
-def _linear_layers(encoder: PromptEncoder) -> dict[str, bool]:
-    """Names of the modules that transformers builds on this base, and whether each is a linear layer."""
+def _as_transformers_builds_it(encoder: PromptEncoder) -> Any:
+    """The model that transformers builds on this base, without weights; None where it has none."""
     import transformers
-    from transformers.pytorch_utils import Conv1D
 
     if encoder.head.labels is None:
         loader: Any = transformers.AutoModelForCausalLM
@@ -176,10 +183,21 @@ def _linear_layers(encoder: PromptEncoder) -> dict[str, bool]:
         loader = transformers.AutoModelForSequenceClassification
     try:
         with torch.device("meta"), quiet():
-            model = loader.from_config(encoder.config)
+            return loader.from_config(encoder.config)
     except ValueError:  # no such model for this architecture
-        return {}
-    return {name: isinstance(part, nn.Linear | Conv1D) for name, part in model.named_modules()}
+        return None
+
+
+def _peft_exchanges_targets(settings: Any, model: Any) -> bool:
+    """Whether PEFT, when it loads the adapter, would take some names for experts' joined weights."""
+    from peft.utils import transformers_weight_conversion as conversion
+
+    trial = copy.deepcopy(settings)
+    try:
+        conversion.convert_peft_config_for_transformers(trial, model, None)
+    except ValueError:  # it refuses half of a joined weight
+        return True
+    return bool(getattr(trial, "target_parameters", None))
 
 
 def _unwrap(model: nn.Module) -> None:

@@ -6,12 +6,15 @@ it gets the adapters, and its last hidden state meets the head.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from ...errors import RecipeError
+
+_OURS: Final = ("modernbert-decoder",)
+"""Decoders whose class for classification is an encoder's, with layers that no checkpoint holds."""
 
 
 def text_config(config: Any) -> Any:
@@ -24,11 +27,30 @@ def text_decoder(model: Any) -> Any:
     found = model
     while True:
         inner = found.get_decoder()
+        if not hasattr(inner, "get_decoder"):
+            inner = found.base_model  # ModernBERT-decoder calls its output layer so
         if inner is found and getattr(found, "lm_head", None) is not None:
             inner = found.model  # Llama-4's causal model takes itself for its decoder
         if inner is found:
             return found
         found = inner
+
+
+def reads_both_ways(config: Any) -> bool:
+    """Whether a token of text sees what stands after it (Gemma-4: ``"vision"`` is image tokens alone).
+
+    Raises
+    ------
+    RecipeError
+        PaliGemma: its text decoder alone reads both ways or not by whether a batch happens to have padding.
+    """
+    both = getattr(config, "use_bidirectional_attention", None) in (True, "all")
+    if both and config.model_type in ("gemma", "gemma2"):
+        raise RecipeError(
+            f"a base of type {config.model_type!r} that reads its prompt both ways (PaliGemma) needs its "
+            "image tower for that; choose a base that reads text, such as the Gemma that it is made of"
+        )
+    return both
 
 
 def auto_class(config: Any, labels: int | None) -> tuple[Any, bool]:
@@ -48,7 +70,7 @@ def auto_class(config: Any, labels: int | None) -> tuple[Any, bool]:
         if sees and kind in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
             return transformers.AutoModelForImageTextToText, False
         return transformers.AutoModelForCausalLM, False
-    if not sees and kind in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+    if not sees and kind not in _OURS and kind in known.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
         return transformers.AutoModelForSequenceClassification, False
     if sees or kind in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return transformers.AutoModel, True

@@ -130,6 +130,21 @@ def test_another_process_gets_the_same_logits(read: dict[str, tuple[Any, Any, An
             np.testing.assert_allclose(theirs, own, atol=2e-5, rtol=1e-5)
 
 
+def test_a_mixture_whose_adapter_peft_would_read_otherwise_is_refused(tmp_path: Path) -> None:
+    import bases_of_today
+
+    base = bases_of_today.save_base(tmp_path / "base", "glm4_moe")
+    chosen, module = recipe(base, "generate"), backbones.get("generate")
+    (tmp_path / "fold").mkdir()
+    module.prepare(battles(4), recipe=chosen, cache=tmp_path)
+    module.fit(battles(4), recipe=chosen, folder=tmp_path / "fold", cache=tmp_path)
+    with pytest.raises(RecipeError, match=r"down_proj.*export it with --merged"):
+        peft_export.export_peft(
+            engine_of("generate"), tmp_path / "fold", tmp_path / "out", recipe=chosen, cache=tmp_path
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_note_says_what_the_model_must_be_shown(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     base = save_base(tmp_path / "base", "llama")
