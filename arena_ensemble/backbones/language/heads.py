@@ -82,9 +82,7 @@ class HeadModel(nn.Module):
             hook.remove()
         found = seen[0]
         late = getattr(self.model.config, "classifier_pooling", None) == "late"
-        if late and isinstance(
-            head, nn.Linear
-        ):  # EuroBERT takes the mean of all tokens' logits: of the mean token
+        if late and isinstance(head, nn.Linear):  # EuroBERT takes the mean of all tokens' logits
             mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))[..., None]
             found = (found * mask).sum(dim=1) / mask.sum(dim=1)
         return found
