@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..pipeline import averaging, fitted
 from ..pipeline.arguments import UseFolds, folds_of
 from ..pipeline.ensemble import Ensemble
-from ..recipes import Recipe, load_recipe
+from ..recipes import Recipe, folder_of, load_recipe
 from .sources import KAGGLE_INPUT
 
 BASES: Final = "bases"
@@ -160,11 +160,12 @@ def _pack_base(
     given = bases.get(recipe.name) or bases.get(recipe.base)
     if given is not None and given.startswith(KAGGLE_INPUT):
         return given
-    file = gguf_base.gguf_of(recipe) if given is None else None
-    if file is not None:
-        folder: Path | None = gguf_base.dequantised(file, cache)
-    else:
-        folder = Path(given).expanduser() if given is not None else recipe.base_path()
+    folder: Path | None = None
+    if given is None or folder_of(given).exists():
+        if given is not None:
+            recipe = recipe.model_copy(update={"base": str(folder_of(given)), "revision": ""})
+        file = gguf_base.gguf_of(recipe)
+        folder = recipe.base_path() if file is None else gguf_base.dequantised(file, cache)
     if folder is None or not folder.is_dir():
         raise InputError(
             f"member {recipe.name!r}: its base {given or recipe.base!r} is no folder here; give "

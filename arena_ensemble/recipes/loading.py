@@ -123,7 +123,7 @@ def with_bases(
     recipes
         By member's name.
     bases
-        Member's name, or a base as recipes write it → the folder of that base here.
+        Member's name, or a base as recipes write it → the folder of that base here, or its ``.gguf`` file.
     partly
         Whether names of other members are passed over.
 
@@ -144,8 +144,10 @@ def with_bases(
             what = "has no base that lies anywhere" if meant else "is neither a member nor a base of this run"
             listed = ", ".join([*recipes, *known]) or "none"
             raise RecipeError(f"--base {name}={given}: {name!r} {what}; use one of: {listed}")
-        if not folder.is_dir():
-            raise RecipeError(f"--base {name}={given}: no folder there; give one with config.json")
+        if not folder.is_dir() and not (folder.suffix == ".gguf" and folder.is_file()):
+            raise RecipeError(
+                f"--base {name}={given}: no folder there; give one with config.json, or a .gguf file"
+            )
         for member in usable:
             changed[member] = changed[member].model_copy(update={"base": str(folder), "revision": ""})
     return changed

@@ -531,3 +531,23 @@ def test_the_image_links_what_it_has_and_nothing_that_the_wheels_hold(tmp_path: 
     assert {path.name for path in image._files(["polars"], {"polars"})} == set()
     with pytest.raises(InputError, match="--image-has absent"):
         list(image._files(["absent"], set()))
+
+
+def test_a_base_in_gguf_that_lies_elsewhere_travels_dequantised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + bytes(4) + bytes([1]) + bytes(64))
+
+    def dequantised(found: Path, cache: Path) -> Path:
+        assert found == file
+        (cache / "bases" / "digest").mkdir(parents=True)
+        (cache / "bases" / "digest" / "config.json").write_text("{}")
+        return cache / "bases" / "digest"
+
+    monkeypatch.setattr(contents.gguf_base, "dequantised", dequantised)
+    recipe = recipe_from({"backbone": "generate", "base": "package:not_here"}, name="m")
+    given = {"m": str(file)}
+    place = contents._pack_base(recipe, tmp_path / "pack", given, tmp_path / "cache", {})
+    assert place == "bases/digest"
+    assert (tmp_path / "pack" / place / "config.json").is_file()

@@ -134,6 +134,7 @@ def require_gguf() -> None:
 
 def _package_folder(name: str, where: str) -> Path:
     """Where a package's files lie. It is not imported: what it does when it is imported is its own affair."""
+    name = name.replace("-", "_")  # as a registry writes it
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     places = list(spec.submodule_search_locations or ()) if spec else []
     if not places:
@@ -181,11 +182,16 @@ def _dequantise(file: Path, folder: Path) -> None:
     options: dict[str, Any] = {"gguf_file": file.name}
     with _reraised(file), quiet(), contextlib.redirect_stderr(io.StringIO()):  # a bar of the reader's own
         tokenizer = transformers.AutoTokenizer.from_pretrained(file.parent, **options)
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            file.parent, dtype=torch.float16, **options
-        )
+        options |= {"dtype": torch.float16, "output_loading_info": True}
+        model: Any
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(file.parent, **options)
         if _way_to_split(file) in _DIGITS_APART:
             take_digits_apart(tokenizer.backend_tokenizer)
+    if lacking := sorted(report["missing_keys"]):  # transformers would draw them at random
+        raise RecipeError(
+            f"{file} lacks the weights {', '.join(lacking[:3])} ({len(lacking)} in all); where it is one of "
+            "several parts, join them with llama.cpp's llama-gguf-split --merge, else give another file"
+        )
     for name in ("quantization_config", "_model_name_or_path"):
         if hasattr(model.config, name):
             delattr(model.config, name)

