@@ -84,7 +84,8 @@ def experiment(
 def _line(one: Trial) -> str:
     text = (
         f"{one.member}: log-loss {one.log_loss:.4f} ± {one.standard_error:.4f} on {one.rows:,} held-out "
-        f"rows; the prior {one.prior_log_loss:.4f}, better by {one.gain:.4f} ± {one.gain_error:.4f}"
+        f"rows; the prior {one.prior_log_loss:.4f}, {'better' if one.gain >= 0 else 'WORSE'} by "
+        f"{abs(one.gain):.4f} ± {one.gain_error:.4f}"
     )
     if one.real_log_loss is not None:
         text += (

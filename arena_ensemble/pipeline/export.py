@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from ..artifacts.members import MemberArtifacts
 from ..artifacts.workspace import Workspace
 from ..backbones.registry import engine_of, head_of
 from ..errors import ArtifactError, InputError, RecipeError, StaleError
-from ..recipes import load_recipe
+from ..recipes import load_recipe, with_bases
 
 DTYPES: Final = ("fp32", "bf16", "fp16")
 
@@ -24,6 +25,7 @@ def export_member(
     fold: int = 0,
     merged: bool = False,
     dtype: str = "bf16",
+    bases: Mapping[str, str | Path] | None = None,
 ) -> Path:
     """Write one fold's model into a new folder ``target``; nothing in the workspace changes.
 
@@ -33,6 +35,8 @@ def export_member(
         The whole model, adapters merged in, in place of a PEFT adapter.
     dtype
         ``fp32``, ``bf16`` or ``fp16``: what a merged model is stored in.
+    bases
+        The member, or its base as the recipe writes it → the folder of the base here.
 
     Raises
     ------
@@ -47,7 +51,9 @@ def export_member(
         raise InputError(f"--dtype {dtype}: choose one of {', '.join(DTYPES)}")
     if target.exists():
         raise InputError(f"{target} is there already; name another folder, or remove it")
-    recipe = load_recipe(workspace.recipe_path(name))
+    written = load_recipe(workspace.recipe_path(name))
+    recipe = with_bases({name: written}, bases or {})[name]
+    hub_id = written.base if written.is_on_hub else None
     if not head_of(recipe.backbone).needs_base:
         raise RecipeError(f"member {name!r} stands on no language model, so there is nothing to export")
     artifacts = MemberArtifacts(workspace, name)
@@ -75,5 +81,7 @@ def export_member(
                 engine, folder, partial, recipe=recipe, cache=workspace.cache, dtype=dtype
             )
         else:
-            peft_export.export_peft(engine, folder, partial, recipe=recipe, cache=workspace.cache)
+            peft_export.export_peft(
+                engine, folder, partial, recipe=recipe, cache=workspace.cache, hub_id=hub_id
+            )
     return target

@@ -150,8 +150,9 @@ def _provenance(workspace: Workspace, battles: Battles, made: Folds | None, trus
         elif card.folds_verified and made is not None:
             problems += _member_problems(name, predictions, card, battles, made, trust)
         elif name not in trust:
+            what = "is external" if card.is_external else "starts from weights of another tool"
             problems.append(
-                f"member {name} is external: nothing shows that its rows are out of fold "
+                f"member {name} {what}: nothing shows that its rows are out of fold "
                 f"(--trust {name} if you know that they are)"
             )
     if problems:

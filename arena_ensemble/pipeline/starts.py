@@ -85,6 +85,16 @@ def start_digest(workspace: Workspace, recipe: Recipe, n_folds: int) -> str | No
     return digest_json(weights)
 
 
+def warn_of_unverified(recipe: Recipe) -> None:
+    """Say, once for all folds, that nothing is known of what a start of another tool was trained on."""
+    if recipe.train.start and start_member(recipe) is None:
+        log.warning(
+            "member %s: nothing shows which rows %s was trained on, so its folds are unverified",
+            recipe.name,
+            recipe.train.start,
+        )
+
+
 def start_of(workspace: Workspace, recipe: Recipe, folds: Folds, fold: int) -> Start | None:
     """The weights that a fold starts from; None where it starts from the base.
 
@@ -101,11 +111,6 @@ def start_of(workspace: Workspace, recipe: Recipe, folds: Folds, fold: int) -> S
         return None
     name = start_member(recipe)
     if name is None:
-        log.warning(
-            "member %s: nothing shows which rows %s was trained on, so its folds are unverified",
-            recipe.name,
-            recipe.train.start,
-        )
         return Start(_folder(recipe, fold), {"name": recipe.train.start, "folds_verified": False})
     artifacts = MemberArtifacts(workspace, name)
     card = artifacts.fold_card(fold)

@@ -128,6 +128,7 @@ def prepare(job: Job, recipe: Recipe, on_progress: Progress | None = None) -> No
         return
     if job.folds is not None:
         fitted_folds.check_base(job.artifacts(recipe.name), recipe, job.folds.n_folds)
+    starts.warn_of_unverified(recipe)
     cache = job.workspace.cache
     with backbones.reraise_os_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)

@@ -195,6 +195,12 @@ class Recipe(Section):
         """Whether the base is built on the spot."""
         return self.base.startswith("tiny:")
 
+    @property
+    def is_on_hub(self) -> bool:
+        """Whether the base is written as a hub id, and no folder here has that name."""
+        named = bool(self.base) and not self.is_tiny and not self.base.startswith("package:")
+        return named and self.base_path() is None
+
     def base_path(self) -> Path | None:
         """The local folder of the base, or its ``.gguf`` file; None for tiny bases, packages and hub ids.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -113,12 +114,20 @@ def test_the_first_stage_is_part_of_what_the_second_is(place: Path) -> None:
         starts.start_of(workspace, recipe, make_folds(BATTLES, n_folds=3, seed=9), 0)
 
 
-def test_a_start_of_unknown_origin_is_used_and_flagged(place: Path, tmp_path: Path) -> None:
+def test_a_start_of_unknown_origin_is_used_and_flagged(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("arena_ensemble"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("arena_ensemble"), "handlers", [])
     workspace = Workspace(place)
     (place / "models" / "late").mkdir()
     recipe = small("late", folder=place / "models" / "late", start="../first/fold-0", epochs=0)
     result = cross_fit(recipe, BATTLES, FOLDS, workspace=place, jobs=1)
     assert result.finished == ["late"], result.failed
+    said = [one for one in caplog.messages if "nothing shows which rows" in one]
+    assert said == [
+        "member late: nothing shows which rows ../first/fold-0 was trained on, so its folds are unverified"
+    ]
     card = MemberArtifacts(workspace, "late").card()
     assert card is not None
     assert not card.folds_verified

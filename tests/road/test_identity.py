@@ -121,6 +121,14 @@ def test_a_fold_trained_by_hub_id_predicts_the_same_from_a_folder(
     assert again == (road.workspace / "submission.csv").read_bytes(), "equal to the bit"
 
 
+def test_an_export_elsewhere_names_the_hub_id_and_takes_the_folder(road: Road, tmp_path: Path) -> None:
+    """PEFT finds the base on other machines by its hub id; here it may lie in any folder."""
+    base, out = plain_copy(road, tmp_path / "base"), tmp_path / "out"
+    where = ["--workspace", str(road.workspace), "--base", f"{HUB_ID}={base}"]
+    assert cli.run(["export", "mine", "--peft", str(out), *where]) == 0
+    assert json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"] == HUB_ID
+
+
 def test_the_base_of_a_hub_id_is_found_by_that_name_too(road: Road, tmp_path: Path) -> None:
     base = plain_copy(road, tmp_path / "base")
     command = road.predict(base, "again.csv")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from ...battles import Battles
 from ...errors import RecipeError
 from ...prompts import template_of
 from ...recipes import Recipe
@@ -30,10 +31,25 @@ DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.fl
 _OURS: Final = "model."
 _PEFT: Final = "base_model.model."
 _LABELS: Final = ("A", "B", "tie")
+EXAMPLE: Final = ("What is 2 + 2?", "It is 4.", "Nobody knows.")
+"""prompt, A and B of the battle whose token ids stand in the note"""
 
 
-def export_peft(engine: LanguageModel, fold: Path, target: Path, *, recipe: Recipe, cache: Path) -> None:
+def export_peft(
+    engine: LanguageModel,
+    fold: Path,
+    target: Path,
+    *,
+    recipe: Recipe,
+    cache: Path,
+    hub_id: str | None = None,
+) -> None:
     """Write ``adapter_config.json``, ``adapter_model.safetensors``, tokenizer and note into ``target``.
+
+    Parameters
+    ----------
+    hub_id
+        Of the base, where it has one: PEFT then finds it on other machines. Else its folder here is named.
 
     Raises
     ------
@@ -71,8 +87,8 @@ def export_peft(engine: LanguageModel, fold: Path, target: Path, *, recipe: Reci
     causal = encoder.head.labels is None
     settings = LoraConfig(
         task_type="CAUSAL_LM" if causal else "SEQ_CLS",
-        base_model_name_or_path=encoder.source.name,
-        revision=encoder.source.revision,
+        base_model_name_or_path=hub_id or encoder.source.name,
+        revision=recipe.revision or None,
         r=recipe.adapter.r,
         lora_alpha=recipe.adapter.alpha,
         lora_dropout=recipe.adapter.dropout,
@@ -213,6 +229,8 @@ def _unwrap(model: nn.Module) -> None:
 def _write_note(target: Path, encoder: PromptEncoder, own: dict[str, Any]) -> None:
     """What a reader of the model needs beside the weights: prompt, verdict words, labels, ties."""
     recipe = encoder.recipe
+    turns = {"prompt": [EXAMPLE[0]], "response_a": [EXAMPLE[1]], "response_b": [EXAMPLE[2]]}
+    encoded = encoder.encode(Battles.from_rows([{"id": 0, **turns}]))
     note = {
         "member": recipe.name,
         "backbone": recipe.backbone,
@@ -221,5 +239,7 @@ def _write_note(target: Path, encoder: PromptEncoder, own: dict[str, Any]) -> No
         "prompt": recipe.prompt.model_dump(mode="json"),
         "template": template_of(recipe.prompt).model_dump(),
         "beside_the_model": {name: value.tolist() for name, value in own.items()},
+        # texts and the template's strings are tokenised one by one: the whole at once may give other ids
+        "example": {**turns, "token_ids": [one.tokens.tolist() for one in encoded]},
     }
     (target / NOTE).write_text(json.dumps(note, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from architectures import battles, recipe, save_base
 from arena_ensemble import backbones
 from arena_ensemble.backbones.language import peft_export
 from arena_ensemble.backbones.registry import engine_of
+from arena_ensemble.battles import TEXTS, Battles
 from arena_ensemble.errors import RecipeError
 
 READER = """
@@ -159,5 +160,9 @@ def test_the_note_says_what_the_model_must_be_shown(tmp_path: Path) -> None:
     )
     note = json.loads((tmp_path / "out" / peft_export.NOTE).read_text())
     assert note["template"]["cue"] == "\n\n[End]\nBetter response:"
+    example = note["example"]  # what a tokenizer of one's own must come to, of A and of B
+    one = Battles.from_rows([{"id": 0, **{name: example[name] for name in TEXTS}}])
+    assert example["token_ids"] == [table.tokens.tolist() for table in fitted.encoder.encode(one)]
+    assert len(example["token_ids"]) == 2
     assert note["beside_the_model"] == {"tie_bias": fitted.head_model.tie_bias.item()}
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float16"
