@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 import arena_ensemble
 from arena_ensemble import cli
+from arena_ensemble.cli.usage import UsageError
 from arena_ensemble.io import check_submission, read_battles
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -187,3 +189,34 @@ def test_every_page_is_in_the_sites_menu() -> None:
         re.findall(r"^::: arena_ensemble\.[\w.]*\.(\w+)$", (DOCS / "reference.md").read_text(), re.MULTILINE)
     )
     assert listed == set(arena_ensemble.__all__)
+
+
+def documented_commands() -> list[tuple[str, str]]:
+    """Page and command of every line of shell in README and docs/ that calls this program, as it is typed."""
+    found = []
+    for path in [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]:
+        page = re.sub(r"\\\n\s*", " ", path.read_text(encoding="utf-8"))
+        for line in re.findall(r"^ *(arena-ensemble .*)$", page, flags=re.MULTILINE):
+            for command in re.split(r"\s+&&\s+|;\s+", line.partition("  #")[0].partition(" # ")[0]):
+                if command.startswith("arena-ensemble ") and not re.search(r"[…|`<]", command):
+                    found.append((path.name, command.partition(" > ")[0]))
+    return found
+
+
+def test_every_command_of_the_pages_is_one_that_the_program_takes() -> None:
+    verbs = typer.main.get_command(cli.app)
+    assert isinstance(verbs, typer.core.TyperGroup)
+    commands = documented_commands()
+    wrong = []
+    for page, command in commands:
+        _, verb, *words = shlex.split(command)
+        one = verbs.commands.get(verb)
+        try:
+            assert one is not None, "no such verb"
+            one.make_context(verb, words)
+        except typer.Exit:  # --help
+            continue
+        except (AssertionError, UsageError) as error:
+            wrong.append(f"{page}: {command}: {error}")
+    assert not wrong, "\n".join(wrong)
+    assert len(commands) > 40

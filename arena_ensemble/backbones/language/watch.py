@@ -11,6 +11,7 @@ import torch
 
 from ...diagnostics.collapse import collapse_warnings, prediction_summary
 from ...losses import Floats
+from ...predictions import without_ties
 from .batching import Index
 from .sequences import TrainingSet
 
@@ -36,6 +37,8 @@ class Watch:
         self.training_set, self.name = training_set, name
         self.seen_logits: Floats = np.full((len(training_set.sequences), 3), np.nan)
         """(examples, 3), NaN where this epoch has not been"""
+        self._no_ties = not (training_set.labels == 2).any()
+        """of two outcomes: predictions lose P(tie), and so do those that are looked at"""
         # both orders of a battle are one observation where its predictions are tested
         self._battle: Index = np.unique([str(name) for name in training_set.names], return_inverse=True)[1]
         self._recent: list[tuple[Index, Floats]] = []  # rows and logits since the last look
@@ -51,7 +54,7 @@ class Watch:
             return
         rows, logits = (np.concatenate(part) for part in zip(*self._recent, strict=True))
         self._recent.clear()
-        log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        log_probs = self._looked_at(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
         labels = self.training_set.labels[rows]
         if on_log:
             on_log(done, _curves(prediction_summary(log_probs, labels)))
@@ -67,11 +70,14 @@ class Watch:
     def facts(self) -> dict[str, Any]:
         """The last epoch's summary and alarms, for the card."""
         log_probs, rows = self._epoch_log_probs()
-        labels = self.training_set.labels[rows]
+        log_probs, labels = self._looked_at(log_probs), self.training_set.labels[rows]
         return {
             "last_epoch": {"rows": len(rows), **prediction_summary(log_probs, labels)},
             "alarms": collapse_warnings(log_probs, labels, groups=self._battle[rows]).alarms,
         }
+
+    def _looked_at(self, log_probs: Floats) -> Floats:
+        return without_ties(log_probs) if self._no_ties else log_probs
 
     def _epoch_log_probs(self) -> tuple[Floats, Index]:
         rows = np.flatnonzero(~np.isnan(self.seen_logits).any(axis=1))
