@@ -40,7 +40,11 @@ def keep_rows(folder: Path, backbone: Backbone, fitted: Fitted, battles: Battles
     if not count or not getattr(fitted, "running", None):
         return
     some = battles.without_outcomes().take(np.linspace(0, len(battles) - 1, count).astype(np.int64))
-    log_probs = backbone.predict(fitted, some)
+    try:
+        log_probs = backbone.predict(fitted, some)
+    except MemberError as error:  # the hours of training are worth more than what these rows would show
+        log.warning("%s keeps no rows to measure [predict] on: %s", folder, error)
+        return
     columns = {name: log_probs[:, k] for k, name in enumerate(_COLUMNS)}
     atomic.write_bytes(folder / CHECK, parquet_bytes(some.frame.with_columns(**columns)))
 

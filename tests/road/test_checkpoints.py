@@ -217,7 +217,9 @@ def test_litter_of_kills_does_not_pile_up(base: Path, tmp_path: Path) -> None:
     assert int(found[0].removeprefix("checkpoint-")) >= int(place.name.removeprefix("checkpoint-"))
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("os error 28")])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), SafetensorError("os error 28"), MemoryError()]
+)
 def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception,
     caplog: pytest.LogCaptureFixture,

@@ -13,7 +13,9 @@ from architectures import battles, recipe, save_base
 from arena_ensemble import backbones
 from arena_ensemble.backbones.language import adapters, loading, trainer
 from arena_ensemble.backbones.language.heads import GenerationHeadModel
+from arena_ensemble.backbones.language.model import MemberModel
 from arena_ensemble.errors import MemberError
+from arena_ensemble.pipeline import equivalence
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,45 @@ def test_the_kept_weights_need_no_room_beside_the_trained_ones(
     chosen = recipe(base, train={"epochs": 2, **settings})
     fitted = backbones.get("classify").fit(battles(24), recipe=chosen, folder=tmp_path, cache=tmp_path)
     assert fitted.facts["optimizer_steps"]
+
+
+def test_what_fails_after_the_last_step_does_not_cost_the_training(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, module = recipe(base, train={"epochs": 2, "checkpoint_every": 4}), backbones.get("classify")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise ERRORS[0]
+
+    def fit(*, resume: bool) -> list[float]:
+        seen: list[float] = []
+        module.fit(
+            battles(24), recipe=chosen, folder=tmp_path, cache=tmp_path, resume=resume,
+            on_progress=lambda done, *_: seen.append(done),
+        )  # fmt: skip
+        return seen
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adapters, "merge_adapters", full)
+        with pytest.raises(MemberError, match=r"merging of test: out of memory"):
+            fit(resume=False)
+    assert fit(resume=True) == [9, 10, 11, 12]
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_rows_that_cannot_be_predicted_are_not_kept_and_cost_no_fold(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen, module = recipe(base), backbones.get("classify")
+    fitted = module.fit(battles(), recipe=chosen, folder=tmp_path, cache=tmp_path)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise MemberError("out of memory with a single row")
+
+    monkeypatch.setattr(MemberModel, "log_probs", full)
+    equivalence.keep_rows(tmp_path, module, fitted, battles(), chosen)
+    assert not (tmp_path / equivalence.CHECK).exists()
+    assert "keeps no rows to measure [predict] on: out of memory with a single row" in caplog.text
 
 
 def test_prediction_names_its_own_settings(

@@ -145,9 +145,12 @@ class LanguageModel:
         facts["fit_seconds"] = round(time.perf_counter() - began, 3)
         if spread.first():
             _write(member, folder, facts)
-            checkpoints.clear(folder)
         spread.wait()
-        return member.ready()
+        with named(f"merging of {recipe.name or 'a member'}", _LESS):
+            member.ready()
+        if spread.first():  # now that nothing of this can fail any more
+            checkpoints.clear(folder)
+        return member
 
     def _trained(
         self,

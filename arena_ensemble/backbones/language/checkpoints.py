@@ -22,7 +22,7 @@ import torch
 from ...artifacts import atomic
 from ...errors import ArenaError
 from .optimizers import on_device
-from .out_of_memory import random_state, set_random_state
+from .out_of_memory import is_out_of_memory, random_state, set_random_state
 from .trainer_state import Resumable, TrainerState
 
 _log = logging.getLogger(__name__)
@@ -48,15 +48,17 @@ def write(trainer: Resumable, folder: Path) -> None:
 
 
 def try_write(trainer: Resumable, folder: Path) -> bool:
-    """As :func:`write`; whether it could. A disk that is full costs a checkpoint and not the training."""
+    """As :func:`write`; whether it could. A full disk or memory costs a checkpoint, not the training."""
     from safetensors import SafetensorError
 
     try:
         write(trainer, folder)
-    except (OSError, ArenaError, SafetensorError) as error:
+    except (OSError, ArenaError, SafetensorError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
         _log.warning(
             "training of %s goes on without the checkpoint of step %d; the last one is of step %d: %s",
-            *(trainer.name, trainer.state.done, trainer.kept, error),
+            *(trainer.name, trainer.state.done, trainer.kept, str(error) or type(error).__name__),
         )
         return False
     return True
