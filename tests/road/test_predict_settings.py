@@ -86,7 +86,7 @@ def test_no_tolerance_is_refused_with_the_setting_to_change(
     line = refusal(command, capsys, codes=(1, 2, 3, 4))
     assert line.count("mine") == 1, "the member and its fold are named once"
     assert re.search(
-        "member mine: fold [01]: dtype float32 → bfloat16 changes its predictions too much", line
+        "member mine: fold [012]: dtype float32 → bfloat16 changes its predictions too much", line
     )
     assert 'set precision = "fp32" in [predict], or raise predict.tolerance' in line
     assert not list(trained.member.predictions.glob("*.parquet")), "nothing of it is kept"
