@@ -1,15 +1,15 @@
-"""One epoch and one prediction of a model on a card: by this engine and by ``transformers.Trainer``.
+"""One epoch and one prediction of a model on a card by this engine, and what its peer shares with it.
 
-Device, rows and settings come from gpu.py, which is the command.
+Device, rows and settings come from gpu.py, which is the command; gpu_peer.py is ``transformers.Trainer``.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -26,18 +26,26 @@ from arena_ensemble.backbones.language.sequences import TokenSequences, Training
 from arena_ensemble.backbones.language.speedups import liger
 from arena_ensemble.backbones.language.speedups.fused_lora import fuse
 from arena_ensemble.backbones.language.trainer import Trainer as Engine
+from arena_ensemble.deadline import Deadline
+from arena_ensemble.errors import OutOfTime
 
 WINDOW = 2048
-PEER_SETTINGS = ((8, False), (4, False), (2, False), (8, True))
-"""Rows a batch and gradient checkpointing that Trainer may have: the fastest that fits is taken."""
-PEER_TRIAL = 32
 MERGED = "prediction, merged"
+TRAINING, PREDICTION = 0.4, 0.55
+"""of the whole time may be over after our training, and after our prediction; the rest is the peer's"""
+Found = Iterator[tuple[str, dict[str, Any], Any]]
+"""What was done, its figures, and the lengths of the rows that it was done with."""
 
 
 def ours(
-    shape: dict[str, int], sequences: TokenSequences, device: torch.device, arguments: argparse.Namespace
-) -> dict[str, Any]:
+    shape: dict[str, int],
+    sequences: TokenSequences,
+    device: torch.device,
+    arguments: argparse.Namespace,
+    limit: Deadline,
+) -> Found:
     """The engine: token ids and plain settings in, seconds out."""
+    start, whole_time = limit.clock(), limit.remaining()
     head_model, train, policy, recompute = adapted(shape, device, arguments)
     n = len(sequences)
     labels = np.arange(n) % 3
@@ -56,37 +64,69 @@ def ours(
         **settings,
         recompute=recompute if arguments.checkpointing == "auto" else None,
     )
-    facts: dict[str, Any] = {}
-    moments: list[float] = []
-    run = partial(engine.run, on_progress=lambda *_: moments.append(time.perf_counter()))
-    found = {"training": act(lambda: facts.update(run()), device)}
-    # the rehearsal comes once a fold, before hours of training
-    whole, seconds = found["training"]["seconds"], facts["training_seconds"]
-    found["training"] |= {"seconds": seconds, "rehearsal_seconds": round(whole - seconds, 3)}
-    found["training"] |= {
-        name: facts[name] for name in ("padding_share", "gradient_checkpointing", "batch_tokens")
-    }
-    found["training"]["median_step_seconds"] = round(float(np.median(np.diff(moments))), 4)
-    found["training"]["longest_step_seconds"] = round(float(np.max(np.diff(moments))), 4)
-    print(
-        f"  steps: median {found['training']['median_step_seconds']} s, "
-        f"longest {found['training']['longest_step_seconds']} s of {len(moments)}; "
-        f"rehearsal {whole - seconds:.1f} s, {facts['batch_tokens']:,} tokens a micro-batch"
-        f"{', layers computed again' if facts['gradient_checkpointing'] else ''}"
+    yield (
+        "training",
+        *_trained(engine, sequences, device, Deadline(start + TRAINING * whole_time, limit.clock)),
     )
     reading: dict[str, Any] = {"policy": policy, "pad_id": 0, "batch_tokens": 2 * arguments.batch_tokens}
-    predict_logits(head_model, few, **reading)
+    padding = _reading_padding(sequences, reading["batch_tokens"])
+
+    def predict(some: TokenSequences) -> None:
+        predict_logits(head_model, some, **reading)
+
+    predict(few)
     if arguments.profile:
-        profile(lambda: predict_logits(head_model, few, **reading), "prediction")
-    found["prediction"] = act(lambda: predict_logits(head_model, sequences, **reading), device)
-    found["prediction"]["padding_share"] = _reading_padding(sequences, reading["batch_tokens"])
-    start = time.perf_counter()
+        profile(lambda: predict(few), "prediction")
+    yield (
+        "prediction",
+        {**act(lambda: predict(sequences), device), "padding_share": padding},
+        sequences.lengths,
+    )
+    if limit.clock() - start > PREDICTION * whole_time:
+        print(f"  {MERGED}: left out, the rest of the time is the peer's", flush=True)
+        return
+    began = time.perf_counter()
     _adapters.merge_adapters(head_model)  # as predict.merge does
-    took = time.perf_counter() - start
-    predict_logits(head_model, few, **reading)
-    found[MERGED] = act(lambda: predict_logits(head_model, sequences, **reading), device)
-    found[MERGED] |= {"padding_share": found["prediction"]["padding_share"], "merge_seconds": round(took, 3)}
-    return found
+    took = round(time.perf_counter() - began, 3)
+    predict(few)
+    row = act(lambda: predict(sequences), device)
+    yield MERGED, {**row, "padding_share": padding, "merge_seconds": took}, sequences.lengths
+
+
+def _trained(
+    engine: Engine, sequences: TokenSequences, device: torch.device, deadline: Deadline
+) -> tuple[dict[str, Any], Any]:
+    """Figures of one epoch, or of the steps that there was time for, and the lengths of their rows."""
+    facts: dict[str, Any] = {}
+    moments: list[float] = []
+
+    def run() -> None:
+        steps = partial(engine.run, on_progress=lambda *_: moments.append(time.perf_counter()))
+        with suppress(OutOfTime):
+            facts.update(steps(deadline=deadline))
+
+    row, plan = act(run, device), engine.plan(0)
+    each = np.diff(moments)
+    if facts:  # the rehearsal comes once a fold, before hours of training
+        seconds, done, ended = facts["training_seconds"], plan, "whole"
+        row["rehearsal_seconds"] = round(row["seconds"] - seconds, 3)
+    else:
+        seconds, done, ended = float(each.sum()), plan[1 : len(moments)], "time"
+    rows = np.concatenate([micro for step in done for micro in step])
+    micro = [part for step in done for part in step]
+    row |= {"seconds": seconds, "ended": ended, "padding_share": padding_share(micro, sequences.lengths)}
+    row["gradient_checkpointing"] = engine.gradients.recomputes
+    row["batch_tokens"] = engine.gradients.budget.tokens
+    row["median_step_seconds"] = round(float(np.median(each)), 4)
+    row["longest_step_seconds"] = round(float(np.max(each)), 4)
+    again = ", layers computed again" if row["gradient_checkpointing"] else ""
+    print(
+        f"  steps: median {row['median_step_seconds']} s, longest {row['longest_step_seconds']} s of "
+        f"{len(moments)}; rehearsal {row.get('rehearsal_seconds', 0):.1f} s, "
+        f"{row['batch_tokens']:,} tokens a micro-batch{again}",
+        flush=True,
+    )
+    return row, sequences.lengths[rows]
 
 
 def adapted(
@@ -94,8 +134,10 @@ def adapted(
 ) -> tuple[ClassificationHeadModel, SimpleNamespace, loading.Policy, Callable[[], None]]:
     """Our side's model with its adapters, plain settings, number types, and what computes layers again."""
     model = base(shape, device)
-    if arguments.liger:
+    fast = liger.wanted(arguments.kernels, model.config, cuda=device.type == "cuda")
+    if fast:
         liger.apply(model)
+    print(f"  kernels: {'liger' if fast else 'plain'}", flush=True)
     rank = adapter_rank(arguments)
     plain = {"target": "linear", "dropout": 0.0, "rslora": False, "dora": False, "also": (), "first_layer": 0}
     head = {"score.weight"}
@@ -121,123 +163,6 @@ def adapted(
     head_model = ClassificationHeadModel(model).to(device)
     head_model.patch_last_layer()
     return head_model, train, policy, recompute
-
-
-def peer(
-    shape: dict[str, int], sequences: TokenSequences, device: torch.device, arguments: argparse.Namespace
-) -> dict[str, Any]:
-    """``transformers.Trainer`` on the same model: random rows, padded to the longest, by the fastest
-    setting of ``PEER_SETTINGS`` that fits the card (tried on the longest rows)."""
-    settings = PEER_SETTINGS[:1] if device.type == "cpu" else PEER_SETTINGS
-    if arguments.checkpointing == "on":
-        settings = PEER_SETTINGS[3:]
-    best, chosen = float("inf"), settings[-1]
-    longest = np.argsort(sequences.lengths)[::-1][:PEER_TRIAL]
-    order = np.sort(longest)
-    few = TokenSequences(sequences.tokens, sequences.segments, sequences.offsets, sequences.sequence[order])
-    for setting in settings if len(settings) > 1 else ():
-        try:
-            seconds = peer_run(shape, few, device, *setting, arguments)["training"]["seconds"]
-            print(f"  Trainer, {setting[0]} rows, checkpointing {setting[1]}: {seconds:.2f} s")
-        except torch.cuda.OutOfMemoryError:
-            print(f"  Trainer, {setting[0]} rows, checkpointing {setting[1]}: out of memory")
-            seconds = float("inf")
-        release(device)
-        if seconds < best:
-            best, chosen = seconds, setting
-    # what fits the longest rows may not fit all, for the allocator's leftovers grow: then the next setting
-    for setting in [chosen, *(other for other in settings[::-1] if other != chosen)]:
-        try:
-            found = peer_run(shape, sequences, device, *setting, arguments)
-        except torch.cuda.OutOfMemoryError:
-            print(f"  Trainer, {setting[0]} rows, checkpointing {setting[1]}: out of memory in the whole run")
-            release(device)
-            continue
-        found["training"] |= {"rows_a_batch": setting[0], "checkpointing": setting[1]}
-        return found
-    raise SystemExit("transformers.Trainer fits this card with none of its settings")
-
-
-def peer_run(
-    shape: dict[str, int],
-    sequences: TokenSequences,
-    device: torch.device,
-    batch_rows: int,
-    checkpointing: bool,
-    arguments: argparse.Namespace,
-) -> dict[str, Any]:
-    """One training epoch and one prediction by ``transformers.Trainer``."""
-    import peft
-    import transformers
-
-    model = base(shape, device)
-    rank = adapter_rank(arguments)
-    config = peft.LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="SEQ_CLS", lora_dropout=0.0
-    )
-    model = peft.get_peft_model(model, config)
-    if checkpointing:
-        model.enable_input_require_grads()
-    own = sequences.sequence[:, 0].tolist()
-    rows = [
-        {
-            "input_ids": sequences.tokens[sequences.offsets[at] : sequences.offsets[at + 1]].astype(np.int64),
-            "labels": k % 3,
-        }
-        for k, at in enumerate(own)
-    ]
-    count = {"real": 0, "padded": 0}
-
-    def collate(part: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        ids = torch.nn.utils.rnn.pad_sequence(
-            [torch.from_numpy(row["input_ids"]) for row in part], batch_first=True, padding_value=0
-        )
-        count["real"] += sum(len(row["input_ids"]) for row in part)
-        count["padded"] += ids.numel()
-        labels = torch.tensor([row["labels"] for row in part])
-        return {"input_ids": ids, "attention_mask": (ids != 0).long(), "labels": labels}
-
-    with tempfile.TemporaryDirectory() as folder:
-        settings = transformers.TrainingArguments(
-            output_dir=folder,
-            num_train_epochs=1,
-            learning_rate=1e-4,
-            per_device_train_batch_size=batch_rows,
-            per_device_eval_batch_size=8,
-            gradient_accumulation_steps=16 // batch_rows,
-            gradient_checkpointing=checkpointing,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.1,
-            weight_decay=0.0,
-            max_grad_norm=1.0,
-            bf16=device.type == "cuda",
-            use_cpu=device.type == "cpu",
-            report_to=[],
-            logging_strategy="no",
-            save_strategy="no",
-            eval_strategy="no",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            dataloader_pin_memory=device.type == "cuda",
-        )
-
-        def driver(train: list[dict[str, Any]]) -> Any:
-            made = transformers.Trainer(
-                model=model, args=settings, data_collator=collate, train_dataset=train
-            )
-            made.remove_callback(transformers.PrinterCallback)
-            return made
-
-        driver(rows[:16]).train()
-        made = driver(rows)
-        count.update(real=0, padded=0)
-        found = {"training": act(made.train, device)}
-        found["training"]["padding_share"] = round(1 - count["real"] / count["padded"], 4)
-        made.predict(rows[:16])
-        count.update(real=0, padded=0)
-        found["prediction"] = act(lambda: made.predict(rows), device)
-        found["prediction"]["padding_share"] = round(1 - count["real"] / count["padded"], 4)
-    return found
 
 
 def base(shape: dict[str, int], device: torch.device) -> Any:
@@ -266,11 +191,14 @@ def act(call: Callable[[], Any], device: torch.device) -> dict[str, Any]:
     """Seconds and peak device memory of a call."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    found: dict[str, Any] = {"seconds": seconds_of(call, device), "peak_gib": 0.0}
+    found: dict[str, Any] = {"seconds": seconds_of(call, device), "peak_gib": peak_gib(device)}
     if device.type == "cuda":
-        found["peak_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
         found["allocator_retries"] = torch.cuda.memory_stats(device)["num_alloc_retries"]
     return found
+
+
+def peak_gib(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
 
 
 def seconds_of(call: Callable[[], Any], device: torch.device) -> float:

@@ -84,8 +84,8 @@ def _digest(workspace: Workspace, recipe: Recipe, name: str) -> str | None:
 def teacher_of(workspace: Workspace, recipe: Recipe, train: Battles, folds: Folds) -> Teacher | None:
     """The teachers' out-of-fold predictions of every training battle; None where there is no teacher.
 
-    Of several, the mean by ``soft.teacher_weights``, taken at ``soft.temperature``: what the pupil's loss
-    makes of it has the gradient of the weighted mean of the losses against each. A teacher that has no
+    Of several, the mean by ``soft.teacher_weights``, taken at ``soft.temperature``: the divergence from it
+    has the gradient of the weighted mean of the divergences from each. A teacher that has no
     prediction of a row is left out there.
 
     Raises

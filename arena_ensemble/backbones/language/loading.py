@@ -217,6 +217,7 @@ def load_model(
         model = model.to(policy.home)
     elif recipe.adapter.quantise == "4bit" and policy.device.type == "cpu":
         _refuse_odd_widths(model, source)
+        _keep_trainable(model)
     text_config(model.config).use_cache = False
     if policy.expand:
         expand_shared_heads(text_decoder(model))
@@ -246,6 +247,16 @@ def _refuse_odd_widths(model: Any, source: Source) -> None:
                 f"base {source.name!r}: {name} is {part.in_features} wide, and in 4 bits a CPU takes "
                 f"multiples of {_BLOCK} alone; set adapter.quantise = '8bit' or 'none', or use a GPU"
             )
+
+
+def _keep_trainable(model: Any) -> None:
+    """On a CPU bitsandbytes 0.50 packs 4-bit weights at the first prediction, and no gradient passes then.
+
+    A check before training, an evaluation in it or a fold that predicted on the same base would do that.
+    """
+    for part in model.modules():
+        if type(part).__name__ == "Linear4bit":
+            part.support_avx512bf16_for_cpu = False
 
 
 def _quantisation(recipe: Recipe, policy: Policy) -> Any:

@@ -11,17 +11,20 @@ from typing import Any
 import architectures
 import numpy as np
 import pytest
+import torch
 from architectures import battles, recipe, save_base
 
 from arena_ensemble import backbones
 from arena_ensemble.backbones.language import adapters
 from arena_ensemble.backbones.language.opening import open_model
+from arena_ensemble.backbones.language.sequences import collate
 from arena_ensemble.errors import DependencyError, RecipeError
 
 here = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="the extra arena-ensemble[quantised] is absent"
 )
 _CASTS = pytest.mark.filterwarnings("ignore:MatMul8bitLt. inputs will be cast:UserWarning")
+WIDE: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128}  # 4 bits come in blocks of 64
 _AGAIN = """
 import sys; from pathlib import Path; import numpy as np
 from architectures import battles; from arena_ensemble import backbones
@@ -39,8 +42,7 @@ np.save(out, backbones.get("classify").predict(fitted, battles(8)))
 def test_a_quantised_base_learns_and_comes_back(
     tmp_path: Path, bits: str, layer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wide: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128}  # 4 bits come in blocks of 64
-    monkeypatch.setattr(architectures, "_DECODER", {**architectures._DECODER, **wide})
+    monkeypatch.setattr(architectures, "_DECODER", {**architectures._DECODER, **WIDE})
     base = save_base(tmp_path / "llama", "llama")
     chosen = recipe(base, adapter={"quantise": bits}, train={"epochs": 6, "learning_rate": 3e-3})
     module, rows, folder, cache = backbones.get("classify"), battles(8), tmp_path / "fold", tmp_path / "cache"
@@ -62,6 +64,41 @@ def test_a_quantised_base_learns_and_comes_back(
     done = subprocess.run([sys.executable, "-c", code, *places], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(out), told)
+
+
+@here
+@pytest.mark.parametrize("bits", ["4bit", pytest.param("8bit", marks=_CASTS)])
+@pytest.mark.parametrize("head", ["classify", "generate"])
+def test_gradients_reach_every_adapter_after_a_prediction(
+    tmp_path: Path, bits: str, head: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bitsandbytes packs 4-bit weights when they predict on a CPU, and nothing flows back through those."""
+    monkeypatch.setattr(architectures, "_DECODER", {**architectures._DECODER, **WIDE})
+    chosen = recipe(save_base(tmp_path / "llama", "llama"), head, adapter={"quantise": bits})
+    member = open_model(chosen, cache=tmp_path)
+    for name, parameter in member.head_model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    sequences = member.encoder.joined(member.encoder.encode(battles(4)))
+    batch = collate(sequences, np.arange(4), pad_id=0, segment_ids=None, causal=True)
+
+    def gradients() -> dict[str, torch.Tensor]:
+        member.head_model.train()
+        member.head_model.zero_grad()
+        torch.nn.functional.cross_entropy(member.head_model(batch), torch.arange(4) % 3).backward()
+        named = member.head_model.named_parameters()
+        return {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+    before = gradients()
+    member.head_model.eval()
+    predicted = member.log_probs(sequences)
+    after = gradients()
+    assert before.keys() == after.keys()
+    assert all(bool(gradient.any()) for gradient in after.values())
+    for name, gradient in before.items():
+        torch.testing.assert_close(after[name], gradient, msg=name)
+    member.head_model.eval()
+    np.testing.assert_array_equal(member.log_probs(sequences), predicted)
 
 
 @here
