@@ -135,7 +135,7 @@ class MemberArtifacts:
         if card is None or not cards.is_whole(folder, card):
             raise ArtifactError(
                 f"{folder}: a file is missing or its SHA-256 differs from {cards.CARD}; "
-                f"remove {folder} and run again"
+                f"copy it anew from where it was trained, or remove {folder} and train it again"
             )
         return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -42,12 +43,15 @@ from .sources import KAGGLE_INPUT, parts_of
 from .unpack import MARK, SAMPLE
 from .wheels import pip_reason
 
+log = logging.getLogger(__name__)
+
 HIDDEN_ROWS: Final = 25_000
 """Rows of the hidden test file of the LMSYS competition and of its open twin, about."""
 PUBLIC_ROWS: Final = 3
 """Rows of the test file that a saved version sees; a submission is run again on the hidden one."""
 LIMIT_HOURS: Final = 9.0
-_LEFT_OUT: Final = " LEFT OUT: "
+_LESS: Final = (" LEFT OUT: ", " FAILED IN PART: ")
+"""what `predict` prints of a member that is missing, or some of whose folds are"""
 _TOLERANCE: Final = 0.01
 """How far a probability in the pack may lie from this workspace's: adapters are stored in 16 bits."""
 
@@ -112,6 +116,7 @@ def rehearse(
             if place.startswith(KAGGLE_INPUT):
                 _link(inputs.joinpath(*parts_of(place)), _base_here(recipes[name], place))
         held = [line.partition("==")[0] for line in (pack / REQUIREMENTS).read_text().split()]
+        log.info("rehearsal: a new environment with what Kaggle's image has, then the pack's wheels")
         python = image.build(root / "venv", mark["image_has"], held)
         find, install, predict, show = notebook.code_of(
             (folder / NOTEBOOK / notebook.NOTEBOOK).read_text(encoding="utf-8")
@@ -124,11 +129,14 @@ def rehearse(
         submission = root / "kaggle" / "working" / "submission.csv"
         few = _first_rows(test, data, PUBLIC_ROWS, n_classes)
         install_seconds = _run(python, [find, install], root, environment)
+        log.info("rehearsal: installed in %.0f s; predicting %d rows", install_seconds, few)
         few_seconds = _run(python, [find, predict], root, environment)
         _check_form(submission, read_battles(_test_file(data)), n_classes)
         shutil.rmtree(root / "kaggle" / "tmp")
         count = _first_rows(test, data, rows, n_classes)
+        log.info("rehearsal: predicted in %.0f s; predicting %d rows", few_seconds, count)
         seconds = _run(python, [find, predict, show], root, environment)
+        log.info("rehearsal: predicted in %.0f s; comparing with this workspace's own predictions", seconds)
         difference = _check(submission, workspace, recipes, _test_file(data), folds)
     if changed := sorted(_state(pack).items() ^ before.items()):
         raise InputError(f"{changed[0][0]}: the notebook changed the pack, which Kaggle mounts read-only")
@@ -146,8 +154,8 @@ def _run(python: Path, cells: list[str], root: Path, environment: Mapping[str, s
         [str(python), "-I", str(script)],
         cwd=root, env=dict(environment), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    if left_out := [line for line in done.stdout.splitlines() if _LEFT_OUT in line]:
-        raise InputError(f"rehearsal: {left_out[0].strip()}")
+    if less := [line for line in done.stdout.splitlines() if any(word in line for word in _LESS)]:
+        raise InputError(f"rehearsal: {less[0].strip()}")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith(("ERROR: ", "error: "))]
         reason = pip_reason(done.stderr) if any("ERROR: " in line for line in lines) else "; ".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from ..errors import DependencyError, InputError
+
+log = logging.getLogger(__name__)
 
 OWN: Final = "arena-ensemble"
 IMAGE_HAS: Final = ("torch",)
@@ -99,10 +102,12 @@ def collect(
         chosen += ["--platform", platform]
     pinned = [f"{name}=={version}" for name, version in versions.items()]
     for python in pythons:
+        log.info("wheels of %d packages for Python %s: downloading", len(pinned), python)
         _pip("download", "--quiet", "--dest", str(folder), "--python-version", python, *chosen, *pinned)
     if wheel is not None:
         (folder / wheel.name).write_bytes(wheel.read_bytes())
         return
+    log.info("this package's own wheel: building")
     with tempfile.TemporaryDirectory() as built:
         _pip("wheel", "--quiet", "--no-deps", "--wheel-dir", built, str(_source()))
         for path in Path(built).glob("*.whl"):

@@ -474,6 +474,10 @@ def test_what_a_member_needs_to_predict_travels_too(
             "member two LEFT OUT: fold 0: its base",
         ),
         (
+            "print('member two FAILED IN PART: fold 1: out of memory')",
+            "member two FAILED IN PART: fold 1",
+        ),
+        (
             "import sys; sys.exit('ERROR: No matching distribution found for polars')",
             "found for polars; pack again",
         ),
