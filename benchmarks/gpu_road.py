@@ -1,7 +1,7 @@
 """Members of every kind on one card, by the road that a user takes: recipe, folds, out-of-fold file.
 
-    python benchmarks/gpu_road.py [--rows 240] [--only 'A; B'] [--json]     with CUDA; else it says so
-    python benchmarks/gpu_road.py --quick [--json]                          a tiny base, wherever it runs
+    python benchmarks/gpu_road.py [--rows 240] [--only 'A; B'] [--seconds 540] [--json]  with CUDA, or says so
+    python benchmarks/gpu_road.py --quick [--json]                            a tiny base, wherever it runs
 
 Random bases of two published shapes (Llama-3.2-1B's and Gemma-2-2B's, small vocabularies) are written as
 checkpoints and trained by `cross_fit` on battles of the sample arena, two folds. A random base learns
@@ -169,6 +169,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-6, help="small: variants differ by rounding alone")
     parser.add_argument("--left", type=float, default=8.0, help="GiB left for `short of memory`")
     parser.add_argument("--only", help="these variants, separated by commas between semicolons: 'a; b'")
+    parser.add_argument(
+        "--seconds", type=float, default=540, help="no variant begins after so many (default %(default)s)"
+    )
     parser.add_argument("--work", type=Path, help="folder to work in")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
@@ -179,7 +182,7 @@ def main() -> None:
     names = [name.strip() for name in options.only.split(";")] if options.only else list(VARIANTS)
     if options.quick and not options.only:
         names = ["plain", "plain again", "short of memory", "Gemma-2, auto"]
-    found: dict[str, Any] = {}
+    began, found = time.perf_counter(), dict[str, Any]()
     with tempfile.TemporaryDirectory() as scratch:
         root = options.work or Path(scratch)
         for kind in {VARIANTS[name][0] for name in names}:
@@ -189,8 +192,12 @@ def main() -> None:
         votes.write_text(sample.files(rows=rows, test_rows=10)["train.csv"], encoding="utf-8")
         battles = read_battles(votes, need_outcomes=True)
         folds = make_folds(battles, 2, seed=0)
-        print(f"{'':20}{'seconds':>9}{'tokens/s':>10}{'peak GiB':>10}{'apart':>9}  ")
+        print(f"{'':20}{'seconds':>9}{'tokens/s':>10}{'peak GiB':>10}{'apart':>9}  ", flush=True)
         for name in names:
+            if time.perf_counter() - began > options.seconds:
+                found[name] = {"error": "left out: no time"}
+                print(f"{name:20}left out: {options.seconds:.0f} s are over", flush=True)
+                continue
             try:
                 facts = run(name, battles, folds, root, options)
             except Exception as error:  # one variant that fails must not cost the others on a lent card

@@ -27,6 +27,8 @@ _EXACT: Final = 0.01
 _ROUNDED: Final = 0.25
 """Tolerated difference relative to the largest logit: more is refused in float32, warned of in 16 bits, where
 rounding alone may send a token to another expert."""
+_PACKED: Final = 0.1
+"""In 16 bits, of rows that lie in one sequence: refused, since nothing but packing must be given up."""
 _LEAST: Final = 1e-3
 _NOT_MADE_FOR_IT: Final = (AttributeError, TypeError, ValueError, LookupError, AssertionError, RuntimeError)
 """What a model of transformers raises where a head asks something else of it than it was written for."""
@@ -64,12 +66,14 @@ def check_rows(member: MemberModel, sequences: TokenSequences) -> None:
             f"(logits of shape {tuple(together.shape)} for {len(rows)} rows); choose another base"
         )
     away, size = float((together - alone).abs().max()), max(_LEAST, float(alone.abs().max()))
-    exact = not member.policy.autocast
-    if not away <= (_EXACT if exact else _ROUNDED) * size:
+    exact, packed = not member.policy.autocast, recipe.train.packing
+    if not away <= (_EXACT if exact else _PACKED if packed else _ROUNDED) * size:
         text = (
             f"base {recipe.base!r} (type {kind!r}): rows of {int(sequences.lengths[rows[0]]):,} and "
             f"{int(sequences.lengths[rows[1]]):,} tokens change each other's logits by {away:.2g}"
         )
+        if packed:
+            raise RecipeError(f"{text} where they lie in one sequence; leave train.packing out")
         if exact:
             raise RecipeError(
                 f"{text}, so predictions would depend on how rows are batched: set prompt.max_tokens lower "

@@ -17,6 +17,10 @@ _OURS: Final = ("modernbert-decoder",)
 """Decoders whose class for classification is an encoder's, with layers that no checkpoint holds."""
 
 
+_MASKS_WITHOUT_POSITIONS: Final = ("gpt_oss", "afmoe", "bloom", "falcon", "mpt", "opt", "xglm", "biogpt")
+"""Decoders whose masks are made without positions (transformers 5.23), which alone tell packed rows apart."""
+
+
 def text_config(config: Any) -> Any:
     """The part of a configuration that describes the text model; the whole one where there is one part."""
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
@@ -123,10 +127,11 @@ def refuse_packing(config: Any) -> None:
     Raises
     ------
     RecipeError
-        Layers of linear attention or a state, or positions of more than one dimension.
+        Layers of linear attention or a state, positions of more than one dimension, or masks without them.
     """
     kinds = set(getattr(config, "layer_types", None) or ())
-    if kinds - {"full_attention", "sliding_attention", "chunked_attention"} or "_vl" in config.model_type:
+    apart = not kinds - {"full_attention", "sliding_attention", "chunked_attention"}
+    if not apart or "_vl" in config.model_type or config.model_type in _MASKS_WITHOUT_POSITIONS:
         raise RecipeError(
             f"train.packing: rows of a base of type {config.model_type!r} would see each other; "
             "leave packing out"

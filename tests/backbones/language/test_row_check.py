@@ -6,13 +6,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import bases_of_today
 import pytest
 import torch
 import transformers
 from architectures import _DECODER, battles, recipe, save_base, save_random, tokenizer
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones.language import row_check
+from arena_ensemble.backbones.language import row_check, text_decoder
 from arena_ensemble.backbones.language.opening import open_model
 from arena_ensemble.errors import RecipeError
 
@@ -32,7 +33,7 @@ def save(folder: Path, kind: str, **settings: Any) -> Path:
 def fit(base: Path, folder: Path, head: str, **sections: Any) -> None:
     chosen, module = recipe(base, head, **sections), backbones.get(head)
     module.prepare(battles(8), recipe=chosen, cache=folder / "cache")
-    (folder / "fold").mkdir()
+    (folder / "fold").mkdir(exist_ok=True)
     module.fit(battles(8), recipe=chosen, folder=folder / "fold", cache=folder / "cache")
 
 
@@ -59,6 +60,19 @@ def test_zero_shot_members_are_checked_too(tmp_path: Path) -> None:
     base = save(tmp_path / "phi3", "phi3", **{**_DECODER, "sliding_window": None, **LONG_ROPE})
     with pytest.raises(RecipeError, match="each other's logits"):
         fit(base, tmp_path, "generate", train={"epochs": 0})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_packed_rows_that_see_each_other_are_refused_in_every_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    """gpt-oss makes its masks without positions, so that nothing tells where a row ends."""
+    base, train = bases_of_today.save_base(tmp_path / "base", "gpt_oss"), {"packing": True}
+    with pytest.raises(RecipeError, match="leave packing out"):
+        fit(base, tmp_path, "classify", train=train)
+    monkeypatch.setattr(text_decoder, "_MASKS_WITHOUT_POSITIONS", ())
+    with pytest.raises(RecipeError, match=r"lie in one sequence; leave train\.packing out"):
+        fit(base, tmp_path, "classify", train={**train, "precision": precision})
 
 
 def test_in_16_bits_a_difference_is_warned_of(
