@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from gpu_sides import Found, act, adapter_rank, base, peak_gib, release, seconds_of
 
+from arena_ensemble.backbones.language.out_of_memory import is_out_of_memory
 from arena_ensemble.backbones.language.sequences import TokenSequences
 from arena_ensemble.deadline import Deadline
 
@@ -173,7 +174,9 @@ class Run:
         """Train; how it ended: ``whole``, by ``time``, or for want of ``memory``."""
         try:
             self.made.train()
-        except torch.cuda.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             ended = "memory"
         else:
             if self.device.type == "cuda":

@@ -106,6 +106,8 @@ def _trained(
             facts.update(steps(deadline=deadline))
 
     row, plan = act(run, device), engine.plan(0)
+    if len(moments) < 2:
+        raise RuntimeError("our training had no time for two steps; give --seconds more")
     each = np.diff(moments)
     if facts:  # the rehearsal comes once a fold, before hours of training
         seconds, done, ended = facts["training_seconds"], plan, "whole"
