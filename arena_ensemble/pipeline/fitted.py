@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from .. import backbones
 from ..artifacts.cards import AVERAGED, REFIT, FoldKey, fold_name
@@ -98,6 +100,38 @@ def check_recipe(artifacts: MemberArtifacts, recipe: Recipe, keys: Sequence[Fold
             f"{card.key.orders}, the recipe now says {recipe.orders()} (read_orders and second_order_share): "
             "put it back, or run `arena-ensemble stack --data FILE` again, which predicts all rows so"
         )
+
+
+def check_edited(artifacts: MemberArtifacts, recipe: Recipe, folds: Iterable[int]) -> None:
+    """Refuse to go on with a member whose recipe was edited since, and name what was.
+
+    Raises
+    ------
+    StaleError
+        It was. A fold of an earlier version, whose card does not have its recipe, is left to its key.
+    """
+    now, digest = recipe.fit_settings(), recipe.fit_digest()
+    for fold in folds:
+        card = artifacts.fold_card(fold)
+        before = None if card is None or card.key.recipe == digest else card.facts.get("recipe")
+        if not isinstance(before, dict):
+            continue
+        edited = [
+            f"{name} was {_shown(before, name)}, is {_shown(now, name)}"
+            for name in sorted(before.keys() | now.keys())
+            if before.get(name) != now.get(name)
+        ]
+        if edited:
+            more = f" and {len(edited) - 3} more" if len(edited) > 3 else ""
+            raise StaleError(
+                f"{artifacts.fold_folder(fold)} was made with another recipe "
+                f"({'; '.join(edited[:3])}{more}); restore it, use another --workspace, or make the member "
+                f"anew with --retrain {artifacts.name}"
+            )
+
+
+def _shown(settings: Mapping[str, Any], name: str) -> str:
+    return json.dumps(settings[name], ensure_ascii=False)[:80] if name in settings else "absent"
 
 
 def check_base(

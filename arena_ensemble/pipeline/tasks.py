@@ -81,6 +81,7 @@ def plan(job: Job, member: str, recipe: Recipe) -> list[FoldTask]:
         keys = [key.model_copy(update={"fold": fold}) for fold in places if fold != AVERAGED]
         if alone == AVERAGED:
             keys.append(averaging.key_of_run(job.artifacts(member), key, job.folds.n_folds))
+        fitted_folds.check_edited(job.artifacts(member), recipe, places)
         fitted_folds.check_base(job.artifacts(member), recipe, job.folds.n_folds, only_renamed=True)
         use_folds = None if alone is None else fold_name(alone)
     test = None if job.test is None else job.test.digest(outcomes=False)
@@ -257,7 +258,7 @@ def _fit(
         rows=len(data.battles),
         learned_from=learned_from,
         versions=versions(),
-        facts=fitted.facts | facts,
+        facts=fitted.facts | facts | {"recipe": task.recipe.fit_settings()},
     )
     return member.commit_fold(partial, card)
 

@@ -290,13 +290,24 @@ class Recipe(Section):
         Where a base lies is not what it is: the fold's own record of its content is its identity. A tiny base
         is its name and shape.
         """
+        return _digest(self._fit_values())
+
+    def fit_settings(self) -> dict[str, Any]:
+        """What :meth:`fit_digest` is over, as ``section.key`` → value: to name what was edited."""
+        found: dict[str, Any] = {}
+        for name, value in self._fit_values().items():
+            part = {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, dict) else None
+            found |= {name: value} if part is None else part
+        return found
+
+    def _fit_values(self) -> dict[str, Any]:
         values = {key: value for key, value in self._identity().items() if key not in _PREDICTION_ONLY}
         for name in self.machine_settings:
             section, key = name.split(".")
             del values[section][key]
         if not self.is_tiny:
             del values["base"], values["revision"]
-        return _digest(values)
+        return values
 
 
 def _digest(values: Mapping[str, Any]) -> str:

@@ -153,7 +153,7 @@ def test_its_errors_are_the_runs(arena: Path, capsys: pytest.CaptureFixture[str]
     recipe = arena / "w" / "models" / "mine" / "recipe.toml"
     recipe.write_text(RECIPE.format(50))
     assert cli.run(["oof", *options(arena, "mine"), "--dry-run"]) == 1
-    assert "another recipe" in capsys.readouterr().err
+    assert "another recipe (lexical.max_features was 60, is 50); restore it" in capsys.readouterr().err
 
 
 def test_after_predict_of_another_file_it_says_what_is_kept(

@@ -146,7 +146,7 @@ def test_another_recipe_is_refused_by_name_until_remade(tmp_path: Path, fake: Re
     job = job_of(tmp_path)
     run_job(job, {"fake": RECIPE}, jobs=1)
     other = recipe_from({"backbone": "lexical", "seed": 5}, name="fake")
-    with pytest.raises(StaleError, match=r"another recipe; .*--retrain fake"):
+    with pytest.raises(StaleError, match=r"another recipe \(seed was 0, is 5\); .*--retrain fake"):
         run_job(job, {"fake": other}, jobs=1)
     MemberArtifacts(job.workspace, "fake").forget()
     assert run_job(job, {"fake": other}, jobs=1).finished == ["fake"]
