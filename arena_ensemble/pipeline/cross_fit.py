@@ -84,7 +84,7 @@ def run_job(
 ) -> RunResult:
     """As :func:`cross_fit`, of a job whose folds are kept already.
 
-    ``on_finished`` is not called where nothing is left to do.
+    ``on_finished`` is called where nothing is left to do too: combining the members may take long yet.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def run_job(
     place = Local(jobs) if executor is None else executor
     waves = distillation.in_teaching_order(dict(recipes))
     left = _tasks_left(job, recipes)
-    tell = on_finished if left and on_finished is not None else (lambda members: None)
+    tell = on_finished if on_finished is not None else (lambda members: None)
     what = "prediction" if job.train is None else "training"
     with Recorder(job.workspace, what, list(recipes), len(left), on_event) as record:
         costs = job_costs(job, recipes, place.slots(recipes.values())) if left else {}

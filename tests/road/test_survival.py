@@ -104,6 +104,11 @@ def test_each_write_is_valid_and_from_more_members_and_the_last_is_the_same_as_w
     assert submission(tmp_path) == 0  # nothing is left to do: no early file takes its place
     assert not writes
     assert (tmp_path / "w" / "submission.csv").read_bytes() == final
+    new = tmp_path / "new.csv"  # all members are there, and a file is until they are stacked
+    shutil.rmtree(tmp_path / "w" / "oof" / "ensemble")
+    assert submission(tmp_path, "--out", str(new)) == 0
+    assert [members for members, _ in writes] == [[], ["some", "more", "most"]]
+    assert new.read_bytes() == final
     shutil.rmtree(tmp_path / "w" / "oof")
     (tmp_path / "w" / "submission.csv").unlink()
     monkeypatch.setattr(StandingSubmission, "__call__", lambda self, members: None)
