@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _IMAGES = ("3.12", "3.13")
 """Pythons of Kaggle's image: Kaggle/docker-python v170, and its pull request 1562 of 2026-09-28"""
 
+_TIMED = 0.1
+"""The least share of a run that its rows must take for their cost to be told from that of loading."""
+
 
 def kaggle_pack(
     out: Annotated[Path, typer.Option(metavar="DIR", help="new folder: dataset/ and notebook/ to upload")],
@@ -129,8 +132,8 @@ def _lines(written: pack.Pack) -> list[str]:
     ]
     if not {*written.python.split(", ")} & {*_IMAGES}:
         lines += [
-            f"Kaggle's image had Python {' or '.join(_IMAGES)} in autumn 2026: pack with --python "
-            f"{','.join(dict.fromkeys([*written.python.split(', '), *_IMAGES]))} to suit both"
+            f"Kaggle's image had Python {' or '.join(_IMAGES)} in autumn 2026; these wheels do not suit it: "
+            f"pack with --python {','.join(dict.fromkeys([*written.python.split(', '), *_IMAGES]))}"
         ]
     for member in written.members:
         base = f", base {member.base}" if member.base else ""
@@ -141,12 +144,19 @@ def _lines(written: pack.Pack) -> list[str]:
 def _rehearsal_lines(found: rehearsal.Rehearsal) -> list[str]:
     from ..kaggle.rehearsal import HIDDEN_ROWS, LIMIT_HOURS
 
+    if found.seconds_per_row * found.rows < _TIMED * found.predict_seconds:
+        hidden = f"too few rows to say how long {HIDDEN_ROWS:,} take: give more --rows"
+        return _rehearsed(found, hidden)
     late = "" if found.hidden_hours <= LIMIT_HOURS else f": longer than Kaggle's {LIMIT_HOURS:g} hours"
+    hidden = f"{HIDDEN_ROWS:,} such rows would take {found.hidden_hours:.2f} hours on this machine{late}"
+    return _rehearsed(found, hidden)
+
+
+def _rehearsed(found: rehearsal.Rehearsal, hidden: str) -> list[str]:
     return [
         f"rehearsed without network: {found.rows:,} rows, a valid submission, at most "
         f"{found.largest_difference:.1g} from this workspace's own probabilities",
-        f"  installed in {found.install_seconds:.0f} s, predicted in {found.predict_seconds:.0f} s; "
-        f"{HIDDEN_ROWS:,} such rows would take {found.hidden_hours:.2f} hours on this machine{late}",
+        f"  installed in {found.install_seconds:.0f} s, predicted in {found.predict_seconds:.0f} s; {hidden}",
     ]
 
 
