@@ -87,4 +87,9 @@ def test_in_16_bits_a_difference_is_warned_of(
         apart = lambda *_: (torch.zeros(2, 3), torch.ones(2, 3))  # noqa: E731
         monkeypatch.setattr(row_check, "_together_and_alone", apart)
         row_check.check_rows(member, sequences)
-    assert "precision = 'fp32'" in caplog.text
+        assert "precision = 'fp32'" in caplog.text
+        caplog.clear()
+        nothing = lambda *_: (torch.full((2, 3), torch.nan), torch.ones(2, 3))  # noqa: E731
+        monkeypatch.setattr(row_check, "_together_and_alone", nothing)
+        row_check.check_rows(member, sequences)
+    assert not caplog.text, "training says which rows, and what to do"
