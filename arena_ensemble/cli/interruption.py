@@ -38,9 +38,8 @@ def _kept(workspace: Path) -> str:
         return "the members are kept, stacking begins anew"
     if found.pid != os.getpid():
         return f"it was not at work yet, and what is in {workspace} is as before"
-    done = [
-        f"{one.name} {one.folds_done} of {one.folds or '?'} folds" for one in found.members if one.folds_done
-    ]
+    mine = [one for one in found.members if one.name in found.named]
+    done = [f"{one.name} {one.folds_done} of {one.folds or '?'} folds" for one in mine if one.folds_done]
     what = f"kept: {', '.join(done)}" if done else "no fold was finished yet"
     begun = sum(any(one.glob("**/checkpoint-*")) for one in workspace.glob("models/*/fold-*.partial"))
     return what + (f", and {begun} checkpoint{'s' if begun > 1 else ''} within a fold" if begun else "")

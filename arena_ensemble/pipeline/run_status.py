@@ -110,6 +110,8 @@ class RunStatus:
     error: str | None
     notes: list[str] = field(default_factory=list)
     stacking: StackingStatus | None = None
+    named: list[str] = field(default_factory=list)
+    """members of the last run; others of the workspace may stand beside them"""
 
     def facts(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -163,6 +165,7 @@ def run_status(workspace: str | Path | Workspace) -> RunStatus:
         error=end.get("error"),
         notes=notes,
         stacking=stacking,
+        named=_named(start),
     )
 
 
@@ -204,7 +207,7 @@ def _members(
     place: Workspace, start: Mapping[str, Any], seen: Replay, at_work: bool, notes: list[str]
 ) -> list[MemberStatus]:
     """The members of the last run, in its order, and then all others that lie in the workspace."""
-    named = [name for name in start.get("members", []) if isinstance(name, str)]
+    named = _named(start)
     found, folds, there = [], _folds(place), place.member_names()
     for name in [*named, *(other for other in there if other not in named)]:
         card = None
@@ -238,6 +241,11 @@ def _members(
         losses = seen.losses.get(name, {})
         found.append(MemberStatus(name, state, done, known, losses, *scores, seen.errors.get(name)))
     return found
+
+
+def _named(start: Mapping[str, Any]) -> list[str]:
+    """The members of a run, by its first line."""
+    return [name for name in start.get("members", []) if isinstance(name, str)]
 
 
 def _anew(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ def started(pid: int) -> dict[str, object]:
     return {"kind": "run", "outcome": "started", "what": "training", "pid": pid, "members": ["one"]}
 
 
-def test_what_is_kept_is_counted_and_the_command_follows(tmp_path: Path) -> None:
+def test_what_is_kept_is_counted_and_the_command_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tasks: list[dict[str, object]] = [
         {"kind": "task", "member": "one", "fold": k, "outcome": "planned", "seconds": 5} for k in range(3)
     ]
@@ -39,6 +42,10 @@ def test_what_is_kept_is_counted_and_the_command_follows(tmp_path: Path) -> None
     words = ["oof", "--data", "my votes.csv", "--workspace", str(tmp_path)]
     (tmp_path / "oof" / "folds.json").write_text('{"n_folds": 3}')
     typed.remember(words)
+    found = run_status.run_status(tmp_path)
+    earlier = run_status.MemberStatus("other", "done", 3, 3, {})  # of another run: not what this one leaves
+    more = replace(found, members=[*found.members, earlier])
+    monkeypatch.setattr(run_status, "run_status", lambda _: more)
     text = interruption_text("interrupted", "oof", tmp_path)
     assert text.startswith("interrupted: kept: one 1 of 3 folds, and 1 checkpoint")
     assert "1 checkpoint within a fold" in text
