@@ -26,9 +26,9 @@ _log = logging.getLogger(__name__)
 _EXACT: Final = 0.01
 _ROUNDED: Final = 0.25
 """Tolerated difference relative to the largest logit: more is refused in float32, warned of in 16 bits, where
-rounding alone may send a token to another expert."""
+rounding alone may send a token to another expert, and on a base in 8 bits, which rounds activations too."""
 _PACKED: Final = 0.1
-"""In 16 bits, of rows that lie in one sequence: refused, since nothing but packing must be given up."""
+"""The same of rows that lie in one sequence: refused, since nothing but packing must be given up."""
 _LEAST: Final = 1e-3
 _NOT_MADE_FOR_IT: Final = (AttributeError, TypeError, ValueError, LookupError, AssertionError, RuntimeError)
 """What a model of transformers raises where a head asks something else of it than it was written for."""
@@ -52,6 +52,8 @@ def check_rows(member: MemberModel, sequences: TokenSequences) -> None:
     except ArenaError:
         raise
     except _NOT_MADE_FOR_IT as error:
+        if "CUDA error" in str(error):  # of the card or its driver
+            raise
         line = (str(error).strip().splitlines() or [""])[0][:200]
         raise RecipeError(
             f"base {recipe.base!r}: models of type {kind!r} do not run with backbone = {recipe.backbone!r} "
@@ -68,7 +70,8 @@ def check_rows(member: MemberModel, sequences: TokenSequences) -> None:
     if not bool(torch.isfinite(torch.stack(found)).all()):  # training names the rows, and a precision
         return
     away, size = float((together - alone).abs().max()), max(_LEAST, float(alone.abs().max()))
-    exact, packed = not member.policy.autocast, recipe.train.packing
+    in_8_bits, packed = recipe.adapter.quantise == "8bit", recipe.train.packing
+    exact = not member.policy.autocast and not in_8_bits
     if not away <= (_EXACT if exact else _PACKED if packed else _ROUNDED) * size:
         text = (
             f"base {recipe.base!r} (type {kind!r}): rows of {int(sequences.lengths[rows[0]]):,} and "
@@ -81,7 +84,8 @@ def check_rows(member: MemberModel, sequences: TokenSequences) -> None:
                 f"{text}, so predictions would depend on how rows are batched: set prompt.max_tokens lower "
                 "if its positions change beyond some length (longrope), else choose another base"
             )
-        _log.warning("%s: compare its predictions under precision = 'fp32' before you rely on them", text)
+        finer = "adapter.quantise = 'none'" if in_8_bits else "precision = 'fp32'"
+        _log.warning("%s: compare its predictions under %s before you rely on them", text, finer)
 
 
 def _compares_scores(sequences: TokenSequences) -> bool:

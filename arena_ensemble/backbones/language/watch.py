@@ -11,7 +11,6 @@ import torch
 
 from ...diagnostics.collapse import collapse_warnings, prediction_summary
 from ...losses import Floats
-from ...predictions import without_ties
 from .batching import Index
 from .sequences import TrainingSet
 
@@ -77,7 +76,10 @@ class Watch:
         }
 
     def _looked_at(self, log_probs: Floats) -> Floats:
-        return without_ties(log_probs) if self._no_ties else log_probs
+        if not self._no_ties:
+            return log_probs
+        two = np.where([True, True, False], log_probs, -np.inf)
+        return np.asarray(two - np.logaddexp.reduce(two, axis=1, keepdims=True))
 
     def _epoch_log_probs(self) -> tuple[Floats, Index]:
         rows = np.flatnonzero(~np.isnan(self.seen_logits).any(axis=1))

@@ -62,6 +62,18 @@ def test_zero_shot_members_are_checked_too(tmp_path: Path) -> None:
         fit(base, tmp_path, "generate", train={"epochs": 0})
 
 
+def test_an_error_of_the_card_is_not_blamed_on_the_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    base = save_base(tmp_path / "llama", "llama")
+    monkeypatch.setattr(row_check, "_together_and_alone", fails)
+    with pytest.raises(RuntimeError, match="no kernel image"):
+        fit(base, tmp_path, "classify")
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_packed_rows_that_see_each_other_are_refused_in_every_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
