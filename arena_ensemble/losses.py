@@ -18,6 +18,9 @@ Labels = npt.NDArray[np.integer[Any]]
 
 LOG_FLOOR: Final = float(np.log(1e-15))
 """Smallest log-probability used in losses, delta and tau: a member's hard zero stays finite."""
+NO_TIE: Final = -1e6
+"""Log-probability of a tie in a task of two outcomes: nothing at any sharpness, which 1e-15 to the power of a
+small beta is not."""
 BETA_MIN: Final = 1e-3
 BETA_MAX: Final = 1e3
 """Beta stays within these: separable data would send it to infinity, reversed data to zero."""
@@ -87,9 +90,17 @@ def finite(log_probs: Floats) -> Floats:
     return np.where(hard, np.minimum(least, LOG_FLOOR), array)
 
 
+def tie_aside(log_probs: Floats, y: Labels) -> Floats:
+    """Log-probabilities (n, 3), those of a tie at `NO_TIE` where none was voted and none ever predicted."""
+    array = np.asarray(log_probs, dtype=np.float64)
+    if (y == 2).any() or not (array[:, 2] <= LOG_FLOOR + 1e-6).all():
+        return array
+    return np.column_stack([array[:, :2], np.full(len(array), NO_TIE)])
+
+
 def _margins(log_probs: Floats, y: Labels) -> Floats:
     """(2, n): how far each of the other two outcomes lies above the true one."""
-    columns = finite(log_probs).T
+    columns = finite(tie_aside(log_probs, y)).T
     truth = np.where(y == 0, columns[0], np.where(y == 1, columns[1], columns[2]))
     margins = np.empty((2, len(y)))
     np.subtract(np.where(y == 0, columns[1], columns[0]), truth, out=margins[0])

@@ -119,7 +119,7 @@ def _advice(one: FleetPlan, gpu: Gpu, fleet: Fleet) -> str:
     name, stage, shares = one.stage.name, one.stage, one.outcome.shares
     if not one.plan.fits_card:
         return (
-            f"{name}: DOES NOT FIT a {gpu.name} in any precision: the figures are of a card with more "
+            f"{name}: DOES NOT FIT the {gpu.name} in any precision: the figures are of a card with more "
             "memory; give another --card."
         )
     driver = driver_of(stage.chunk_rows)
@@ -154,7 +154,7 @@ def _assumptions(gpu: Gpu, workload: Workload, fleet: Fleet, source: str) -> lis
     return [
         f"a node costs ${fleet.price:g} an hour, by the second ({source})",
         f"{gone}; it is replaced at once; {session.START_SECONDS / 60:.0f} minutes of each start are paid",
-        f"a {gpu.name} computes {rate / 1e12:.1f} TFLOP/s in 16 bits; a base is loaded at "
+        f"the {gpu.name} computes {rate / 1e12:.1f} TFLOP/s in 16 bits; a base is loaded at "
         f"{session.LOADING_RATE / 1e6:.0f} MB/s",
         f"object storage: {store.latency:g} s until the first byte, {store.bytes_per_second / 1e6:.0f} MB/s, "
         f"{store.stall_share:.1%} of transfers stall {store.stall_seconds:g} s or longer (Pareto, tail "

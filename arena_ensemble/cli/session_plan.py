@@ -92,7 +92,7 @@ def _table(plans: list[SessionPlan]) -> Table:
             one.name,
             bits if one.quantise == "none" else one.quantise.replace("bit", " bits"),
             one.dtype,
-            one.attention,
+            one.attention.removeprefix("arena_").replace("_", " "),
             f"{one.peak_bytes / 1e9:.1f}",
             f"{one.batch_tokens:,}",
             clock(one.load_seconds),
@@ -109,7 +109,7 @@ def _advice(name: str, plans: list[SessionPlan], gpu: Gpu, cards: int, folds: in
     if not fitting:
         least = min(one.peak_bytes for one in plans)
         return (
-            f"{name}: DOES NOT FIT a {gpu.name} in any precision: at least {least / 1e9:.1f} of its "
+            f"{name}: DOES NOT FIT the {gpu.name} in any precision: at least {least / 1e9:.1f} of its "
             f"{gpu.memory / 1e9:.1f} GB. Take a card with more memory, or train on a smaller base."
         )
     best = fitting[0]
@@ -138,7 +138,9 @@ def _advice(name: str, plans: list[SessionPlan], gpu: Gpu, cards: int, folds: in
 
 
 def _no_room(plan: SessionPlan, gpu: Gpu, cards: int) -> str:
-    text = f"in {plan.dtype} it needs {plan.peak_bytes / 1e9:.1f} GB, a {gpu.name} has {gpu.memory / 1e9:.1f}"
+    text = (
+        f"in {plan.dtype} it needs {plan.peak_bytes / 1e9:.1f} GB, the {gpu.name} has {gpu.memory / 1e9:.1f}"
+    )
     if cards > 1 and plan.peak_bytes <= cards * gpu.memory:
         text += f" ({cards} together would hold it, but a model lies on one card here)"
     return text + "."
@@ -156,7 +158,7 @@ def _assumptions(gpu: Gpu, workload: Workload, hours: float) -> list[str]:
             f"limit, of a peak of {gpu.half / 1e12:.0f}"
         )
     found = [
-        f"a {gpu.name} computes {rate / 1e12:.1f} TFLOP/s in 16 bits ({why})",
+        f"the {gpu.name} computes {rate / 1e12:.1f} TFLOP/s in 16 bits ({why})",
         f"{workload.lengths.sum(axis=1).mean():.0f} tokens per battle before the cut to a recipe's window, "
         f"from {BYTES_PER_TOKEN:g} bytes of text per token; padding as the engine's own batches have it",
         f"a base is loaded at {session.LOADING_RATE / 1e6:.0f} MB/s from its 16-bit files, once per fold "
@@ -170,7 +172,7 @@ def _assumptions(gpu: Gpu, workload: Workload, hours: float) -> list[str]:
         "until it fits; 5 % fragmentation and 0.75 GiB of CUDA context",
     ]
     if not gpu.bf16:
-        found.append(f"a {gpu.name} has no bf16: fp16, and fp32 for families that overflow it")
+        found.append(f"the {gpu.name} has no bf16: fp16, and fp32 for families that overflow it")
     if gpu.name == "P100":
         found.append(
             "PyTorch is built for it: wheels for CUDA 12.8 and later leave Pascal out "

@@ -23,6 +23,7 @@ from ..losses import (
     log_loss,
     row_losses,
     standard_error,
+    tie_aside,
 )
 
 NAMES: Final = ("A", "B", "tie")
@@ -142,7 +143,7 @@ def collapse_warnings(
     )
     if paired.mean > paired.limit:
         beta = best_beta(log_probs, y)
-        refined = _Paired.of(row_losses(_sharpened(log_probs, beta), y) - baseline, codes)
+        refined = _Paired.of(row_losses(_sharpened(tie_aside(log_probs, y), beta), y) - baseline, codes)
         if refined.mean > -CLEARLY_BETTER * refined.error:
             what = "worse than the class prior, and no temperature mends it"
             alarms.append(f"{figures}, {what}; likely causes: {causes['loss']}")
@@ -187,8 +188,10 @@ def _sharpened(log_probs: Floats, beta: float) -> Floats:
 def _one_class(log_probs: Floats, y: npt.NDArray[np.int64], codes: npt.NDArray[np.int64]) -> tuple[str, bool]:
     """A sentence where nearly all rows get one class and the votes do not, else ""; whether it is certain."""
     n, groups = len(y), int(codes.max()) + 1
-    given = np.bincount(log_probs.argmax(axis=1), minlength=3)
-    top = int(given.argmax())
+    # likeliest in so many rows; of classes that share that, the one with most votes, whatever their order
+    given = (log_probs >= log_probs.max(axis=1, keepdims=True)).sum(axis=0)
+    votes = np.bincount(y, minlength=3)
+    top = int(np.lexsort((votes, given))[-1])
     if given[top] < ONE_CLASS * n:
         return "", False
     share, voted = given[top] / n, float((y == top).mean())

@@ -26,7 +26,7 @@ from ..diagnostics.alignment import (
 from ..diagnostics.collapse import CLEARLY_BETTER, SIGMAS, WORTHWHILE, collapse_warnings
 from ..errors import InputError
 from ..features import Features
-from ..losses import LOG_FLOOR, best_beta
+from ..losses import LOG_FLOOR, best_beta, tie_aside
 from ..predictions import Floats, Predictions, delta_tau
 from ..stacking.sampling import FITTED_ROWS, whole_groups
 
@@ -173,6 +173,7 @@ def _row_order(log_probs: Floats, y: Ints, groups: Ints | None) -> list[str]:
 
 def _no_knowledge(log_probs: Floats, y: Ints, prior: Floats, groups: Ints | None) -> list[str]:
     """No better than the prior, in so many rows that a gain worth having is ruled out."""
+    log_probs = tie_aside(log_probs, y)
     best = Temperature(best_beta(log_probs, y)).apply(log_probs)
     gain = metrics.row_losses(prior, y) - metrics.row_losses(best, y)
     mean, se = float(gain.mean()), metrics.standard_error(gain, groups)

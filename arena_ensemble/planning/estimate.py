@@ -195,7 +195,7 @@ def needs(bytes_: float) -> int:
 def _notes(recipe: Recipe, gpu: Gpu, config: Any, dtype: str) -> tuple[str, ...]:
     notes = []
     if dtype == "bf16" and not gpu.bf16:
-        notes.append(f"bf16 is not native on a {gpu.name}: far slower than these figures")
+        notes.append(f"bf16 is not native on the {gpu.name}: far slower than these figures")
     if dtype == "fp16" and overflows_fp16(config):
         notes.append("this family overflows fp16")
     if recipe.adapter.quantise != "none":

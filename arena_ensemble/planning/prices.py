@@ -50,5 +50,5 @@ def price_of(card: str, *, spot: bool) -> Price:
     """
     table = SPOT if spot else ON_DEMAND
     if card not in table:
-        raise InputError(f"no price of a {card} is known here: give --price, dollars a node and hour")
+        raise InputError(f"no price of {card} is known here: give --price, dollars a node and hour")
     return table[card]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..features import Features
+from ..losses import LOG_FLOOR, NO_TIE
 from ..predictions import Floats, Predictions, delta_tau, from_delta_tau, normalised
 
 Members = Mapping[str, npt.ArrayLike | Predictions]
@@ -40,6 +41,8 @@ class Design:
     one_order, first
         Members that predicted one order only, and (n,) which response they saw first: +1 for a, -1 for b.
         None where no member is such. Only the candidates with a lean read them.
+    ties
+        False of a task of two outcomes: then every tau is `losses.NO_TIE`.
     """
 
     delta: Floats
@@ -53,6 +56,7 @@ class Design:
     swapped_cells: Cells | None = None
     one_order: tuple[str, ...] = ()
     first: Floats | None = None
+    ties: bool = True
 
     def __len__(self) -> int:
         return len(self.delta)
@@ -84,6 +88,7 @@ class Design:
             None if self.swapped_cells is None else self.swapped_cells[rows],
             self.one_order,
             None if self.first is None else self.first[rows],
+            self.ties,
         )
 
     def leaving_out(self, folds: Cells, out: tuple[int, ...]) -> Design:
@@ -117,6 +122,7 @@ class Design:
             self.cells,
             self.one_order,
             None if self.first is None else -self.first,
+            self.ties,
         )
 
     @property
@@ -176,6 +182,14 @@ def member_log_probs(name: str, values: npt.ArrayLike | Predictions) -> Floats:
         return normalised(np.log(probs))
 
 
+def predict_ties(members: Members) -> bool:
+    """Whether any member gives any row a probability of a tie above 1e-15."""
+    return any(
+        bool((member_log_probs(name, values)[:, 2] > LOG_FLOOR + 1e-6).any())
+        for name, values in members.items()
+    )
+
+
 def first_signs(first: npt.ArrayLike | None, n: int) -> Floats:
     """+1 for ``"a"`` and -1 for ``"b"``, (n,); None means a first in every row.
 
@@ -205,6 +219,7 @@ def make_design(
     n: int | None = None,
     one_order: Sequence[str] = (),
     first: npt.ArrayLike | None = None,
+    ties: bool = True,
 ) -> Design:
     """Members and features as one `Design`.
 
@@ -214,6 +229,8 @@ def make_design(
         Rows expected, where known.
     one_order, first
         Members that predicted one order only, and what they saw first, see `first_signs`.
+    ties
+        Whether a tie can be voted; where not, what members predict of ties is left out.
 
     Raises
     ------
@@ -225,6 +242,8 @@ def make_design(
     if not names and (features is None or features.odd.shape[1] + features.even.shape[1] == 0):
         raise InputError("nothing to stack: give at least one member or some features")
     columns = [delta_tau(member_log_probs(name, members[name])) for name in names]
+    if not ties:
+        columns = [(delta, np.full(len(delta), NO_TIE)) for delta, _ in columns]
     lengths = {name: len(column[0]) for name, column in zip(names, columns, strict=True)}
     if features is not None:
         lengths["features"] = len(features)
@@ -252,6 +271,7 @@ def make_design(
         even_names=() if features is None else tuple(features.even_names),
         one_order=marked,
         first=first_signs(first, rows) if marked else None,
+        ties=ties,
     )
 
 

@@ -62,6 +62,8 @@ class StackerState(FrozenState):
     blend_weights: dict[str, Annotated[dict[str, float], Field(min_length=1)]]
     names: InputNames
     models: dict[str, ModelState]
+    ties: bool = True
+    """False where no tie can be voted"""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -87,7 +89,8 @@ class FittedStacker:
     """What a stacker predicts with.
 
     ``predicts_tie_logit`` says of each model what its path holds; ``odd_names`` and ``even_names`` are
-    those of the features, ``one_order`` members that predicted one order only.
+    those of the features, ``one_order`` members that predicted one order only; ``ties`` is whether a tie
+    can be voted.
     """
 
     models: Mapping[str, Model]
@@ -97,6 +100,7 @@ class FittedStacker:
     odd_names: tuple[str, ...]
     even_names: tuple[str, ...]
     one_order: tuple[str, ...] = ()
+    ties: bool = True
 
 
 def to_files(fitted: FittedStacker) -> dict[str, bytes]:
@@ -131,6 +135,7 @@ def to_files(fitted: FittedStacker) -> dict[str, bytes]:
             one_order=fitted.one_order,
         ),
         models=models,
+        ties=fitted.ties,
     )
     files[MAIN] = json.dumps(state.model_dump(), indent=1).encode()
     return files
@@ -161,6 +166,7 @@ def from_files(files: Mapping[str, bytes]) -> FittedStacker:
         state.names.odd,
         state.names.even,
         state.names.one_order,
+        state.ties,
     )
 
 

@@ -20,7 +20,7 @@ from . import sampling
 from .base import path_at
 from .candidates import candidates_for
 from .choosing import choose
-from .design import Design, DesignSource, Members, first_signs, make_design
+from .design import Design, DesignSource, Members, first_signs, make_design, predict_ties
 from .fit_progress import FitProgress, OnFit
 from .nested_cv import FitSettings
 from .parts import Parts, decision_parts
@@ -131,7 +131,8 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             than folds, a group that lies in two folds, or a member of one order that predicted both.
         """
         labels = checked_labels(y)
-        design = make_design(members, features, n=len(labels), one_order=one_order, first=first)
+        ties = bool((labels == 2).any()) or predict_ties(members)
+        design = make_design(members, features, n=len(labels), one_order=one_order, first=first, ties=ties)
         if len(np.unique(labels)) < 2:
             raise InputError("every row has the same outcome; there is nothing to learn")
         if self.threads < 1:
@@ -182,6 +183,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             design.odd_names,
             design.even_names,
             design.one_order,
+            design.ties,
         )
         del design
         self.fold_choices_ = {number: one.choice for number, one in found.fold_decisions.items()}
@@ -297,7 +299,7 @@ def _matching_design(
     fitted: FittedStacker, members: Members, features: Features | None, first: npt.ArrayLike | None
 ) -> Design:
     # Folds of new rows arrive combined: whether both orders are in them was known when this was fitted.
-    design = make_design(members, features)
+    design = make_design(members, features, ties=fitted.ties)
     if design.members != fitted.members:
         raise InputError(
             f"the stacker was fitted on members {', '.join(fitted.members) or '(none)'}; "

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arena_ensemble.diagnostics.collapse import CollapseReport, collapse_warnings, prediction_summary
@@ -146,6 +146,7 @@ def test_causes_fit_who_made_the_predictions() -> None:
 
 
 @given(st.integers(1, 400), st.integers(0, 10**6), st.floats(0, 6))
+@example(9, 287, 0.0)
 def test_laws(rows: int, seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 3, rows)

@@ -12,7 +12,9 @@ from typing import Any
 from ...battles import Battles
 from ...calibration import fit_temperature
 from ...deadline import Deadline
+from ...losses import tie_aside
 from ...metrics import log_loss
+from ...predictions import without_ties
 from ..base import Progress
 from . import loading, spread
 from .adapters import unmoved
@@ -73,7 +75,7 @@ def train_member(
         facts = trainer.run(
             checkpoints=folder,
             resume=resume,
-            evaluate=_refined_loss(member, held) if len(held) else None,
+            evaluate=_refined_loss(member, held, ties=_has_ties(training_set, held)) if len(held) else None,
             on_progress=on_progress,
             on_log=log,
             deadline=deadline,
@@ -89,13 +91,20 @@ def train_member(
     return facts
 
 
-def _refined_loss(member: MemberModel, held: Battles) -> Callable[[], float]:
+def _has_ties(training_set: TrainingSet, held: Battles) -> bool:
+    """Whether a tie was voted at all: where none can be, predictions lose P(tie), as they do when scored."""
+    return bool((training_set.labels == 2).any() or (held.outcomes() == 2).any())
+
+
+def _refined_loss(member: MemberModel, held: Battles, *, ties: bool) -> Callable[[], float]:
     """Log-loss on held-out rows at the best temperature, which the ensemble would mend anyway."""
     outcomes = held.outcomes()
     sequences = member.encoder.joined(member.encoder.encode(held))
 
     def evaluate() -> float:
         log_probs = member.log_probs(sequences)
+        log_probs = log_probs if ties else without_ties(log_probs)
+        log_probs = tie_aside(log_probs, outcomes)
         return log_loss(fit_temperature(log_probs, outcomes).apply(log_probs), outcomes)
 
     return evaluate

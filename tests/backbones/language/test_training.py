@@ -16,7 +16,7 @@ import torch
 from architectures import battles, recipe, save_base
 
 from arena_ensemble import backbones
-from arena_ensemble.backbones.language import objective
+from arena_ensemble.backbones.language import objective, training
 from arena_ensemble.backbones.progress_texts import CALIBRATING
 from arena_ensemble.battles import Battles
 from arena_ensemble.errors import DependencyError, InputError, MemberError, RecipeError, StaleError
@@ -174,6 +174,33 @@ def test_early_stopping_holds_out_prompts_and_keeps_the_best(base: Path, tmp_pat
     same = Battles.from_rows([{**row, "prompt": ["same"]} for row in battles().frame.to_dicts()])
     with pytest.raises(RecipeError, match="too few different prompts"):
         fit(base, tmp_path / "b", data=same, train=train)
+
+
+def test_where_no_tie_can_be_voted_early_stopping_scores_two_outcomes(base: Path, tmp_path: Path) -> None:
+    """What is left of a tie's probability is no difference between two epochs: predictions lose it."""
+    rows = battles(40)
+    train = {"epochs": 3, "early_stopping": 3, "learning_rate": 0.05}
+    two = Battles(rows.frame.with_columns(outcome=rows.frame["outcome"] % 2))
+    fitted, _ = fit(base, tmp_path / "a", data=two, train=train)
+    prior = fitted.facts["last_epoch"]["prior_log_loss"]
+    assert fitted.facts["refined_validation_loss"] < prior + 0.1
+    shift = np.array([0.0, 0.0, 5.0])
+
+    class Member:
+        encoder = fitted.encoder
+
+        def log_probs(self, _: object) -> np.ndarray[Any, Any]:
+            logits = np.column_stack([np.linspace(-1, 1, 40), np.zeros(40), np.linspace(0, 3, 40)]) + shift
+            return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+    given: Any = Member()
+    found = training._refined_loss(given, two, ties=False)()
+    delta, a_wins = np.linspace(-1, 1, 40), two.outcomes() == 0
+    least = min(
+        float(np.logaddexp(0, np.where(a_wins, -b, b) * delta).mean()) for b in np.linspace(0, 9, 9001)
+    )
+    assert found == pytest.approx(least, abs=1e-5)
+    assert training._refined_loss(given, two, ties=True)() > found + 0.3
 
 
 def test_average_of_weights_differs_and_is_what_is_kept(base: Path, tmp_path: Path) -> None:
