@@ -14,13 +14,17 @@ from typing import Any, Final
 
 from torch import nn
 
-_READS: Final = re.compile(r"\bself\.(\w+)\.weight\b(?!\.(?:dtype|device|shape)\b)")
+_READS: Final = re.compile(r"(?<!isinstance\()\bself\.(\w+)\.weight\b(?!\.(?:dtype|device|shape)\b)")
+_CALL_IT_HERE: Final = ("BloomAttention", "BloomMLP", "DisentangledSelfAttention")
+"""Read a weight in a branch that no prediction takes (Bloom's ``slow_but_exact`` across devices, queries of
+another layer in DeBERTa's masked language model), and else call the layer."""
 
 
 def bypassed(parent: nn.Module) -> frozenset[str]:
     """Names of children of ``parent`` whose weight the code of its class, one of transformers', reads."""
     kind: Any = type(parent)
-    return _read_in(kind) if kind.__module__.startswith("transformers.") else frozenset()
+    known = kind.__module__.startswith("transformers.") and kind.__name__ not in _CALL_IT_HERE
+    return _read_in(kind) if known else frozenset()
 
 
 @functools.cache
