@@ -199,7 +199,8 @@ def _attention(config: Any, *, causal: bool) -> tuple[Operations, Operations]:
         return scores, Operations()
     # He et al. 2021 (arXiv:2006.03654): content to position and position to content, each against 2k places
     kinds = getattr(config, "pos_att_type", None) or ()
-    places = 2 * (config.position_buckets if config.position_buckets > 0 else config.max_position_embeddings)
+    buckets = getattr(config, "position_buckets", 0)  # the first DeBERTa has none
+    places = 2 * (buckets if buckets > 0 else config.max_position_embeddings)
     projections = 4.0 * places * config.hidden_size * width / 2 * len(kinds)
     return scores, Operations(per_token=2.0 * places * width * len(kinds), per_batch=projections)
 

@@ -166,6 +166,22 @@ def test_checkpointing_computes_the_layers_again_and_lower_frozen_layers_nothing
     assert half_needed < 0.8 * needed
 
 
+def test_the_first_deberta_is_planned_too() -> None:
+    """Its configuration knows no buckets of positions, as one of the second version with none of them."""
+    second = tiny_config("deberta-v2", position_buckets=-1)
+    fields = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    fields += ("max_position_embeddings", "relative_attention", "pos_att_type")
+    first = AutoConfig.for_model("deberta", **{name: getattr(second, name) for name in fields})
+    found = [
+        flops.count(
+            meta_model.meta_model(a_recipe(base=f"tests/{kind}"), config, "fp32"),
+            config, causal=False, fused=False, checkpointed=False,
+        )
+        for kind, config in (("first", first), ("second", second))
+    ]  # fmt: skip
+    assert found[0].forward.per_square == found[1].forward.per_square > 0
+
+
 @pytest.mark.parametrize("kind", ["gemma2", "deberta-v2"])
 def test_memory_rehearsed_on_shallow_fakes_equals_that_of_the_real_deep_model(
     kind: str, monkeypatch: pytest.MonkeyPatch
