@@ -24,7 +24,7 @@ def open_pack(pack: Path, workspace: Path, inputs: Path = Path(KAGGLE_INPUT)) ->
     """Copy the pack's workspace to where it can be written; returns the base of each member that has one.
 
     Bases stay where they are: they are the large part, and only read. A pack that is open already is left as
-    it is, so that a cell that runs once more goes on.
+    it is, so that a cell that runs once more goes on; one that was interrupted begins anew.
 
     Parameters
     ----------
@@ -40,14 +40,21 @@ def open_pack(pack: Path, workspace: Path, inputs: Path = Path(KAGGLE_INPUT)) ->
         raise InputError(f"{pack}: no {MARK} there; give the folder that `arena-ensemble kaggle-pack` wrote")
     mark = (pack / MARK).read_bytes()
     kept = workspace / MARK
+    begun = workspace / f"{MARK}.begun"
     if not (kept.is_file() and kept.read_bytes() == mark):
+        if begun.is_file():  # of a cell that was interrupted while it copied
+            for part in ("models", "oof"):
+                shutil.rmtree(workspace / part, ignore_errors=True)
         if (workspace / "models").exists():
             raise InputError(f"{workspace}: holds models already; give a new folder")
+        workspace.mkdir(parents=True, exist_ok=True)
+        begun.write_bytes(mark)
         shutil.copytree(pack / WORKSPACE, workspace, copy_function=shutil.copyfile, dirs_exist_ok=True)
         for path in [workspace, *workspace.rglob("*")]:  # copies of a read-only folder are read-only too
             if path.is_dir():
                 path.chmod(0o755)
         kept.write_bytes(mark)
+        begun.unlink()
     bases = json.loads(mark)["bases"]
     return {
         name: str(mounted(base, inputs)) if base.startswith(KAGGLE_INPUT) else str(pack / base)

@@ -88,8 +88,8 @@ def check_recipe(artifacts: MemberArtifacts, recipe: Recipe, keys: Sequence[Fold
     changed = [key.fold for key in keys if key.recipe != recipe.fit_digest()]
     if changed:
         raise StaleError(
-            f"member {member!r}: its recipe was edited since it was trained (fold {changed[0]} first, "
-            f"{len(changed)} of {len(keys)} folds), so its models would predict other numbers; put it "
+            f"member {member!r}: its recipe was edited since it was trained ({_called(changed[0])} first, "
+            f"{len(changed)} of {len(keys)} models), so its models would predict other numbers; put it "
             f"back as it was ({', '.join(recipe.machine_settings)} and [predict] alone may change), or train "
             f"it anew with `arena-ensemble stack --data FILE --retrain {member}`"
         )
@@ -128,6 +128,11 @@ def check_edited(artifacts: MemberArtifacts, recipe: Recipe, folds: Iterable[int
                 f"({'; '.join(edited[:3])}{more}); restore it, use another --workspace, or make the member "
                 f"anew with --retrain {artifacts.name}"
             )
+
+
+def _called(fold: int | None) -> str:
+    name = fold_name(fold)
+    return f"fold {name}" if name.isdecimal() else f"the {name} one"
 
 
 def _shown(settings: Mapping[str, Any], name: str) -> str:

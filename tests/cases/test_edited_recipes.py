@@ -48,7 +48,7 @@ def test_what_changes_numbers_is_refused(
     recipe.write_text(text)
     line = refusal(arena.predict(), capsys)
     assert "member 'mine': its recipe was edited since it was trained" in line
-    assert "3 of 3 folds" in line
+    assert "3 of 3 models" in line
     assert "--retrain mine" in line
     new = arena.folder / "new.csv"
     with pytest.raises(StaleError, match="'mine': its recipe was edited"):

@@ -389,6 +389,29 @@ def test_a_pack_is_opened_once_and_gives_the_options_again(trained: Path, tmp_pa
         open_pack(half.folder / "dataset", tmp_path / "work")
 
 
+def test_a_pack_whose_copy_was_interrupted_is_opened_anew(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack, work = packed(trained, tmp_path / "pack").folder / "dataset", tmp_path / "work"
+    copies = 0
+
+    def stopped(source: str, target: str) -> None:
+        nonlocal copies
+        copies += 1
+        if copies == 4:
+            raise KeyboardInterrupt
+        Path(target).write_bytes(Path(source).read_bytes())
+
+    monkeypatch.setattr(shutil, "copyfile", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        open_pack(pack, work)
+    monkeypatch.undo()
+    open_pack(pack, work)
+    names = {path.relative_to(pack / "workspace") for path in (pack / "workspace").rglob("*")}
+    assert names < {path.relative_to(work) for path in work.rglob("*")}
+    assert not list(work.glob("*.begun"))
+
+
 def text(pack: Pack, name: str) -> str:
     return (pack.folder / "dataset" / name).read_text()
 

@@ -277,7 +277,9 @@ def put_weights(module: nn.Module, tensors: Mapping[str, torch.Tensor], source: 
             "freshly initialised and the member would predict noise; train this fold again"
         )
     if unknown := sorted(tensors.keys() - wanted.keys()):
-        raise ArtifactError(f"{source}: holds {unknown[0]!r}, which this recipe does not train")
+        raise ArtifactError(
+            f"{source}: holds {unknown[0]!r}, which this recipe does not train; train this fold again"
+        )
     with torch.no_grad():
         for name, parameter in wanted.items():
             if parameter.shape != tensors[name].shape:

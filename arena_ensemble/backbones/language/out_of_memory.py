@@ -82,7 +82,7 @@ def remedied(what: str) -> Iterator[None]:
             raise
         raise MemberError(
             f"{what} ran out of memory{_free()}: end what else uses the memory and run the same command "
-            "again (the last checkpoint is kept), or set train.optimizer = 'adamw-8bit', a smaller "
+            "again (a checkpoint that was written is kept), or set train.optimizer = 'adamw-8bit', a smaller "
             "adapter.r or adapter.kind = 'lora' and train anew"
         ) from error
 

@@ -212,7 +212,7 @@ def test_out_of_memory_in_an_optimizer_step_says_what_helps(
     monkeypatch.setattr(trainer.optimizer, "step", step)
     with pytest.raises(MemberError, match=r"training of mine fold-0: optimizer step 1 ran out") as caught:
         trainer.run()
-    for remedy in ("same command again", "last checkpoint is kept", "adamw-8bit", "adapter.r"):
+    for remedy in ("same command again", "checkpoint that was written is kept", "adamw-8bit", "adapter.r"):
         assert remedy in str(caught.value)
 
 
