@@ -90,10 +90,15 @@ def finite(log_probs: Floats) -> Floats:
     return np.where(hard, np.minimum(least, LOG_FLOOR), array)
 
 
+def gives_ties(log_probs: Floats) -> bool:
+    """Whether any row of (n, 3) log-probabilities gives a tie more than 1e-15."""
+    return bool((np.asarray(log_probs)[:, 2] > LOG_FLOOR + 1e-6).any())
+
+
 def tie_aside(log_probs: Floats, y: Labels) -> Floats:
     """Log-probabilities (n, 3), those of a tie at `NO_TIE` where none was voted and none ever predicted."""
     array = np.asarray(log_probs, dtype=np.float64)
-    if (y == 2).any() or not (array[:, 2] <= LOG_FLOOR + 1e-6).all():
+    if (y == 2).any() or gives_ties(array):
         return array
     return np.column_stack([array[:, :2], np.full(len(array), NO_TIE)])
 

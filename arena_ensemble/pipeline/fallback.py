@@ -22,6 +22,7 @@ from ..losses import finite
 from ..metrics import log_loss
 from ..predictions import Floats, Predictions, from_delta_tau
 from ..stacking import make_design
+from ..stacking.design import has_ties
 from ..stacking.pool_weights import geometric_weights
 
 ALL_SETS: Final = 6
@@ -40,10 +41,12 @@ class Pool(_Model):
 
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
     log_loss: Finite
+    ties: bool = True
+    """False where no tie can be voted"""
 
     def log_probs(self, members: Mapping[str, Predictions]) -> Floats:
         """Natural-log probabilities (n, 3) from predictions of the same rows, of these members and others."""
-        design = make_design({name: members[name] for name in self.weights}, None)
+        design = make_design({name: members[name] for name in self.weights}, None, ties=self.ties)
         weights = np.array([self.weights[name] for name in design.members])
         return from_delta_tau(design.delta @ weights, design.tau @ weights)
 
@@ -99,11 +102,14 @@ def outcome_shares(y: npt.NDArray[np.int64], n_classes: int = 3) -> list[float]:
 
 def fit_pool(members: Mapping[str, Predictions], y: npt.NDArray[np.int64]) -> Pool:
     """The geometric pool of all these members' out-of-fold predictions, in the order of ``y`` (n,)."""
-    design = make_design(members, None, n=len(y))
+    ties = has_ties(members, y)
+    design = make_design(members, None, n=len(y), ties=ties)
     weights = geometric_weights(design.delta, design.tau, y, penalty=_PULL_ROWS / len(y))
     fitted = from_delta_tau(design.delta @ weights, design.tau @ weights)
     return Pool(
-        weights=dict(zip(design.members, map(float, weights), strict=True)), log_loss=log_loss(fitted, y)
+        weights=dict(zip(design.members, map(float, weights), strict=True)),
+        log_loss=log_loss(fitted, y),
+        ties=ties,
     )
 
 

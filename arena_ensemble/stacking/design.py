@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..features import Features
-from ..losses import LOG_FLOOR, NO_TIE
+from ..losses import NO_TIE, gives_ties
 from ..predictions import Floats, Predictions, delta_tau, from_delta_tau, normalised
 
 Members = Mapping[str, npt.ArrayLike | Predictions]
@@ -182,11 +182,10 @@ def member_log_probs(name: str, values: npt.ArrayLike | Predictions) -> Floats:
         return normalised(np.log(probs))
 
 
-def predict_ties(members: Members) -> bool:
-    """Whether any member gives any row a probability of a tie above 1e-15."""
-    return any(
-        bool((member_log_probs(name, values)[:, 2] > LOG_FLOOR + 1e-6).any())
-        for name, values in members.items()
+def has_ties(members: Members, y: npt.NDArray[Any]) -> bool:
+    """Whether a task with outcomes (n,) has ties: one was voted, or a member gives one more than 1e-15."""
+    return bool((y == 2).any()) or any(
+        gives_ties(member_log_probs(name, values)) for name, values in members.items()
     )
 
 

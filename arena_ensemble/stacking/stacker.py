@@ -20,7 +20,7 @@ from . import sampling
 from .base import path_at
 from .candidates import candidates_for
 from .choosing import choose
-from .design import Design, DesignSource, Members, first_signs, make_design, predict_ties
+from .design import Design, DesignSource, Members, first_signs, has_ties, make_design
 from .fit_progress import FitProgress, OnFit
 from .nested_cv import FitSettings
 from .parts import Parts, decision_parts
@@ -131,7 +131,7 @@ class Stacker(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-l
             than folds, a group that lies in two folds, or a member of one order that predicted both.
         """
         labels = checked_labels(y)
-        ties = bool((labels == 2).any()) or predict_ties(members)
+        ties = has_ties(members, labels)
         design = make_design(members, features, n=len(labels), one_order=one_order, first=first, ties=ties)
         if len(np.unique(labels)) < 2:
             raise InputError("every row has the same outcome; there is nothing to learn")

@@ -19,21 +19,11 @@ from arena_ensemble.pipeline.combining import EnsemblePrediction
 from arena_ensemble.pipeline.ensemble import Ensemble
 from arena_ensemble.pipeline.standing import StandingSubmission
 from arena_ensemble.pipeline.workflow import TrainingRun, predict_test
+from tests.helpers.ticking import Ticking
 
 RECIPE = 'backbone = "lexical"\n[lexical]\nmax_features = {}\ninteractions = 0\ninner_folds = 0\n'
 MEMBERS = ("some", "more")
 FOLDS = 3
-
-
-class Ticking:
-    """A clock of which every look costs a second."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        self.now += 1
-        return self.now
 
 
 def seconds(count: float) -> Deadline:

@@ -18,17 +18,7 @@ from arena_ensemble.folds import make_folds
 from arena_ensemble.pipeline import tasks
 from arena_ensemble.pipeline.tasks import Job
 from arena_ensemble.recipes import Recipe
-
-
-class Ticking:
-    """A clock of which every look costs a second."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        self.now += 1
-        return self.now
+from tests.helpers.ticking import Ticking
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from scipy.optimize import minimize_scalar
 from arena_ensemble.calibration import fit_temperature
 from arena_ensemble.diagnostics.collapse import collapse_warnings
 from arena_ensemble.losses import NO_TIE, best_beta, tie_aside
+from arena_ensemble.pipeline.fallback import Pool, fit_pool
 from arena_ensemble.predictions import Predictions, without_ties
 from arena_ensemble.stacking import Stacker
 
@@ -68,6 +69,16 @@ def test_a_member_that_is_too_sure_is_mended_by_its_temperature() -> None:
     assert state.pop("ties") is False
     earlier = Stacker.restore({**files, "stacker.json": json.dumps(state).encode()})
     assert earlier.fitted_.ties, "what was written before knew of no such tasks"
+
+
+def test_the_pool_that_is_kept_beside_the_stacker_is_of_two_outcomes_too() -> None:
+    one, y, margins = too_sure(0.1)
+    _, loss = least(y, margins)
+    pool = fit_pool({"m": one}, y)
+    assert pool.log_loss == pytest.approx(loss, abs=1e-3)
+    assert np.exp(pool.log_probs({"m": one})[:, 2]).max() == 0
+    earlier = Pool.model_validate(pool.model_dump(exclude={"ties"}))
+    assert earlier.ties
 
 
 def test_it_is_no_alarm_that_a_temperature_mends() -> None:

@@ -103,8 +103,8 @@ def _refined_loss(member: MemberModel, held: Battles, *, ties: bool) -> Callable
 
     def evaluate() -> float:
         log_probs = member.log_probs(sequences)
-        log_probs = log_probs if ties else without_ties(log_probs)
-        log_probs = tie_aside(log_probs, outcomes)
+        if not ties:
+            log_probs = tie_aside(without_ties(log_probs), outcomes)
         return log_loss(fit_temperature(log_probs, outcomes).apply(log_probs), outcomes)
 
     return evaluate
